@@ -1,0 +1,98 @@
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::backoff::{Policies, Settings};
+use crate::domain::outcome::{Failure, OurFault, Phase};
+
+fn policies() -> Policies {
+    let settings = Settings {
+        schedule: vec![Duration::from_secs(30), Duration::from_secs(120)],
+        jitter_bps: 0,
+        slots: 1,
+        budget: 0,
+        permanent_status_codes: [400, 422].into(),
+        max_retry_after: Duration::from_secs(3_600),
+    };
+    Policies::new(Policy::new("default", &settings).unwrap(), Default::default()).unwrap()
+}
+
+fn decide_first(outcome: Outcome) -> Decision {
+    let policies = policies();
+    let key = DeliveryKey { event_id: Uuid::nil(), endpoint_id: Uuid::nil() };
+    decide(&outcome, key, 1, 1, policies.default_policy(), policies.delays())
+}
+
+fn response(status: u16, retry_after: Option<u64>) -> Outcome {
+    Outcome::Response { status, retry_after: retry_after.map(Duration::from_secs) }
+}
+
+#[test]
+fn the_outcome_table_is_total_and_reads_as_documented() {
+    let retry = Decision::Retry { delay_ms: 30_000 };
+    for status in [200, 204, 299] {
+        assert_eq!(decide_first(response(status, None)), Decision::Delivered, "{status}");
+    }
+    assert_eq!(decide_first(response(410, None)), Decision::Dead(DeadReason::Gone));
+    for status in [400, 422] {
+        assert_eq!(decide_first(response(status, None)), Decision::Dead(DeadReason::PermanentStatus), "{status}");
+    }
+    for status in [100, 300, 301, 304, 401, 404, 408, 425, 429, 500, 502, 503, 599] {
+        assert_eq!(decide_first(response(status, None)), retry, "{status}");
+    }
+    for phase in [Phase::Connect, Phase::Response, Phase::Body] {
+        assert_eq!(decide_first(Outcome::Timeout(phase)), retry);
+    }
+    for failure in [Failure::Dns, Failure::Refused, Failure::Reset, Failure::Tls, Failure::BlockedAddress] {
+        assert_eq!(decide_first(Outcome::Failed(failure)), retry);
+    }
+    assert_eq!(
+        decide_first(Outcome::NotSent(OurFault::ResolverUnavailable)),
+        Decision::NotSpent { delay_ms: 5_000 },
+        "a fault of ours spends no attempt"
+    );
+}
+
+#[test]
+fn retry_after_is_a_floor_and_never_a_shortcut() {
+    assert_eq!(decide_first(response(429, Some(1))), Decision::Retry { delay_ms: 30_000 });
+    assert_eq!(decide_first(response(503, Some(110))), Decision::Retry { delay_ms: 120_000 }, "a queue covers it");
+    assert_eq!(decide_first(response(503, Some(40))), Decision::Park { delay_ms: 40_000 }, "120 s would be too long");
+    assert_eq!(decide_first(response(429, Some(1_000_000))), Decision::Park { delay_ms: 3_600_000 }, "capped");
+    assert_eq!(decide_first(response(500, Some(1_000))), Decision::Retry { delay_ms: 30_000 }, "429 and 503 only");
+}
+
+#[test]
+fn only_answers_that_ask_for_it_slow_or_disable_the_endpoint() {
+    assert!(slows_endpoint(&response(429, None)) && slows_endpoint(&response(503, Some(1))));
+    assert!(!slows_endpoint(&response(503, None)) && !slows_endpoint(&response(500, Some(1))));
+    assert!(disables_endpoint(&response(410, None)) && !disables_endpoint(&response(404, None)));
+}
+
+#[test]
+fn outcomes_have_a_fixed_text_and_a_class() {
+    let all = [
+        (response(102, None), "1xx"),
+        (response(200, None), "2xx"),
+        (response(302, None), "3xx"),
+        (response(404, None), "4xx"),
+        (response(500, None), "5xx"),
+        (Outcome::Timeout(Phase::Connect), "timeout"),
+        (Outcome::Timeout(Phase::Response), "timeout"),
+        (Outcome::Timeout(Phase::Body), "timeout"),
+        (Outcome::Failed(Failure::Dns), "dns"),
+        (Outcome::Failed(Failure::Refused), "refused"),
+        (Outcome::Failed(Failure::Reset), "reset"),
+        (Outcome::Failed(Failure::Tls), "tls"),
+        (Outcome::Failed(Failure::BlockedAddress), "blocked_address"),
+        (Outcome::Failed(Failure::InvalidRequest), "invalid_request"),
+        (Outcome::Failed(Failure::Protocol), "protocol"),
+        (Outcome::NotSent(OurFault::ResolverUnavailable), "not_sent"),
+        (Outcome::NotSent(OurFault::LocalResources), "not_sent"),
+        (Outcome::NotSent(OurFault::SecretsUnreadable), "not_sent"),
+    ];
+    for (outcome, class) in all {
+        assert_eq!(outcome.status_class(), class);
+        assert_eq!(outcome.error().is_none(), outcome.is_delivered(), "{outcome:?}");
+        assert_eq!(outcome.status().is_some(), matches!(outcome, Outcome::Response { .. }));
+    }
+}

@@ -1,0 +1,14 @@
+//! Deciding, without doing: no clock, no randomness, no network, no database in here.
+//!
+//! Everything that the relay and the worker do follows from a value computed in this module, so the rules
+//! can be read, property-tested and model-checked on their own.
+
+pub mod backoff;
+pub mod decision;
+pub mod delivery;
+pub mod event_type;
+pub mod gate;
+pub mod ids;
+pub mod outcome;
+pub mod retry_after;
+pub mod signature;

@@ -46,12 +46,20 @@ run_containers() {
             --publish 127.0.0.1::5432 --publish 127.0.0.1::5672 --publish 127.0.0.1::15672 \
             --env POSTGRES_USER --env POSTGRES_PASSWORD --env POSTGRES_DB "$image" || return
     done
-    until in_container postgres pg_isready -q -h 127.0.0.1; do
-        container_runs postgres || return
-        sleep 0.3
-    done
-    until in_container rabbitmq rabbitmq-diagnostics -q check_port_connectivity; do
-        container_runs rabbitmq || return
+    # By TCP: the server that initializes the database listens on its socket alone.
+    await_container postgres pg_isready -q -h 127.0.0.1 &&
+        await_container rabbitmq rabbitmq-diagnostics -q check_port_connectivity
+}
+
+# await_container postgres|rabbitmq COMMAND...: until the command succeeds in it, at most two minutes.
+await_container() {
+    local service=$1 deadline=$((SECONDS + 120))
+    shift
+    until in_container "$service" "$@"; do
+        if [ "$SECONDS" -gt "$deadline" ] || ! container_runs "$service"; then
+            docker logs --tail 20 "$DOCKER_NAME-$service"
+            return 1
+        fi
         sleep 0.3
     done
 }
@@ -81,6 +89,7 @@ container_port() {
 # await_docker: false when they did not come up; fetching the images may take minutes.
 await_docker() {
     local tenths=9000
+    say "Waiting for the containers; fetching their images can take minutes the first time"
     while job_alive "$DOCKER_JOB"; do
         if [ "$tenths" -le 0 ]; then
             stop_job "$DOCKER_JOB"

@@ -9,6 +9,9 @@ JOBS=""     # "pid:signal" of what is running, the newest first
 ON_END=""   # functions to call once everything is stopped, one per line, the newest first
 
 # end_cleanly: to be called once, before anything is started.
+#
+# For bash 5.2: a signal that arrives in the first of two $(..) of one command runs its trap while the shell reads the
+# second, which fails with a syntax error. What takes a while is therefore alone in its command: a=$(..), then b=$(..).
 end_cleanly() {
     trap end_everything EXIT
     trap 'exit 130' INT

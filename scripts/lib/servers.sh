@@ -69,6 +69,7 @@ launch_servers() {
 
 # await_servers: then DATABASE_SERVER, BROKER_URL and MANAGEMENT_URL are set.
 await_servers() {
+    local database broker management
     if [ "$SERVERS" = docker ] && ! await_docker; then
         [ -z "${POSTHASTE_SERVERS:-}" ] || die "the containers did not start"
         say "The containers did not start; trying the programs on this machine"
@@ -78,8 +79,10 @@ await_servers() {
     fi
     case $SERVERS in
         docker)
-            name_servers "posthaste:$DOCKER_PASSWORD" "$(container_port postgres 5432)" \
-                "$(container_port rabbitmq 5672)" "$(container_port rabbitmq 15672)"
+            database=$(container_port postgres 5432)
+            broker=$(container_port rabbitmq 5672)
+            management=$(container_port rabbitmq 15672)
+            name_servers "posthaste:$DOCKER_PASSWORD" "$database" "$broker" "$management"
             ;;
         native)
             await_postgres
@@ -111,7 +114,7 @@ sql() {
     local database=$1
     shift
     case $SERVERS in
-        docker) in_container postgres psql -U posthaste -d "$database" -X -q -v ON_ERROR_STOP=1 "$@" ;;
+        docker) in_container postgres psql -h 127.0.0.1 -U posthaste -d "$database" -X -q -v ON_ERROR_STOP=1 "$@" ;;
         native)
             PGHOST=127.0.0.1 PGPORT=$PG_PORT PGUSER=postgres PGPASSWORD=$PG_PASSWORD PGDATABASE=$database \
                 "$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1 "$@"

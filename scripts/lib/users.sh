@@ -32,7 +32,7 @@ server_dir() {
     local dir=$RUN_DIR/$2
     mkdir -m 700 "$dir"
     if [ "$(id -u)" -eq 0 ]; then
-        chown "$(id -u "$1"):$(id -g "$1")" "$dir"
+        chown "$1" "$dir"
         (as_user "$1" test -w "$dir") ||
             die "the user $1 cannot reach $dir; set TMPDIR to a directory that every user may enter, such as /tmp"
     fi

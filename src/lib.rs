@@ -4,3 +4,7 @@
 //! `domain <- config, telemetry, lifecycle <- store, broker, http <- relay, worker <- cmd <- main`.
 
 pub mod domain;
+#[cfg(feature = "service")]
+pub mod broker;
+#[cfg(feature = "service")]
+pub mod store;

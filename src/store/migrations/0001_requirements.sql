@@ -16,11 +16,12 @@ create schema if not exists posthaste;
 
 -- Every refusal reads the same way: the field, its value, what is wrong with it and what to do. Payloads, URLs and
 -- secrets are never passed as the value. Long values are cut, and control characters cannot break a log line.
-create function posthaste.refuse(field text, problem text, value text default null) returns void
+create function posthaste.refuse(field text, problem text, value text default null, error text default 'check_violation')
+  returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   raise exception using
-    errcode = 'check_violation',
+    errcode = error,
     column = field,
     message = format('posthaste: %s: %s%s', field,
       case when value is not null then '''' || regexp_replace(left(value, 64), '[[:cntrl:]]', '?', 'g')

@@ -1,9 +1,8 @@
 -- The outbox: the hot table that producers insert into, in their own transactions. A row leaves it when the relay has
 -- moved it on, so it stays small however long the history is.
 
--- Both settings are functions, so that `posthaste migrate` can replace them with the configured value and every session
--- sees the new one. They are stable, not immutable: an immutable one is folded into cached plans, which then keep the
--- old value for as long as their session lives.
+-- Settings that the database itself needs. `posthaste migrate` replaces them with the configured values, and sessions with
+-- cached plans notice. Functions, because that is the cheapest to read: they are inlined.
 create function posthaste.max_payload_bytes() returns int
 language sql stable parallel safe
 return 1048576;
@@ -44,13 +43,55 @@ exception when feature_not_supported then
   null;
 end $$;
 
+-- Idempotency keys. They outlive the outbox row, and an expired one can be used again.
+create table posthaste.idempotency_keys (
+  -- Compared byte by byte: faster, and an upgrade of the system's collations cannot break the index.
+  tenant text collate "C" not null,
+  key text collate "C" not null,
+  event_id uuid not null,
+  expires_at timestamptz not null,
+  primary key (tenant, key)
+);
+
+-- For the removal of expired keys.
+create index idempotency_keys_expired on posthaste.idempotency_keys (expires_at);
+
+-- Registers a key for an event and returns null, or, for a key that was seen, the event that has it.
+create function posthaste.register_key(for_tenant text, new_key text, new_id uuid) returns uuid
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  until constant timestamptz := now() + posthaste.idempotency_ttl();
+  first_id uuid;
+begin
+  loop
+    -- Waits for another transaction that is registering the same key. DO UPDATE would lock and rewrite a seen key.
+    insert into posthaste.idempotency_keys (tenant, key, event_id, expires_at) values (for_tenant, new_key, new_id, until)
+      on conflict do nothing;
+    if found then
+      return null;
+    end if;
+    update posthaste.idempotency_keys set event_id = new_id, expires_at = until
+      where tenant = for_tenant and key = new_key and expires_at <= now();
+    if found then
+      return null;
+    end if;
+    select event_id into first_id from posthaste.idempotency_keys where tenant = for_tenant and key = new_key;
+    if found then
+      return first_id;
+    end if;
+    -- It expired and was removed in between: try again.
+  end loop;
+end $$;
+
 -- One row trigger instead of CHECK constraints: those are planned again for every statement, and cannot say what to do.
--- It runs with a pinned search_path, since the caller's could replace an operator and let a bad row through.
+-- A second trigger with a WHEN clause would cost every row something too, so the key is registered here as well. It runs
+-- with a pinned search_path, since the caller's could replace an operator and let a bad row through.
 create function posthaste.outbox_check() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   age_ms float8;
   max_bytes int;
+  first_id uuid;
 begin
   if new.id is null then
     perform posthaste.refuse('id', 'is null; leave the column out to get a new id');
@@ -108,67 +149,26 @@ begin
     perform posthaste.refuse('traceparent',
       'is not a W3C traceparent; use 00-<32 hex digits>-<16 hex digits>-<2 hex digits> in lower case, or null', new.traceparent);
   end if;
+
+  -- Last, when nothing else is wrong with the row. A null created_at marks a row from emit, which does not want an error
+  -- for a seen key: the row is skipped, and emit returns the first id. Producers have no right to set created_at.
+  if new.idempotency_key is not null then
+    first_id := posthaste.register_key(new.tenant, new.idempotency_key, new.id);
+    if first_id is null then
+      new.created_at := coalesce(new.created_at, now());
+    elsif new.created_at is null then
+      return null;
+    else
+      perform posthaste.refuse('idempotency_key', format('was used before, by event %s;'
+        ' call posthaste.emit to get that id instead of an error, or use another key', first_id),
+        new.idempotency_key, 'unique_violation');
+    end if;
+  end if;
   return new;
 end $$;
 
 create trigger a_check before insert on posthaste.outbox
   for each row execute function posthaste.outbox_check();
-
--- Idempotency keys. They outlive the outbox row, and an expired one can be used again.
-create table posthaste.idempotency_keys (
-  -- Compared byte by byte: faster, and an upgrade of the system's collations cannot break the index.
-  tenant text collate "C" not null,
-  key text collate "C" not null,
-  event_id uuid not null,
-  expires_at timestamptz not null,
-  primary key (tenant, key)
-);
-
--- For the removal of expired keys.
-create index idempotency_keys_expired on posthaste.idempotency_keys (expires_at);
-
--- The one place that registers a key. A null created_at marks a row from emit, which does not want an error for a seen
--- key: its row is skipped, and emit returns the first id. Producers cannot set created_at, so they get the error.
-create function posthaste.outbox_idempotency() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  from_emit constant boolean := new.created_at is null;
-  first_id uuid;
-begin
-  new.created_at := coalesce(new.created_at, now());
-  loop
-    -- Waits for another transaction that is registering the same key. DO UPDATE would lock and rewrite a seen key.
-    insert into posthaste.idempotency_keys (tenant, key, event_id, expires_at)
-      values (new.tenant, new.idempotency_key, new.id, now() + posthaste.idempotency_ttl())
-      on conflict do nothing;
-    if found then
-      return new;
-    end if;
-    update posthaste.idempotency_keys k set event_id = new.id, expires_at = now() + posthaste.idempotency_ttl()
-      where k.tenant = new.tenant and k.key = new.idempotency_key and k.expires_at <= now();
-    if found then
-      return new;
-    end if;
-    if from_emit then
-      return null;
-    end if;
-    select k.event_id into first_id from posthaste.idempotency_keys k
-      where k.tenant = new.tenant and k.key = new.idempotency_key;
-    if found then
-      raise exception using
-        errcode = 'unique_violation', schema = 'posthaste', table = 'outbox', column = 'idempotency_key',
-        constraint = 'idempotency_keys_pkey',
-        message = format('posthaste: idempotency_key: ''%s'' was used before, by event %s;'
-          ' call posthaste.emit to get that id instead of an error, or use another key',
-          regexp_replace(left(new.idempotency_key, 64), '[[:cntrl:]]', '?', 'g')
-            || case when length(new.idempotency_key) > 64 then '...' else '' end, first_id);
-    end if;
-    -- The key expired and was removed in between: try again.
-  end loop;
-end $$;
-
-create trigger b_idempotency before insert on posthaste.outbox
-  for each row when (new.idempotency_key is not null) execute function posthaste.outbox_idempotency();
 
 -- Waking the relay. NOTIFY takes a lock that serialises all commits, so producers notify only while a relay sleeps: 1.
 -- The flag is a sequence, since a row's value would be hidden from a transaction with an older snapshot.
@@ -203,20 +203,18 @@ declare
   first_id uuid;
 begin
   loop
-    if idempotency_key is not null then
-      select k.event_id into first_id from posthaste.idempotency_keys k
-        where k.tenant = tenant and k.key = idempotency_key and k.expires_at > now();
-      if found then
-        return first_id;
-      end if;
-    end if;
     insert into posthaste.outbox (id, tenant, event_type, payload, idempotency_key, max_attempts, traceparent, created_at)
       values (new_id, tenant, event_type, payload, idempotency_key, max_attempts, traceparent,
         case when idempotency_key is null then now() end);
     if found then
       return new_id;
     end if;
-    -- Another transaction registered the key since it was looked up: now it is there.
+    -- The key was seen. New keys are the rule, so it was not looked up first.
+    select k.event_id into first_id from posthaste.idempotency_keys k where k.tenant = tenant and k.key = idempotency_key;
+    if found then
+      return first_id;
+    end if;
+    -- It expired and was removed in between: try again.
   end loop;
 end $$;
 

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
+use secrecy::SecretString;
 
 pub use bench::{Bench, Burst, ReceiverArgs};
 pub use endpoint::{AddEndpoint, Endpoint, EndpointId, ListEndpoints, RotateSecret, SetEndpoint};
@@ -40,10 +41,10 @@ pub struct Global {
     config: Option<PathBuf>,
     /// URL of PostgreSQL; wins over the environment and the file.
     #[arg(long, global = true, value_name = "URL")]
-    database_url: Option<String>,
+    database_url: Option<SecretString>,
     /// URL of RabbitMQ; wins over the environment and the file.
     #[arg(long, global = true, value_name = "URL")]
-    amqp_url: Option<String>,
+    amqp_url: Option<SecretString>,
 }
 
 impl Global {

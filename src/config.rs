@@ -12,6 +12,7 @@ mod values;
 
 use std::path::PathBuf;
 
+use secrecy::SecretString;
 use thiserror::Error;
 
 pub use layers::{FALLBACK_FILE, REFERENCE, Sources};
@@ -28,8 +29,8 @@ use values::Values;
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
     pub file: Option<PathBuf>,
-    pub database_url: Option<String>,
-    pub amqp_url: Option<String>,
+    pub database_url: Option<SecretString>,
+    pub amqp_url: Option<SecretString>,
 }
 
 /// A complete and valid configuration.

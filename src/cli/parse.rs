@@ -49,11 +49,21 @@ impl FromStr for Header {
         if name.is_empty() || name.len() > 128 || !name.bytes().all(is_token) {
             return Err("the name is not one for a header; use 1 to 128 letters, digits and '-'".into());
         }
+        if is_reserved(&name.to_ascii_lowercase()) {
+            return Err("the header is set by Posthaste itself; choose another name".into());
+        }
         if value.len() > 4096 || !value.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b)) {
             return Err("the value is not one for a header; use at most 4096 printable ASCII characters".into());
         }
         Ok(Header { name: name.to_owned(), value: value.to_owned() })
     }
+}
+
+/// What the protocol needs for itself: an endpoint that could change these would break its own signatures or framing.
+fn is_reserved(name: &str) -> bool {
+    const NAMES: [&str; 8] =
+        ["connection", "content-length", "content-type", "host", "te", "transfer-encoding", "upgrade", "user-agent"];
+    NAMES.contains(&name) || name.starts_with("webhook-") || name.starts_with("posthaste-")
 }
 
 /// Where the payload of `event emit` is.

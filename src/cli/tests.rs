@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use chrono::{TimeZone, Utc};
 use clap::{CommandFactory, Parser};
+use secrecy::ExposeSecret;
 
 use super::parse::moment_at;
 use super::*;
@@ -63,7 +64,8 @@ fn global_flags_may_stand_before_or_after_the_command() {
     ] {
         let overrides = parsed(&arguments).unwrap().global.overrides();
         assert_eq!(overrides.file, Some("a.toml".into()));
-        assert_eq!((overrides.database_url.unwrap(), overrides.amqp_url.unwrap()), ("d".into(), "q".into()));
+        assert_eq!(overrides.database_url.unwrap().expose_secret(), "d");
+        assert_eq!(overrides.amqp_url.unwrap().expose_secret(), "q");
     }
 }
 
@@ -144,6 +146,7 @@ fn a_refused_value_names_the_flag_and_the_fix() {
         (&["--retry-policy", "a b"], &["--retry-policy", "[retry.policies]"]),
         (&["--header", "novalue"], &["--header", "X-Api-Key: value"]),
         (&["--header", "a b: c"], &["--header", "1 to 128 letters"]),
+        (&["--header", "Webhook-Id: c"], &["--header", "choose another name"]),
         (&["--header", "a: \u{e9}"], &["--header", "printable ASCII"]),
         (&["--secret", "nope"], &["--secret", "whsec_"]),
     ];

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
+use secrecy::ExposeSecret;
 
 use super::{ConfigError, Overrides, shape};
 
@@ -14,7 +15,7 @@ pub const FALLBACK_FILE: &str = "config/posthaste.toml";
 const PREFIX: &str = "POSTHASTE_";
 
 /// Everything that a configuration is made from; tests pass their own, so no test depends on the process's environment.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
     pub overrides: Overrides,
     pub environment: Vec<(String, String)>,
@@ -99,7 +100,9 @@ fn flags(overrides: &Overrides) -> Vec<Layer> {
         [("--database-url", "database", &overrides.database_url), ("--amqp-url", "broker", &overrides.amqp_url)];
     known
         .iter()
-        .filter_map(|(flag, section, url)| Some(url_layer(format!("from {flag}"), section, url.as_ref()?)))
+        .filter_map(|(flag, section, url)| {
+            Some(url_layer(format!("from {flag}"), section, url.as_ref()?.expose_secret()))
+        })
         .collect()
 }
 

@@ -4,6 +4,8 @@ mod bench;
 mod endpoint;
 mod event;
 mod parse;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -142,7 +144,3 @@ fn without_secret(mut error: clap::Error) -> clap::Error {
     }
     error
 }
-
-#[cfg(test)]
-#[path = "cli/tests.rs"]
-mod tests;

@@ -4,10 +4,14 @@
 //! place of every default, and the list of the keys and types that the other layers are checked against.
 
 mod layers;
+mod operation;
+mod pipeline;
 mod retry;
 mod secrets;
-mod sections;
+mod servers;
 mod shape;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use std::path::PathBuf;
@@ -16,10 +20,10 @@ use secrecy::SecretString;
 use thiserror::Error;
 
 pub use layers::{FALLBACK_FILE, REFERENCE, Sources};
+pub use operation::{Circuit, LogFormat, Reconcile, Retention, Shutdown, Telemetry};
+pub use pipeline::{Delivery, Relay, Wake, Worker};
 pub use secrets::{EncryptionKey, ServerUrl};
-pub use sections::{
-    Broker, Circuit, Database, Delivery, LogFormat, Reconcile, Relay, Retention, Shutdown, Telemetry, Wake, Worker,
-};
+pub use servers::{Broker, Database};
 pub use values::duration as parse_duration;
 
 use crate::domain::backoff::{Policies, TooManyQueues};
@@ -110,7 +114,3 @@ impl Config {
         self.encryption_key.as_ref().ok_or(ConfigError::Missing { key: "security.encryption_key", fix })
     }
 }
-
-#[cfg(test)]
-#[path = "config/tests.rs"]
-mod tests;

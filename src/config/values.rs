@@ -81,6 +81,13 @@ impl Values {
         Err(self.invalid(key, problem))
     }
 
+    pub fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Result<T, ConfigError> {
+        let text = self.text(key)?;
+        let names: Vec<String> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        let found = choices.iter().find(|(name, _)| *name == text).map(|(_, choice)| *choice);
+        found.ok_or_else(|| self.invalid(key, format!("is '{text}'; use {}", names.join(" or "))))
+    }
+
     /// Parses every item of a list; a problem names the item by its place, counted from 1.
     pub fn list<T>(&self, key: &str, parse: impl Fn(&Value) -> Result<T, String>) -> Result<Vec<T>, ConfigError> {
         let items = self.find(key)?.as_array().ok_or_else(|| self.invalid(key, "is not a list"))?;

@@ -3,8 +3,18 @@
 //! `docs/architecture.md` is the map. Imports go down only (a test holds it):
 //! `domain <- config, telemetry, lifecycle <- store, broker, http <- relay, worker <- cmd <- main`.
 
-pub mod domain;
 #[cfg(feature = "service")]
 pub mod broker;
 #[cfg(feature = "service")]
+pub mod cli;
+#[cfg(feature = "service")]
+pub mod config;
+pub mod domain;
+#[cfg(feature = "service")]
+pub mod http;
+#[cfg(feature = "service")]
+pub mod lifecycle;
+#[cfg(feature = "service")]
 pub mod store;
+#[cfg(feature = "service")]
+pub mod telemetry;

@@ -4,3 +4,5 @@
 //! `domain <- config, telemetry, lifecycle <- store, broker, http <- relay, worker <- cmd <- main`.
 
 pub mod domain;
+#[cfg(feature = "service")]
+pub mod http;

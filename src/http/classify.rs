@@ -59,7 +59,7 @@ fn failure(kind: Option<io::ErrorKind>) -> Failure {
 }
 
 /// The causes that say it all, wherever in the chain they are.
-fn typed(error: &reqwest::Error) -> Option<Outcome> {
+fn typed(error: Cause<'_>) -> Option<Outcome> {
     find(error, &|cause| {
         if let Some(error) = cause.downcast_ref::<ResolveError>() {
             return Some(resolve_error(error));
@@ -82,8 +82,11 @@ pub(super) fn resolve_error(error: &ResolveError) -> Outcome {
     }
 }
 
-fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
-    find(error, &|cause| cause.downcast_ref::<io::Error>().map(io::Error::kind))
+/// The first kind that says something: `Other` is a wrapping of another error.
+fn io_kind(error: Cause<'_>) -> Option<io::ErrorKind> {
+    find(error, &|cause| {
+        cause.downcast_ref::<io::Error>().map(io::Error::kind).filter(|kind| *kind != io::ErrorKind::Other)
+    })
 }
 
 type Cause<'a> = &'a (dyn Error + 'static);
@@ -99,4 +102,24 @@ fn find<T>(error: Cause<'_>, pick: &impl Fn(Cause<'_>) -> Option<T>) -> Option<T
         return Some(found);
     }
     error.source().and_then(|source| find(source, pick))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_out_of_a_local_resource_is_our_fault_however_deep_it_is_wrapped() {
+        let wrapped = io::Error::other(io::Error::other(io::Error::from_raw_os_error(EMFILE)));
+        assert_eq!(typed(&wrapped), Some(Outcome::NotSent(OurFault::LocalResources)));
+        let ports = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        assert_eq!(typed(&ports), Some(Outcome::NotSent(OurFault::LocalResources)));
+        assert_eq!(typed(&io::Error::from(io::ErrorKind::ConnectionReset)), None);
+    }
+
+    #[test]
+    fn a_wrapped_tls_error_is_found() {
+        let wrapped = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::HandshakeNotComplete);
+        assert_eq!(typed(&wrapped), Some(Outcome::Failed(Failure::Tls)));
+    }
 }

@@ -76,9 +76,13 @@ impl Client {
 
     /// With another resolver than the system's; its guard is the one that counts.
     pub fn with_resolver(options: Options, resolver: Resolver) -> Result<Client, ClientError> {
+        Client::build(reqwest::Client::builder(), options, resolver)
+    }
+
+    fn build(http: reqwest::ClientBuilder, options: Options, resolver: Resolver) -> Result<Client, ClientError> {
         // An error says that a provider was installed before, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
+        let http = http
             .user_agent(options.user_agent)
             .connect_timeout(options.connect_timeout)
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -156,3 +160,11 @@ fn headers(pairs: Vec<(String, String)>) -> Option<HeaderMap> {
 #[cfg(test)]
 #[path = "client_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "failure_tests.rs"]
+mod failure_tests;
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tls_tests;

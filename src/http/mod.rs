@@ -11,3 +11,6 @@ pub mod guard;
 pub mod resolver;
 mod stage;
 pub mod target;
+
+#[cfg(test)]
+mod test_server;

@@ -1,1 +1,6 @@
+//! What operators see: logs, metrics, health.
 
+pub mod logging;
+pub mod metrics;
+pub mod readiness;
+pub mod server;

@@ -2,5 +2,6 @@
 
 pub mod logging;
 pub mod metrics;
+pub mod names;
 pub mod readiness;
 pub mod server;

@@ -40,7 +40,7 @@ pub struct ReceiverArgs {
     /// Secret to verify signatures with; may be repeated. Without one nothing is verified.
     #[arg(long = "secret", value_name = "WHSEC", value_parser = parse::secret)]
     pub secrets: Vec<Secret>,
-    /// How to answer, for example ok, fail:30 or status:503; see docs/receiver.md.
+    /// How to answer: ok, or a failure to show.
     #[arg(long, value_name = "BEHAVIOUR", default_value = "ok")]
     pub behaviour: String,
     /// Ids remembered to count duplicates.

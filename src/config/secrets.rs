@@ -34,6 +34,9 @@ impl ServerUrl {
             let fix = schemes.join(":// or ");
             return Err(format!("begins with {}://; use {fix}://, like {example}", url.scheme()));
         }
+        if url.cannot_be_a_base() {
+            return Err(format!("has no // after {}:; write it like {example}", url.scheme()));
+        }
         Ok(ServerUrl { full: text.to_owned().into(), shown: redacted(url) })
     }
 }

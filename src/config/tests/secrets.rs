@@ -25,6 +25,7 @@ fn a_refused_secret_is_not_repeated() {
         ("DATABASE_URL", "u:hunter2@db", "database.url"),
         ("DATABASE_URL", "postgres://u:hunter2#@db:x", "database.url: is not a URL"),
         ("AMQP_URL", "http://u:hunter2@mq", "broker.url: begins with http://; use amqp:// or amqps://"),
+        ("AMQP_URL", "amqp:hunter2", "broker.url: has no // after amqp:"),
         ("AMQP_URL", "hunter2", "broker.url: is not a URL"),
         ("POSTHASTE_SECURITY__ENCRYPTION_KEY", "hunter2", "security.encryption_key: is not base64"),
         ("POSTHASTE_SECURITY__ENCRYPTION_KEY", "AAEC", "holds 3 bytes, not 32; make one with `posthaste keygen`"),

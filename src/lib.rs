@@ -8,6 +8,8 @@ pub mod broker;
 #[cfg(feature = "service")]
 pub mod cli;
 #[cfg(feature = "service")]
+pub mod cmd;
+#[cfg(feature = "service")]
 pub mod config;
 pub mod domain;
 #[cfg(feature = "service")]
@@ -15,6 +17,10 @@ pub mod http;
 #[cfg(feature = "service")]
 pub mod lifecycle;
 #[cfg(feature = "service")]
+pub mod relay;
+#[cfg(feature = "service")]
 pub mod store;
 #[cfg(feature = "service")]
 pub mod telemetry;
+#[cfg(feature = "service")]
+pub mod worker;

@@ -1,6 +1,7 @@
 //! One connection to the broker, with a name that operators see and a time-out on everything.
 
 use lapin::options::ConfirmSelectOptions;
+use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
 use secrecy::ExposeSecret;
 
@@ -14,9 +15,11 @@ pub struct Link {
 impl Link {
     pub async fn open(settings: &Settings, name: &str) -> Result<Link> {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let uri = settings.url.expose_secret().parse().map_err(|_| {
+        let mut uri: AMQPUri = settings.url.expose_secret().parse().map_err(|_| {
             BrokerError::Url("is not an AMQP URL; write amqp://user:password@host:5672/vhost".to_owned())
         })?;
+        // A network that swallows packets shows only in missing heartbeats.
+        uri.query.heartbeat.get_or_insert(settings.heartbeat.as_secs().clamp(1, 600) as u16);
         let connecting = Connection::connect_uri(uri, properties);
         let connection = within(settings.operation_timeout, "connect", connecting).await?;
         Ok(Link { connection, settings: settings.clone() })

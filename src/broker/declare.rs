@@ -1,8 +1,6 @@
 //! Declaring, checking and retiring the topology.
 
-use lapin::options::{
-    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
-};
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, ExchangeKind};
 use thiserror::Error;
@@ -96,8 +94,7 @@ async fn message_count_on(link: &Link, channel: &Channel, queue: &str) -> Result
 pub async fn unbind_delay(link: &Link, topology: &Topology, queue: &str, ttl_ms: u64) -> Result<()> {
     let channel = link.channel().await?;
     let exchange = topology.names.delay_exchange();
-    let unbind =
-        channel.queue_unbind(queue.into(), exchange.into(), ttl_ms.to_string().into(), FieldTable::default());
+    let unbind = channel.queue_unbind(queue.into(), exchange.into(), ttl_ms.to_string().into(), FieldTable::default());
     let unbound = within(link.settings().operation_timeout, "queue.unbind", unbind).await;
     close(link, &channel).await;
     match unbound {

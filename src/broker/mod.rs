@@ -20,6 +20,7 @@ pub mod wire;
 pub struct Settings {
     pub url: SecretString,
     pub operation_timeout: Duration,
+    pub heartbeat: Duration,
 }
 
 #[derive(Debug, Error)]

@@ -113,10 +113,7 @@ fn dead_queue(names: &Names) -> Queue {
         name: names.dead(),
         exchange: names.dead(),
         key: DEAD.to_owned(),
-        arguments: vec![
-            ("x-queue-type", text("quorum")),
-            ("x-delivery-limit", Argument::Number(DEAD_DELIVERY_LIMIT)),
-        ],
+        arguments: vec![("x-queue-type", text("quorum")), ("x-delivery-limit", Argument::Number(DEAD_DELIVERY_LIMIT))],
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Endpoint {
     pub status: String,
     pub disabled_reason: Option<String>,
     pub max_in_flight: Option<i32>,
-    pub rate_limit_per_second: Option<i32>,
+    pub rate_limit_per_second: Option<f64>,
     pub timeout_ms: Option<i32>,
     pub retry_policy: Option<String>,
     pub circuit_state: String,
@@ -48,7 +48,7 @@ pub struct Changes {
     pub description: Option<Option<String>>,
     pub event_types: Option<Option<Vec<String>>>,
     pub max_in_flight: Option<Option<i32>>,
-    pub rate_limit_per_second: Option<Option<i32>>,
+    pub rate_limit_per_second: Option<Option<f64>>,
     pub timeout_ms: Option<Option<i32>>,
     pub retry_policy: Option<Option<String>>,
     pub headers: Option<Option<Vec<u8>>>,
@@ -69,13 +69,7 @@ pub async fn get(db: &Db, id: Uuid) -> Result<Option<Endpoint>> {
 }
 
 /// A new endpoint with its first secret, in one transaction.
-pub async fn add(
-    db: &Db,
-    id: Uuid,
-    tenant: &str,
-    changes: &Changes,
-    secret: (&str, &[u8]),
-) -> Result<Endpoint> {
+pub async fn add(db: &Db, id: Uuid, tenant: &str, changes: &Changes, secret: (&str, &[u8])) -> Result<Endpoint> {
     db.run(async |c| {
         sqlx::query(
             "with e as (

@@ -30,7 +30,8 @@ impl Session {
     pub async fn open(options: &Options) -> Result<Session> {
         let limit = options.connect_timeout;
         let options = options.connect_options()?;
-        let connection = tokio::time::timeout(limit, options.connect()).await.map_err(|_| StoreError::TimedOut(limit))??;
+        let connection =
+            tokio::time::timeout(limit, options.connect()).await.map_err(|_| StoreError::TimedOut(limit))??;
         Ok(Session { connection, limit })
     }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::{ConnectOptions, Connection};
 use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{ConnectOptions, Connection};
 
 use super::{Db, Options, Result, StoreError};
 

@@ -56,6 +56,7 @@ impl AckBook {
         self.settled
     }
 
+    #[cfg(test)]
     pub fn open_messages(&self) -> usize {
         self.open.len()
     }

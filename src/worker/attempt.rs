@@ -1,5 +1,7 @@
 //! One attempt: the signed request as it goes out, and what is kept of it.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::Context;
@@ -7,7 +9,7 @@ use super::endpoints::Ready;
 use crate::domain::message::Message;
 use crate::domain::outcome::{OurFault, Outcome};
 use crate::domain::signature;
-use crate::http::client::{Exchange, Request};
+use crate::http::client::{Client, Exchange, Request};
 use crate::store::settle::Headers;
 use crate::telemetry::metrics;
 
@@ -19,6 +21,18 @@ pub struct Attempted {
 }
 
 pub(super) async fn make(context: &Context, endpoint: &Ready, message: &Message) -> Attempted {
+    let in_flight = metrics::in_flight();
+    let attempted = send(&context.client, endpoint, message, context.limits.timeout).await;
+    drop(in_flight);
+    attempted
+}
+
+/// One signed request outside any delivery: nothing is recorded.
+pub async fn test_request(client: &Client, endpoint: &Ready, message: &Message, timeout: Duration) -> Exchange {
+    send(client, endpoint, message, timeout).await.exchange
+}
+
+async fn send(client: &Client, endpoint: &Ready, message: &Message, timeout: Duration) -> Attempted {
     let started_at = Utc::now();
     let secrets = endpoint.live_secrets(started_at.timestamp_millis());
     if endpoint.unreadable || secrets.is_empty() {
@@ -27,11 +41,9 @@ pub(super) async fn make(context: &Context, endpoint: &Ready, message: &Message)
     let own = headers(message, &secrets, started_at);
     let mut sent = own.clone();
     sent.extend(endpoint.headers.iter().cloned());
-    let timeout = endpoint.timeout.unwrap_or(context.limits.timeout);
+    let timeout = endpoint.timeout.unwrap_or(timeout);
     let request = Request { url: &endpoint.url, headers: sent, body: message.body.clone(), timeout };
-    metrics::in_flight(1.0);
-    let exchange = context.client.deliver(request).await;
-    metrics::in_flight(-1.0);
+    let exchange = client.deliver(request).await;
     let mut request_headers = own;
     request_headers.extend(endpoint.headers.iter().map(|(name, _)| (name.clone(), "[redacted]".to_owned())));
     Attempted { started_at, request_headers, exchange }
@@ -59,7 +71,7 @@ fn not_sent(started_at: DateTime<Utc>, fault: OurFault) -> Attempted {
         outcome: Outcome::NotSent(fault),
         response_headers: Vec::new(),
         response_body: None,
-        duration: std::time::Duration::ZERO,
+        duration: Duration::ZERO,
     };
     Attempted { started_at, request_headers: Vec::new(), exchange }
 }

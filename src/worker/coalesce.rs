@@ -40,7 +40,7 @@ async fn serve(db: Db, mut questions: mpsc::Receiver<Question>, abandon: Cancell
     let mut batch = Vec::with_capacity(MOST);
     while questions.recv_many(&mut batch, MOST).await > 0 {
         let keys: Vec<DeliveryKey> = batch.iter().map(|(key, _)| *key).collect();
-        let Ok(rows) = persist(&abandon, "read deliveries", async || deliveries::read(&db, &keys).await).await else {
+        let Ok(rows) = persist(&abandon, "read deliveries", || deliveries::read(&db, &keys)).await else {
             return;
         };
         let rows: HashMap<DeliveryKey, Snapshot> = rows.into_iter().map(|row| (row.key, row)).collect();
@@ -52,11 +52,14 @@ async fn serve(db: Db, mut questions: mpsc::Receiver<Question>, abandon: Cancell
 }
 
 /// Repeats a database operation until it succeeds: an unreachable database is our fault and must cost nobody anything.
-pub async fn persist<T>(
+pub async fn persist<T, F>(
     abandon: &CancellationToken,
     what: &'static str,
-    operation: impl AsyncFn() -> Result<T, StoreError>,
-) -> Result<T, Stopping> {
+    operation: impl Fn() -> F,
+) -> Result<T, Stopping>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
     let mut failures = 0;
     loop {
         let result = tokio::select! {

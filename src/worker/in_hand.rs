@@ -50,6 +50,7 @@ impl InHand {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -14,7 +14,7 @@ use crate::broker::consumer::{Acknowledger, Subscription};
 use crate::broker::topology::Topology;
 use crate::broker::{BrokerError, Settings};
 use crate::domain::reconnect;
-use crate::telemetry::readiness::Check;
+use crate::telemetry::readiness::Readiness;
 
 /// Settled messages beyond a slow head are acknowledged one by one at the latest after this time.
 const SINGLES: Duration = Duration::from_millis(50);
@@ -69,14 +69,20 @@ impl Receipt {
 }
 
 /// Consumes until `stop`, reconnecting by itself; returns when everything in hand is finished or abandoned.
-pub async fn run(context: Arc<Context>, broker: Settings, topology: &Topology, ready: Check, stop: CancellationToken) {
+pub async fn run(
+    context: Arc<Context>,
+    broker: Settings,
+    topology: &Topology,
+    ready: Readiness,
+    stop: CancellationToken,
+) {
     let lanes = lanes(&context, topology);
     let mut failures = 0;
     while !stop.is_cancelled() {
         match session(&context, &broker, &lanes, &ready, &stop, &mut failures).await {
             Ok(()) => break,
             Err(error) => {
-                ready.set_unready(&error.to_string());
+                ready.not_ready("broker", error.to_string());
                 tracing::warn!(%error, failures, "lost the broker; reconnecting");
                 tokio::select! {
                     () = tokio::time::sleep(reconnect::pause(failures, rand::random())) => {}
@@ -92,7 +98,7 @@ async fn session(
     context: &Arc<Context>,
     broker: &Settings,
     lanes: &[Arc<Lane>; 2],
-    ready: &Check,
+    ready: &Readiness,
     stop: &CancellationToken,
     failures: &mut u32,
 ) -> Result<(), BrokerError> {
@@ -113,7 +119,7 @@ async fn session(
             over.clone(),
         ));
     }
-    ready.set_ready();
+    ready.ready("broker");
     *failures = 0;
     tracing::info!("consuming");
     let result = tokio::select! {

@@ -21,9 +21,11 @@ use crate::domain::gate;
 use crate::domain::message::Message;
 use crate::store::deliveries::{self, Snapshot};
 use crate::telemetry::metrics;
+use crate::telemetry::names::HeldReason;
 
 /// How long a message waits for a row that is not there yet. Committed before published, it can only be late by a crash.
-const ROW_PATIENCE: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(600)];
+const ROW_PATIENCE: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(600)];
 
 /// A message in hand with all that its journey needs.
 struct Journey {
@@ -55,7 +57,7 @@ pub async fn make(
         Ok(message) => message,
         Err((error, body)) => {
             tracing::error!(%error, "a message that is not ours goes to the dead-letter queue");
-            metrics::dead_letter(DeadReason::Undecodable.as_str());
+            metrics::dead_letter(DeadReason::Undecodable);
             if publish::undecodable(&context, &error, &body, &receipt).await.is_ok() {
                 receipt.settled();
             }
@@ -108,7 +110,8 @@ impl Journey {
             let snapshot = self.context.rows.read(self.message.key()).await?;
             match receive(self.received, snapshot.as_ref().map(|snapshot| &snapshot.row), queues) {
                 Step::Proceed if self.received.is_poison() => {
-                    self.bury(DeadReason::Poison, "the message was handed out again and again without an end").await?;
+                    self.bury::<()>(DeadReason::Poison, "the message was handed out again and again without an end")
+                        .await?;
                     return Ok(false);
                 }
                 Step::Proceed => return Ok(true),
@@ -150,10 +153,10 @@ impl Journey {
     /// The endpoint, if it may be sent to. Disabled: held. Removed: dead.
     async fn endpoint(&self) -> Result<Stage<Arc<Ready>>, Stopping> {
         let id = self.message.endpoint_id;
-        let find = async || self.context.endpoints.get(id).await;
+        let find = || self.context.endpoints.get(id);
         match persist(&self.context.abandon, "read the endpoint", find).await? {
             None => self.bury(DeadReason::EndpointRemoved, "the endpoint was removed").await,
-            Some(endpoint) if !endpoint.enabled => self.hold(0, "disabled").await,
+            Some(endpoint) if !endpoint.enabled => self.hold(0, HeldReason::Disabled).await,
             Some(endpoint) => Ok(Stage::Go(endpoint)),
         }
     }
@@ -165,7 +168,7 @@ impl Journey {
         };
         match self.context.gates.enter(endpoint.id, limits).await {
             Entrance::Granted(leave) => Ok(Stage::Go(leave)),
-            Entrance::Held { delay_ms } => self.hold(delay_ms, "in_flight").await,
+            Entrance::Held { delay_ms } => self.hold(delay_ms, HeldReason::Busy).await,
         }
     }
 
@@ -192,7 +195,7 @@ impl Journey {
             Decision::NotSpent { delay_ms } => {
                 tracing::warn!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt = self.message.attempt,
                     error = attempted.exchange.outcome.error(), "a fault of ours; held, no attempt spent");
-                Ok(match self.hold::<()>(delay_ms, "our_fault").await? {
+                Ok(match self.hold::<()>(delay_ms, HeldReason::OurFault).await? {
                     Stage::Again => Stage::Again,
                     _ => Stage::Done,
                 })
@@ -222,14 +225,14 @@ impl Journey {
     }
 
     /// Back to PostgreSQL without spending an attempt. A row that has moved on is read again.
-    async fn hold<T>(&self, delay_ms: u64, reason: &'static str) -> Result<Stage<T>, Stopping> {
+    async fn hold<T>(&self, delay_ms: u64, reason: HeldReason) -> Result<Stage<T>, Stopping> {
         let (key, n) = (self.message.key(), self.message.attempt);
-        let hold = async || deliveries::hold(&self.context.db, key, n, delay_ms).await;
+        let hold = || deliveries::hold(&self.context.db, key, n, delay_ms);
         if !persist(&self.context.abandon, "hold a delivery", hold).await? {
             return Ok(Stage::Again);
         }
         metrics::held(reason);
-        tracing::debug!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, reason, delay_ms, "held");
+        tracing::debug!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, reason = reason.as_str(), delay_ms, "held");
         self.receipt.clone().settled();
         Ok(Stage::Done)
     }
@@ -237,7 +240,7 @@ impl Journey {
     /// Ends the delivery without an attempt, and writes its letter.
     async fn bury<T>(&self, reason: DeadReason, error: &str) -> Result<Stage<T>, Stopping> {
         let (key, n) = (self.message.key(), self.message.attempt);
-        let bury = async || deliveries::bury(&self.context.db, key, n, reason, Some(error)).await;
+        let bury = || deliveries::bury(&self.context.db, key, n, reason, Some(error));
         let Some(snapshot) = persist(&self.context.abandon, "end a delivery", bury).await? else {
             return Ok(Stage::Again);
         };
@@ -246,7 +249,7 @@ impl Journey {
     }
 
     async fn letter(&self, snapshot: &Snapshot, reason: DeadReason) -> Result<(), Stopping> {
-        metrics::dead_letter(reason.as_str());
+        metrics::dead_letter(reason);
         tracing::error!(event_id = %snapshot.key.event_id, endpoint_id = %snapshot.key.endpoint_id,
             reason = reason.as_str(), "dead letter without an attempt");
         let next = successor(&snapshot.row, self.context.policies.delays());

@@ -19,16 +19,17 @@ mod journey;
 mod publish;
 mod settler;
 
+pub use attempt::test_request;
 pub use endpoints::{EndpointCache, Ready};
 
+use crate::broker;
 use crate::broker::publisher::Publisher;
 use crate::broker::topology::Topology;
-use crate::broker::{self};
 use crate::domain::backoff::Policies;
 use crate::domain::sealing;
 use crate::http::client::Client;
 use crate::store::Db;
-use crate::telemetry::readiness::Check;
+use crate::telemetry::readiness::Readiness;
 
 /// What a worker is made of. Adapters are shared by all its tasks.
 pub struct Parts {
@@ -41,7 +42,7 @@ pub struct Parts {
     pub limits: Limits,
     /// Names this worker in the attempts table and in the broker's list of connections.
     pub name: String,
-    pub broker_ready: Check,
+    pub readiness: Readiness,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -103,7 +104,7 @@ pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationTok
     });
     let reading = tokio::spawn(reading);
     let settling = tokio::spawn(settler::run(context.clone(), jobs));
-    intake::run(context.clone(), parts.broker, &parts.topology, parts.broker_ready, stop).await;
+    intake::run(context.clone(), parts.broker, &parts.topology, parts.readiness, stop).await;
     let left = context.in_hand.len();
     if left > 0 {
         tracing::warn!(deliveries = left, "abandoned at the end of the grace period; another worker will take them");

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
 
@@ -12,7 +13,7 @@ use super::in_hand::Hand;
 use super::intake::Receipt;
 use super::publish::{self, Follow, follow};
 use crate::domain::decision::{Decision, disables_endpoint};
-use crate::domain::delivery::{DeadReason, Received, Status, Step, receive, successor};
+use crate::domain::delivery::{Received, Status, Step, receive, successor};
 use crate::domain::ids::{self, DeliveryKey};
 use crate::domain::message::Message;
 use crate::domain::outcome::Outcome;
@@ -20,6 +21,7 @@ use crate::store::deliveries::{self, Snapshot};
 use crate::store::endpoints;
 use crate::store::settle::{self, Settlement};
 use crate::telemetry::metrics;
+use crate::telemetry::names::{AttemptOutcome, HeldReason};
 
 /// The most attempts that one statement records.
 const BATCH: usize = 200;
@@ -85,7 +87,7 @@ pub(super) async fn run(context: Arc<Context>, mut jobs: mpsc::Receiver<Job>) {
 
 async fn settle(context: &Context, jobs: Vec<Job>) -> Result<(), Stopping> {
     let settlements: Vec<Settlement> = jobs.iter().map(|job| job.settlement.clone()).collect();
-    let record = async || settle::settle(&context.db, &context.name, &settlements).await;
+    let record = || settle::settle(&context.db, &context.name, &settlements);
     let rows = persist(&context.abandon, "settle attempts", record).await?;
     let lost = read_again(context, &jobs, &rows).await?;
     let mut follows: Vec<Follow<'_>> = Vec::new();
@@ -116,7 +118,7 @@ async fn read_again(
 ) -> Result<HashMap<DeliveryKey, Snapshot>, Stopping> {
     let keys: Vec<DeliveryKey> =
         jobs.iter().zip(rows).filter(|(_, row)| row.is_none()).map(|(job, _)| job.message.key()).collect();
-    let read = async || deliveries::read(&context.db, &keys).await;
+    let read = || deliveries::read(&context.db, &keys);
     let rows = persist(&context.abandon, "read deliveries again", read).await?;
     Ok(rows.into_iter().map(|row| (row.key, row)).collect())
 }
@@ -134,11 +136,11 @@ fn after_loss<'a>(context: &Context, job: &'a Job, row: Option<&Snapshot>) -> Op
 async fn disable_gone(context: &Context, jobs: &[Job]) -> Result<(), Stopping> {
     for job in jobs.iter().filter(|job| disables_endpoint(&job.outcome)) {
         let id = job.message.endpoint_id;
-        let disable = async || endpoints::set_enabled(&context.db, id, false, Some("the endpoint answered 410")).await;
+        let disable = || endpoints::set_enabled(&context.db, id, false, Some("the endpoint answered 410"));
         if persist(&context.abandon, "disable an endpoint", disable).await? {
             tracing::warn!(endpoint_id = %id, "disabled: the endpoint answered 410 Gone");
         }
-        let refresh = async || context.endpoints.refresh(id).await.map(drop);
+        let refresh = || context.endpoints.refresh(id);
         persist(&context.abandon, "read the endpoint", refresh).await?;
     }
     Ok(())
@@ -148,26 +150,29 @@ async fn disable_gone(context: &Context, jobs: &[Job]) -> Result<(), Stopping> {
 fn report(job: &Job, snapshot: &Snapshot) {
     let row = &snapshot.row;
     let outcome = match row.status {
-        Status::Delivered => "delivered",
-        Status::Dead => "dead",
-        _ => "retry",
+        Status::Delivered => AttemptOutcome::Delivered,
+        Status::Dead => AttemptOutcome::Dead,
+        _ => AttemptOutcome::Retry,
     };
     let duration_ms = job.settlement.duration_ms;
-    metrics::attempt(outcome, job.outcome.status_class(), f64::from(duration_ms) / 1000.0);
+    metrics::attempt(outcome, job.outcome.status_class(), Duration::from_millis(duration_ms.max(0) as u64));
     if row.status == Status::Delivered {
         let finished_ms = job.settlement.started_at.timestamp_millis() + i64::from(duration_ms);
         let latency_ms = (finished_ms - ids::unix_ms(job.message.event_id)).max(0);
-        metrics::delivery_latency(latency_ms as f64 / 1000.0);
+        metrics::delivered(Duration::from_millis(latency_ms as u64));
     }
-    if row.status == Status::Dead {
-        metrics::dead_letter(row.dead_reason.map_or("unknown", DeadReason::as_str));
+    if let Some(reason) = row.dead_reason {
+        metrics::dead_letter(reason);
+    }
+    if row.status == Status::Held {
+        metrics::held(HeldReason::RetryAfter);
     }
     tracing::info!(
         event_id = %job.message.event_id,
         endpoint_id = %job.message.endpoint_id,
         event_type = job.message.event_type,
         attempt = row.attempts,
-        outcome,
+        outcome = outcome.as_str(),
         status_code = job.settlement.status_code,
         error = job.settlement.error,
         duration_ms,

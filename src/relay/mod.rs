@@ -13,6 +13,8 @@ mod gauges;
 mod idle;
 mod keeper;
 mod publish;
+pub mod requeue;
+pub mod sweep;
 mod watermark;
 
 use crate::broker;

@@ -6,3 +6,5 @@
 pub mod domain;
 #[cfg(feature = "service")]
 pub mod http;
+#[cfg(feature = "receiver")]
+pub mod receiver;

@@ -24,7 +24,7 @@ use crate::domain::signature::{HEADER_ID, HEADER_SIGNATURE, HEADER_TIMESTAMP, Se
 
 /// How far the timestamp may be from the clock, either way, unless set otherwise.
 pub const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
-/// Signatures that are looked at, so that a long header costs no more than this many passes over the body for each secret.
+/// Signatures that are looked at: a long header costs at most so many passes over the body for each secret.
 pub const MAX_SIGNATURES: usize = 16;
 
 /// The three headers of a webhook, as they came.

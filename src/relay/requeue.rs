@@ -72,7 +72,8 @@ impl Requeue {
     /// Grants and publishes. Only what was dead at the start is taken: a delivery that dies again is not taken again.
     pub async fn run(&self, plan: &Plan, progress: impl Fn(u64)) -> Result<u64, SweepError> {
         let start = requeue::now(&self.db).await?;
-        let filter = Filter { until: Some(self.filter.until.map_or(start, |until| until.min(start))), ..self.filter.clone() };
+        let filter =
+            Filter { until: Some(self.filter.until.map_or(start, |until| until.min(start))), ..self.filter.clone() };
         self.wait_for_recent(plan, &filter, start).await?;
         let limiter = self.rate.map(|rate| RateLimiter::direct(Quota::per_second(rate)));
         let batch = self.rate.map_or(BATCH, |rate| rate.get().clamp(1, BATCH));

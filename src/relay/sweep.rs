@@ -163,8 +163,11 @@ impl Sweep {
                 let dead = requeue::keys(&self.db, endpoint, after, PAGE, self.grace).await?;
                 let Some(last) = dead.last() else { break };
                 after = last.0.event_id;
-                let missing: Vec<DeliveryKey> =
-                    dead.iter().filter(|(key, attempts)| kept.get(key) != Some(attempts)).map(|(key, _)| *key).collect();
+                let missing: Vec<DeliveryKey> = dead
+                    .iter()
+                    .filter(|(key, attempts)| kept.get(key) != Some(attempts))
+                    .map(|(key, _)| *key)
+                    .collect();
                 self.write_letters(&missing, swept).await?;
             }
         }

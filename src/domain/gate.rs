@@ -46,7 +46,8 @@ pub struct Gate {
 impl Gate {
     /// Asks for one delivery. After `Wait` the caller is counted as waiting until `stop_waiting`.
     pub fn ask(&mut self, limits: Limits, now_ms: u64) -> Answer {
-        if self.in_flight.len() < limits.max_in_flight.max(1) {
+        // Whoever waits already goes first.
+        if self.waiting == 0 && self.has_room(limits) {
             return Answer::Send(self.start(now_ms));
         }
         let expected = self.expected_wait_ms(limits, now_ms, self.waiting + 1);
@@ -61,11 +62,18 @@ impl Gate {
     /// Asks again for a delivery that waits. It stays counted as waiting only if the answer is `Wait` again.
     pub fn ask_again(&mut self, limits: Limits, now_ms: u64, waited_ms: u64) -> Answer {
         self.stop_waiting();
-        if self.in_flight.len() >= limits.max_in_flight.max(1) && waited_ms >= MAX_WAIT.as_millis() as u64 {
+        if self.has_room(limits) {
+            return Answer::Send(self.start(now_ms));
+        }
+        if waited_ms >= MAX_WAIT.as_millis() as u64 {
             let expected = self.expected_wait_ms(limits, now_ms, self.waiting + 1);
             return Answer::Hold { delay_ms: expected.clamp(*HOLD.start(), *HOLD.end()) };
         }
         self.ask(limits, now_ms)
+    }
+
+    fn has_room(&self, limits: Limits) -> bool {
+        self.in_flight.len() < limits.max_in_flight.max(1)
     }
 
     pub fn stop_waiting(&mut self) {

@@ -9,6 +9,10 @@ pub mod delivery;
 pub mod event_type;
 pub mod gate;
 pub mod ids;
+pub mod message;
 pub mod outcome;
+pub mod reconnect;
 pub mod retry_after;
+#[cfg(feature = "service")]
+pub mod sealing;
 pub mod signature;

@@ -1,0 +1,95 @@
+//! Consuming with manual acknowledgement, on a connection of its own.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use lapin::Channel;
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{FieldTable, ShortString};
+
+use super::connection::Link;
+use super::wire::{self, Undecodable};
+use super::{BrokerError, Result, within};
+use crate::domain::message::Message;
+
+/// One message in hand. Until it is acknowledged the broker keeps it, and hands it out again if we die.
+pub struct Delivery {
+    pub tag: u64,
+    pub redelivered: bool,
+    pub delivery_count: u32,
+    /// Present on letters of the dead-letter queue that we wrote.
+    pub letter_attempts: Option<i32>,
+    pub content: std::result::Result<Message, (Undecodable, Vec<u8>)>,
+}
+
+/// A consumer of one queue.
+pub struct Subscription {
+    consumer: lapin::Consumer,
+    channel: Arc<Channel>,
+    link: Arc<Link>,
+}
+
+/// Acknowledges on the channel that delivered. Cheap to clone.
+#[derive(Clone)]
+pub struct Acknowledger {
+    channel: Arc<Channel>,
+    link: Arc<Link>,
+}
+
+impl Subscription {
+    pub async fn open(link: Arc<Link>, queue: &str, prefetch: u16, tag: &str) -> Result<Subscription> {
+        let limit = link.settings().operation_timeout;
+        let channel = Arc::new(link.channel().await?);
+        within(limit, "basic.qos", channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+        let options = BasicConsumeOptions::default();
+        let consume = channel.basic_consume(queue.into(), tag.into(), options, FieldTable::default());
+        let consumer = within(limit, "basic.consume", consume).await?;
+        Ok(Subscription { consumer, channel, link })
+    }
+
+    /// The next message. `None` or an error: the subscription is over.
+    pub async fn next(&mut self) -> Option<Result<Delivery>> {
+        let delivery = match self.consumer.next().await? {
+            Ok(delivery) => delivery,
+            Err(error) => return Some(Err(BrokerError::from(error))),
+        };
+        let content = wire::decode(&delivery.properties, delivery.data.clone());
+        Some(Ok(Delivery {
+            tag: delivery.delivery_tag,
+            redelivered: delivery.redelivered,
+            delivery_count: wire::delivery_count(&delivery.properties),
+            letter_attempts: wire::letter_attempts(&delivery.properties),
+            content: content.map_err(|error| (error, delivery.data)),
+        }))
+    }
+
+    pub fn acknowledger(&self) -> Acknowledger {
+        Acknowledger { channel: self.channel.clone(), link: self.link.clone() }
+    }
+
+    /// Asks the broker for no more; what is in hand can still be acknowledged.
+    pub async fn cancel(&self) -> Result<()> {
+        let tag: ShortString = self.consumer.tag();
+        let cancel = self.channel.basic_cancel(tag, BasicCancelOptions::default());
+        within(self.link.settings().operation_timeout, "basic.cancel", cancel).await
+    }
+}
+
+impl Acknowledger {
+    /// Acknowledges one message, or with `multiple` every unacknowledged one up to it.
+    pub async fn ack(&self, tag: u64, multiple: bool) -> Result<()> {
+        let ack = self.channel.basic_ack(tag, BasicAckOptions { multiple });
+        within(self.link.settings().operation_timeout, "basic.ack", ack).await
+    }
+
+    /// While this is true, acknowledging makes sense; otherwise the broker hands the messages out again.
+    pub fn is_open(&self) -> bool {
+        self.link.is_connected() && self.channel.status().connected()
+    }
+
+    /// Gives back everything unacknowledged by closing the channel.
+    pub async fn close(&self) {
+        let limit = self.link.settings().operation_timeout;
+        let _ = within(limit, "channel.close", self.channel.close(200, "done".into())).await;
+    }
+}

@@ -1,0 +1,156 @@
+//! Message <-> AMQP. The body is the payload, everything else a property or a header, readable as it is in the broker's UI.
+//!
+//! Headers are always built afresh from this whitelist. Copying a received `x-death` would make the broker's cycle
+//! detection drop the message silently.
+
+use bytes::Bytes;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::domain::message::{Message, Obituary};
+
+pub const APP_ID: &str = "posthaste";
+const PERSISTENT: u8 = 2;
+/// Headers share one frame with the properties, so texts that others control are cut.
+const MAX_ERROR_CHARS: usize = 500;
+
+/// Why a received message is not one of ours. It never quotes the body.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum Undecodable {
+    #[error("message_id: is missing or not a UUID")]
+    MessageId,
+    #[error("header {0}: is missing or of the wrong type")]
+    Header(&'static str),
+    #[error("type: is missing")]
+    Type,
+}
+
+pub fn properties(message: &Message) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    put_text(&mut headers, "endpoint-id", &message.endpoint_id.to_string());
+    put_text(&mut headers, "tenant", &message.tenant);
+    put_number(&mut headers, "attempt", message.attempt);
+    put_number(&mut headers, "max-attempts", message.max_attempts);
+    put_number(&mut headers, "base-attempts", message.base_attempts);
+    if let Some(traceparent) = &message.traceparent {
+        put_text(&mut headers, "traceparent", traceparent);
+    }
+    base(&message.event_id.to_string(), &message.event_type).with_headers(headers)
+}
+
+/// A letter to the dead-letter queue: the message and why it ended there.
+pub fn letter_properties(message: &Message, obituary: &Obituary) -> BasicProperties {
+    let properties = properties(message);
+    let mut headers = properties.headers().clone().unwrap_or_default();
+    put_obituary(&mut headers, obituary);
+    properties.with_headers(headers)
+}
+
+/// A letter for something that could not be read as a message: nothing of it is trusted but its bytes.
+pub fn undecodable_properties(error: &Undecodable) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    let obituary =
+        Obituary { reason: "undecodable".into(), last_error: Some(error.to_string()), ..Obituary::default() };
+    put_obituary(&mut headers, &obituary);
+    BasicProperties::default().with_app_id(APP_ID.into()).with_delivery_mode(PERSISTENT).with_headers(headers)
+}
+
+fn base(message_id: &str, kind: &str) -> BasicProperties {
+    BasicProperties::default()
+        .with_content_type("application/json".into())
+        .with_delivery_mode(PERSISTENT)
+        .with_message_id(message_id.into())
+        .with_type(kind.into())
+        .with_app_id(APP_ID.into())
+}
+
+fn put_obituary(headers: &mut FieldTable, obituary: &Obituary) {
+    put_text(headers, "dead-reason", &obituary.reason);
+    put_number(headers, "attempts", obituary.attempts);
+    if let Some(code) = obituary.last_status_code {
+        put_number(headers, "last-status-code", code);
+    }
+    if let Some(error) = &obituary.last_error {
+        put_text(headers, "last-error", &error.chars().take(MAX_ERROR_CHARS).collect::<String>());
+    }
+}
+
+fn put_text(headers: &mut FieldTable, name: &'static str, value: &str) {
+    headers.insert(ShortString::from(name), AMQPValue::LongString(LongString::from(value)));
+}
+
+fn put_number(headers: &mut FieldTable, name: &'static str, value: i32) {
+    headers.insert(ShortString::from(name), AMQPValue::LongInt(value));
+}
+
+pub fn decode(properties: &BasicProperties, body: Vec<u8>) -> Result<Message, Undecodable> {
+    let event_id = properties
+        .message_id()
+        .as_ref()
+        .and_then(|id| Uuid::parse_str(id.as_str()).ok())
+        .ok_or(Undecodable::MessageId)?;
+    let empty = FieldTable::default();
+    let headers = properties.headers().as_ref().unwrap_or(&empty);
+    let endpoint_id = text(headers, "endpoint-id")
+        .and_then(|id| Uuid::parse_str(&id).ok())
+        .ok_or(Undecodable::Header("endpoint-id"))?;
+    let required = |name| number(headers, name).and_then(|n| i32::try_from(n).ok()).ok_or(Undecodable::Header(name));
+    let attempt = required("attempt")?;
+    if attempt < 1 {
+        return Err(Undecodable::Header("attempt"));
+    }
+    Ok(Message {
+        event_id,
+        endpoint_id,
+        tenant: text(headers, "tenant").ok_or(Undecodable::Header("tenant"))?,
+        event_type: properties.kind().as_ref().ok_or(Undecodable::Type)?.to_string(),
+        body: Bytes::from(body),
+        attempt,
+        max_attempts: required("max-attempts")?,
+        base_attempts: required("base-attempts")?,
+        traceparent: text(headers, "traceparent"),
+    })
+}
+
+/// The number of attempts that a letter was written for.
+pub fn letter_attempts(properties: &BasicProperties) -> Option<i32> {
+    let headers = properties.headers().as_ref()?;
+    // The broker's own letters (delivery limit) have no such header, and are not ours to keep.
+    headers.inner().get("dead-reason")?;
+    number(headers, "attempts").and_then(|n| i32::try_from(n).ok())
+}
+
+/// How often a quorum queue has handed the message out before.
+pub fn delivery_count(properties: &BasicProperties) -> u32 {
+    let headers = properties.headers().as_ref();
+    let count = headers.and_then(|headers| number(headers, "x-delivery-count"));
+    count.map_or(0, |count| count.clamp(0, i64::from(u32::MAX)) as u32)
+}
+
+fn text(headers: &FieldTable, name: &str) -> Option<String> {
+    match headers.inner().get(name)? {
+        AMQPValue::LongString(value) => Some(value.to_string()),
+        AMQPValue::ShortString(value) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+/// Brokers and UIs choose the width of a number freely.
+fn number(headers: &FieldTable, name: &str) -> Option<i64> {
+    match headers.inner().get(name)? {
+        AMQPValue::ShortShortInt(n) => Some(i64::from(*n)),
+        AMQPValue::ShortShortUInt(n) => Some(i64::from(*n)),
+        AMQPValue::ShortInt(n) => Some(i64::from(*n)),
+        AMQPValue::ShortUInt(n) => Some(i64::from(*n)),
+        AMQPValue::LongInt(n) => Some(i64::from(*n)),
+        AMQPValue::LongUInt(n) => Some(i64::from(*n)),
+        AMQPValue::LongLongInt(n) => Some(*n),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

@@ -1,0 +1,79 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn message() -> Message {
+    Message {
+        event_id: Uuid::from_u128(1),
+        endpoint_id: Uuid::from_u128(2),
+        tenant: "acme".into(),
+        event_type: "order.created".into(),
+        body: Bytes::from_static(b"{ \"a\":\t1 }"),
+        attempt: 3,
+        max_attempts: 5,
+        base_attempts: 2,
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+    }
+}
+
+#[test]
+fn a_message_survives_the_wire_and_is_readable_there() {
+    let properties = properties(&message());
+    assert_eq!(decode(&properties, message().body.to_vec()), Ok(message()));
+    assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/json");
+    assert_eq!(properties.delivery_mode(), &Some(2));
+    assert_eq!(properties.app_id().as_ref().unwrap().as_str(), "posthaste");
+    assert_eq!(letter_attempts(&properties), None, "not a letter");
+    assert_eq!(delivery_count(&properties), 0);
+}
+
+#[test]
+fn a_letter_tells_why_and_its_texts_are_cut() {
+    let obituary = Obituary {
+        reason: "exhausted".into(),
+        last_status_code: Some(500),
+        last_error: Some("é".repeat(5_000)),
+        attempts: 5,
+    };
+    let properties = letter_properties(&message(), &obituary);
+    assert_eq!(letter_attempts(&properties), Some(5));
+    let headers = properties.headers().clone().unwrap();
+    assert_eq!(text(&headers, "dead-reason").as_deref(), Some("exhausted"));
+    assert_eq!(number(&headers, "last-status-code"), Some(500));
+    assert_eq!(text(&headers, "last-error").unwrap().chars().count(), 500);
+}
+
+#[test]
+fn what_is_not_a_message_says_which_part_is_wrong() {
+    let whole = properties(&message());
+    let without = |name: &str| {
+        let mut headers = whole.headers().clone().unwrap();
+        headers = headers.inner().iter().filter(|(key, _)| key.as_str() != name).fold(
+            FieldTable::default(),
+            |mut table, (key, value)| {
+                table.insert(key.clone(), value.clone());
+                table
+            },
+        );
+        decode(&whole.clone().with_headers(headers), vec![])
+    };
+    assert_eq!(decode(&BasicProperties::default(), vec![]), Err(Undecodable::MessageId));
+    assert_eq!(without("endpoint-id"), Err(Undecodable::Header("endpoint-id")));
+    assert_eq!(without("attempt"), Err(Undecodable::Header("attempt")));
+    assert_eq!(without("tenant"), Err(Undecodable::Header("tenant")));
+    assert!(without("traceparent").unwrap().traceparent.is_none());
+    let letter = undecodable_properties(&Undecodable::Type);
+    assert_eq!(letter_attempts(&letter), Some(0));
+    assert_eq!(text(letter.headers().as_ref().unwrap(), "last-error").as_deref(), Some("type: is missing"));
+}
+
+proptest! {
+    #[test]
+    fn any_message_survives(
+        body in prop::collection::vec(any::<u8>(), 0..200),
+        tenant in ".{1,40}", attempt in 1i32..1000, base in 0i32..1000, max in 1i32..1000,
+    ) {
+        let sent = Message { body: body.into(), tenant, attempt, base_attempts: base, max_attempts: max, ..message() };
+        prop_assert_eq!(decode(&properties(&sent), sent.body.to_vec()), Ok(sent));
+    }
+}

@@ -1,0 +1,152 @@
+//! `posthaste endpoint`: adding, looking at and changing endpoints.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use uuid::Uuid;
+
+use super::Output;
+use super::parse::{self, Header, Setting};
+use crate::domain::signature::Secret;
+
+#[derive(Debug, Subcommand)]
+pub enum Endpoint {
+    /// Add an endpoint. Its signing secret is printed this once.
+    Add(AddEndpoint),
+    /// List endpoints.
+    List(ListEndpoints),
+    /// Show one endpoint.
+    Show(EndpointId),
+    /// Change what is given and leave the rest.
+    Set(SetEndpoint),
+    /// Send again, and release what is held.
+    Enable(EndpointId),
+    /// Stop sending; what is due meanwhile is held.
+    Disable {
+        #[command(flatten)]
+        endpoint: EndpointId,
+        /// Why, for whoever looks at it later.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Remove an endpoint; its unfinished deliveries become dead.
+    Remove {
+        #[command(flatten)]
+        endpoint: EndpointId,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Make a new signing secret; the old ones keep signing for the grace period.
+    RotateSecret(RotateSecret),
+    /// Send one signed test request and show the answer.
+    Test(EndpointId),
+}
+
+#[derive(Debug, Args)]
+pub struct EndpointId {
+    /// Id of the endpoint.
+    pub id: Uuid,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct AddEndpoint {
+    /// The customer that the endpoint belongs to.
+    #[arg(long, value_parser = parse::tenant)]
+    pub tenant: String,
+    /// Where to send: https://host/path.
+    #[arg(long)]
+    pub url: String,
+    /// Types to send, comma-separated: order.created, order.*, or * [default: every type].
+    #[arg(long, value_delimiter = ',', value_name = "TYPES", value_parser = parse::event_filter)]
+    pub event_types: Vec<String>,
+    /// Signing secret, whsec_ and base64 [default: a new one].
+    #[arg(long, value_name = "WHSEC", value_parser = parse::secret)]
+    pub secret: Option<Secret>,
+    /// A note for people.
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// Requests in flight at most [default: delivery.max_in_flight].
+    #[arg(long, value_name = "N", value_parser = parse::max_in_flight)]
+    pub max_in_flight: Option<i32>,
+    /// Requests per second at most [default: no limit].
+    #[arg(long, value_name = "N", value_parser = parse::rate)]
+    pub rate_limit: Option<i32>,
+    /// Time for a whole request, like 10s [default: delivery.timeout].
+    #[arg(long, value_name = "DURATION", value_parser = parse::timeout)]
+    pub timeout: Option<Duration>,
+    /// Name of a policy below [retry.policies] [default: [retry] itself].
+    #[arg(long, value_name = "NAME", value_parser = parse::policy_name)]
+    pub retry_policy: Option<String>,
+    /// Extra header, 'Name: value'; may be repeated. Encrypted at rest.
+    #[arg(long = "header", value_name = "HEADER")]
+    pub headers: Vec<Header>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "change", required = true, multiple = true, args = [
+    "url", "event_types", "description", "max_in_flight", "rate_limit", "timeout", "retry_policy", "headers", "no_headers",
+])]
+pub struct SetEndpoint {
+    /// Id of the endpoint.
+    pub id: Uuid,
+    /// Where to send: https://host/path.
+    #[arg(long)]
+    pub url: Option<String>,
+    /// Types to send, comma-separated; * is every type.
+    #[arg(long, value_delimiter = ',', value_name = "TYPES", value_parser = parse::event_filter)]
+    pub event_types: Option<Vec<String>>,
+    /// A note for people; '' removes it.
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// Requests in flight at most; none is the default.
+    #[arg(long, value_name = "N|none", value_parser = |text: &str| parse::setting(text, parse::max_in_flight))]
+    pub max_in_flight: Option<Setting<i32>>,
+    /// Requests per second at most; none is no limit.
+    #[arg(long, value_name = "N|none", value_parser = |text: &str| parse::setting(text, parse::rate))]
+    pub rate_limit: Option<Setting<i32>>,
+    /// Time for a whole request, like 10s; none is the default.
+    #[arg(long, value_name = "DURATION|none", value_parser = |text: &str| parse::setting(text, parse::timeout))]
+    pub timeout: Option<Setting<Duration>>,
+    /// Name of a policy below [retry.policies]; none is [retry] itself.
+    #[arg(long, value_name = "NAME|none", value_parser = |text: &str| parse::setting(text, parse::policy_name))]
+    pub retry_policy: Option<Setting<String>>,
+    /// Extra header, 'Name: value'; may be repeated, and replaces all earlier ones.
+    #[arg(long = "header", value_name = "HEADER")]
+    pub headers: Vec<Header>,
+    /// Remove all extra headers.
+    #[arg(long, conflicts_with = "headers")]
+    pub no_headers: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct ListEndpoints {
+    /// Only those of this tenant.
+    #[arg(long, value_parser = parse::tenant)]
+    pub tenant: Option<String>,
+    /// Rows at most.
+    #[arg(long, value_name = "N", default_value = "100", value_parser = parse::limit)]
+    pub limit: i64,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct RotateSecret {
+    /// Id of the endpoint.
+    pub id: Uuid,
+    /// Time that the old secrets keep signing.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse::grace)]
+    pub grace: Duration,
+    /// The new secret, whsec_ and base64 [default: a new one].
+    #[arg(long, value_name = "WHSEC", value_parser = parse::secret)]
+    pub secret: Option<Secret>,
+    #[command(flatten)]
+    pub output: Output,
+}

@@ -1,0 +1,146 @@
+//! `posthaste event`, `posthaste dead` and `posthaste requeue`.
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use uuid::Uuid;
+
+use super::Output;
+use super::parse::{self, Payload};
+use crate::domain::delivery::DeadReason;
+
+#[derive(Debug, Subcommand)]
+pub enum Event {
+    /// Emit one event, as a producer would.
+    Emit(Emit),
+    /// Show an event, its deliveries and their attempts.
+    Show {
+        /// Id of the event.
+        id: Uuid,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List events, the newest first.
+    List(ListEvents),
+}
+
+#[derive(Debug, Args)]
+pub struct Emit {
+    /// The customer that the event is for.
+    #[arg(long, value_parser = parse::tenant)]
+    pub tenant: String,
+    /// Type of the event, like order.created.
+    #[arg(long = "type", value_name = "TYPE", value_parser = parse::event_type)]
+    pub event_type: String,
+    /// The payload: JSON, @file, or - for stdin. It is sent byte for byte.
+    #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true, value_parser = |text: &str| Ok::<_, String>(Payload::from(text)))]
+    pub payload: Payload,
+    /// An event with a key seen before is not emitted again.
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+    /// Attempts at most, below what the retry policy allows.
+    #[arg(long, value_name = "N", value_parser = |text: &str| parse::count(text, 1, 1000))]
+    pub max_attempts: Option<i32>,
+    /// W3C trace context to pass on.
+    #[arg(long)]
+    pub traceparent: Option<String>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct ListEvents {
+    /// Only those of this tenant.
+    #[arg(long, value_parser = parse::tenant)]
+    pub tenant: Option<String>,
+    /// Only those of this type.
+    #[arg(long, value_name = "TYPE", value_parser = parse::event_type)]
+    pub event_type: Option<String>,
+    /// Only those since this time, or so long ago: 2026-05-01T12:00:00Z or 2h.
+    #[arg(long, value_name = "TIME", value_parser = parse::moment)]
+    pub since: Option<DateTime<Utc>>,
+    /// Rows at most.
+    #[arg(long, value_name = "N", default_value = "100", value_parser = parse::limit)]
+    pub limit: i64,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Dead {
+    /// List dead letters, the newest first.
+    List(ListDead),
+    /// Show an event's dead letters with their attempts.
+    Show(DeliveryId),
+}
+
+#[derive(Debug, Args)]
+pub struct DeliveryId {
+    /// Id of the event.
+    pub id: Uuid,
+    /// Only the delivery to this endpoint.
+    #[arg(long, value_name = "ID")]
+    pub endpoint: Option<Uuid>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct ListDead {
+    #[command(flatten)]
+    pub filter: DeadFilter,
+    /// Rows at most.
+    #[arg(long, value_name = "N", default_value = "100", value_parser = parse::limit)]
+    pub limit: i64,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Which dead deliveries are meant: those that meet every condition given.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Selection")]
+pub struct DeadFilter {
+    /// Deliveries of this event; may be repeated.
+    #[arg(long = "event", value_name = "ID")]
+    pub events: Vec<Uuid>,
+    /// Deliveries to this endpoint.
+    #[arg(long, value_name = "ID")]
+    pub endpoint: Option<Uuid>,
+    /// Deliveries of this tenant.
+    #[arg(long, value_parser = parse::tenant)]
+    pub tenant: Option<String>,
+    /// Deliveries of events of this type.
+    #[arg(long, value_name = "TYPE", value_parser = parse::event_type)]
+    pub event_type: Option<String>,
+    /// Deliveries that died for this reason, like exhausted.
+    #[arg(long, value_parser = parse::dead_reason)]
+    pub reason: Option<DeadReason>,
+    /// Deliveries that died at or after this time, or so long ago: 2026-05-01T12:00:00Z or 2h.
+    #[arg(long, value_name = "TIME", value_parser = parse::moment)]
+    pub since: Option<DateTime<Utc>>,
+    /// Deliveries that died before this time, or so long ago.
+    #[arg(long, value_name = "TIME", value_parser = parse::moment)]
+    pub until: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "selection", required = true, multiple = true, args = [
+    "events", "endpoint", "tenant", "event_type", "reason", "since", "until", "all",
+])]
+pub struct Requeue {
+    #[command(flatten)]
+    pub filter: DeadFilter,
+    /// Every dead delivery.
+    #[arg(long, conflicts_with_all = ["events", "endpoint", "tenant", "event_type", "reason", "since", "until"])]
+    pub all: bool,
+    /// Only say how many deliveries are meant.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Deliveries per second at most [default: no limit].
+    #[arg(long, value_name = "N", value_parser = parse::rate)]
+    pub rate: Option<i32>,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub output: Output,
+}

@@ -1,0 +1,164 @@
+//! Parsers of single values. Each message says what is wrong and what to write instead; clap adds the flag's name.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::config::parse_duration;
+use crate::domain::delivery::DeadReason;
+use crate::domain::event_type;
+use crate::domain::signature::Secret;
+
+/// A value that `none` takes back to the default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Setting<T> {
+    Default,
+    To(T),
+}
+
+pub fn setting<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Setting<T>, String> {
+    match text {
+        "none" => Ok(Setting::Default),
+        _ => parse(text).map(Setting::To).map_err(|problem| format!("{problem}, or none for the default")),
+    }
+}
+
+/// A custom header of an endpoint. Its value may be a credential, so it is not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Header {
+    pub name: String,
+    pub value: String,
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: [redacted]", self.name)
+    }
+}
+
+impl FromStr for Header {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Header, String> {
+        let (name, value) = text.split_once(':').ok_or("has no ':'; write it like 'X-Api-Key: value'")?;
+        let (name, value) = (name.trim(), value.trim());
+        let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if name.is_empty() || name.len() > 128 || !name.bytes().all(is_token) {
+            return Err("the name is not one for a header; use 1 to 128 letters, digits and '-'".into());
+        }
+        if is_reserved(&name.to_ascii_lowercase()) {
+            return Err("the header is set by Posthaste itself; choose another name".into());
+        }
+        if value.len() > 4096 || !value.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b)) {
+            return Err("the value is not one for a header; use at most 4096 printable ASCII characters".into());
+        }
+        Ok(Header { name: name.to_owned(), value: value.to_owned() })
+    }
+}
+
+/// What the protocol needs for itself: an endpoint that could change these would break its own signatures or framing.
+fn is_reserved(name: &str) -> bool {
+    const NAMES: [&str; 8] =
+        ["connection", "content-length", "content-type", "host", "te", "transfer-encoding", "upgrade", "user-agent"];
+    NAMES.contains(&name) || name.starts_with("webhook-") || name.starts_with("posthaste-")
+}
+
+/// Where the payload of `event emit` is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    Inline(String),
+    File(PathBuf),
+    Stdin,
+}
+
+impl From<&str> for Payload {
+    fn from(text: &str) -> Payload {
+        match text.strip_prefix('@') {
+            Some(path) => Payload::File(path.into()),
+            None if text == "-" => Payload::Stdin,
+            None => Payload::Inline(text.to_owned()),
+        }
+    }
+}
+
+/// An RFC 3339 time, or how long ago.
+pub fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    moment_at(text, Utc::now())
+}
+
+pub fn moment_at(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, String> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.to_utc());
+    }
+    let ago = parse_duration(text).ok().and_then(|ago| TimeDelta::from_std(ago).ok());
+    ago.and_then(|ago| now.checked_sub_signed(ago)).ok_or_else(|| {
+        "is neither a time nor a duration; write it like 2026-05-01T12:00:00Z, or 2h for two hours ago".into()
+    })
+}
+
+pub fn timeout(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_millis(1), Duration::from_secs(600))
+}
+
+pub fn grace(text: &str) -> Result<Duration, String> {
+    within(text, Duration::ZERO, Duration::from_secs(30 * 86_400))
+}
+
+fn within(text: &str, low: Duration, high: Duration) -> Result<Duration, String> {
+    let duration = parse_duration(text)?;
+    if (low..=high).contains(&duration) {
+        return Ok(duration);
+    }
+    Err(format!("use {} to {}", humantime::format_duration(low), humantime::format_duration(high)))
+}
+
+pub fn count(text: &str, low: i32, high: i32) -> Result<i32, String> {
+    let number = text.parse().ok().filter(|number| (low..=high).contains(number));
+    number.ok_or_else(|| format!("use a whole number from {low} to {high}"))
+}
+
+/// Rows of a list.
+pub fn limit(text: &str) -> Result<i64, String> {
+    count(text, 1, 100_000).map(i64::from)
+}
+
+pub fn max_in_flight(text: &str) -> Result<i32, String> {
+    count(text, 1, 4096)
+}
+
+pub fn rate(text: &str) -> Result<i32, String> {
+    count(text, 1, 100_000)
+}
+
+pub fn policy_name(text: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    let valid = (1..=64).contains(&text.len()) && text.bytes().all(allowed);
+    valid.then(|| text.to_owned()).ok_or_else(|| "use the name of a policy below [retry.policies]".into())
+}
+
+pub fn tenant(text: &str) -> Result<String, String> {
+    let valid = (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
+    valid.then(|| text.to_owned()).ok_or_else(|| "use 1 to 256 bytes without control characters".into())
+}
+
+pub fn event_type(text: &str) -> Result<String, String> {
+    event_type::validate(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+}
+
+pub fn event_filter(text: &str) -> Result<String, String> {
+    event_type::validate_filter(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+}
+
+pub fn secret(text: &str) -> Result<Secret, String> {
+    Secret::parse(text).map_err(|error| error.to_string())
+}
+
+pub fn dead_reason(text: &str) -> Result<DeadReason, String> {
+    DeadReason::parse(text).ok_or_else(|| {
+        let known: Vec<&str> = DeadReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        format!("use one of {}", known.join(", "))
+    })
+}

@@ -1,0 +1,86 @@
+//! From the configuration to the plain arguments that the adapters take.
+
+use std::sync::Arc;
+
+use super::Failure;
+use crate::broker;
+use crate::broker::topology::Topology;
+use crate::config::{Config, LogFormat, Overrides};
+use crate::domain::backoff::Policies;
+use crate::domain::sealing::Key;
+use crate::http::client;
+use crate::store::claim::Ceilings;
+use crate::store::{self, Db};
+use crate::telemetry::logging;
+
+/// Reads the configuration and starts logging; warnings about it come first.
+pub fn load(overrides: &Overrides) -> Result<Config, Failure> {
+    let config = Config::load(overrides)?;
+    let json = config.telemetry.log_format == LogFormat::Json;
+    logging::init(json, &config.telemetry.log_level).map_err(|error| Failure::Usage(error.to_string()))?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(config)
+}
+
+pub fn store_options(config: &Config, name: &str) -> Result<store::Options, Failure> {
+    Ok(store::Options {
+        url: config.database_url()?.expose().to_owned().into(),
+        max_connections: config.database.max_connections,
+        connect_timeout: config.database.connect_timeout,
+        statement_timeout: config.database.statement_timeout,
+        application_name: name.to_owned(),
+        service: false,
+        asynchronous_commit: false,
+    })
+}
+
+/// For commands: the planner may read whole tables.
+pub fn command_db(config: &Config) -> Result<Db, Failure> {
+    Ok(Db::new(&store_options(config, "posthaste")?)?)
+}
+
+/// For the relay, the worker and requeue: plans must not depend on how full a table was when they were made.
+pub fn service_options(config: &Config, name: &str) -> Result<store::Options, Failure> {
+    Ok(store::Options { service: true, ..store_options(config, name)? })
+}
+
+pub fn broker_settings(config: &Config) -> Result<broker::Settings, Failure> {
+    Ok(broker::Settings {
+        url: config.amqp_url()?.expose().to_owned().into(),
+        operation_timeout: config.broker.operation_timeout,
+        heartbeat: config.broker.heartbeat,
+    })
+}
+
+pub fn topology(config: &Config) -> Topology {
+    Topology::new(&config.broker.prefix, config.retry.delays())
+}
+
+pub fn key(config: &Config) -> Result<Key, Failure> {
+    Ok(Key::from_bytes(*config.encryption_key()?.expose()))
+}
+
+pub fn ceilings(policies: &Policies) -> Ceilings {
+    let (names, values) = policies.named().map(|policy| (policy.name.clone(), policy.max_attempts())).unzip();
+    Ceilings { default: policies.default_policy().max_attempts(), names, values }
+}
+
+pub fn policies(config: &Config) -> Arc<Policies> {
+    Arc::new(config.retry.clone())
+}
+
+pub fn http_options(config: &Config) -> client::Options {
+    client::Options {
+        connect_timeout: config.delivery.connect_timeout,
+        allow_cidrs: config.delivery.allow_cidrs.clone(),
+        max_response_bytes: config.delivery.max_response_bytes,
+        max_idle_per_host: config.delivery.max_in_flight,
+        user_agent: concat!("posthaste/", env!("CARGO_PKG_VERSION")).to_owned(),
+    }
+}
+
+pub fn http_client(config: &Config) -> Result<client::Client, Failure> {
+    client::Client::new(http_options(config)).map_err(|error| Failure::Failed(error.to_string()))
+}

@@ -1,0 +1,308 @@
+//! `endpoint ...`: what operators do with endpoints.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use chrono::Utc;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::output::{self, or_dash};
+use super::{Failure, Outcome, compose, confirm};
+use crate::cli::{AddEndpoint, Endpoint, EndpointId, Header, ListEndpoints, RotateSecret, SetEndpoint, Setting};
+use crate::config::Config;
+use crate::domain::ids;
+use crate::domain::message::Message;
+use crate::domain::sealing::{Key, NONCE_BYTES};
+use crate::domain::signature::Secret;
+use crate::http::resolver::ResolveError;
+use crate::http::target;
+use crate::store::endpoints::{self, Changes};
+use crate::store::{Db, requeue, secrets};
+use crate::worker::{EndpointCache, test_request};
+
+pub async fn run(config: &Config, command: Endpoint) -> Outcome {
+    match command {
+        Endpoint::Add(args) => add(config, args).await,
+        Endpoint::List(args) => list(config, args).await,
+        Endpoint::Show(args) => show(config, &args).await,
+        Endpoint::Set(args) => set(config, args).await,
+        Endpoint::Enable(args) => switch(config, &args, true, None).await,
+        Endpoint::Disable { endpoint, reason } => {
+            let reason = reason.unwrap_or_else(|| "disabled by an operator".into());
+            switch(config, &endpoint, false, Some(&reason)).await
+        }
+        Endpoint::Remove { endpoint, yes } => remove(config, &endpoint, yes).await,
+        Endpoint::RotateSecret(args) => rotate(config, args).await,
+        Endpoint::Test(args) => test(config, &args).await,
+    }
+}
+
+async fn add(config: &Config, args: AddEndpoint) -> Outcome {
+    let key = compose::key(config)?;
+    let url = checked_url(config, &args.url).await?;
+    known_policy(config, args.retry_policy.as_deref())?;
+    let db = compose::command_db(config)?;
+    let id = ids::new_v7(Utc::now().timestamp_millis() as u64, rand::random());
+    let secret = args.secret.map_or_else(new_secret, Ok)?;
+    let sealed = seal(&key, id, secret.as_bytes())?;
+    let changes = Changes {
+        url: Some(url),
+        description: Some(args.description),
+        event_types: Some((!args.event_types.is_empty()).then_some(args.event_types)),
+        max_in_flight: Some(args.max_in_flight),
+        rate_limit_per_second: Some(args.rate_limit.map(f64::from)),
+        timeout_ms: Some(args.timeout.map(millis)),
+        retry_policy: Some(args.retry_policy),
+        headers: Some(sealed_headers(&key, id, &args.headers)?),
+    };
+    let endpoint = endpoints::add(&db, id, &args.tenant, &changes, (&key.id(), &sealed)).await?;
+    if !args.output.json {
+        print(&endpoint)?;
+        output::line("")?;
+        return output::pairs(&[("secret", format!("{}  (shown this once)", secret.reveal()))]);
+    }
+    let mut value = to_json(&endpoint)?;
+    value["secret"] = json!(secret.reveal());
+    output::json(&value)
+}
+
+async fn list(config: &Config, args: ListEndpoints) -> Outcome {
+    let db = compose::command_db(config)?;
+    let found = endpoints::list(&db, args.tenant.as_deref(), args.limit).await?;
+    if args.output.json {
+        return output::json(&found);
+    }
+    let rows = found.into_iter().map(|e| {
+        vec![
+            e.id.to_string(),
+            e.tenant,
+            e.status,
+            e.circuit_state,
+            e.url,
+            e.event_types.filter(|types| !types.is_empty()).map_or_else(|| "*".into(), |types| types.join(",")),
+            e.retry_policy.unwrap_or_else(|| "default".into()),
+        ]
+    });
+    output::table(&["id", "tenant", "status", "circuit", "url", "types", "policy"], rows)
+}
+
+async fn show(config: &Config, args: &EndpointId) -> Outcome {
+    let db = compose::command_db(config)?;
+    let endpoint = existing(&db, args.id).await?;
+    let live = secrets::live(&db, args.id).await?;
+    if args.output.json {
+        let mut value = to_json(&endpoint)?;
+        value["live_secrets"] = json!(live);
+        return output::json(&value);
+    }
+    print(&endpoint)?;
+    output::pairs(&[("live secrets", live.to_string())])
+}
+
+async fn set(config: &Config, args: SetEndpoint) -> Outcome {
+    let db = compose::command_db(config)?;
+    let url = match &args.url {
+        Some(url) => Some(checked_url(config, url).await?),
+        None => None,
+    };
+    let policy = args.retry_policy.map(value_of);
+    known_policy(config, policy.as_ref().and_then(|policy| policy.as_deref()))?;
+    let headers = match (args.no_headers, args.headers.is_empty()) {
+        (true, _) => Some(None),
+        (false, true) => None,
+        (false, false) => Some(sealed_headers(&compose::key(config)?, args.id, &args.headers)?),
+    };
+    let changes = Changes {
+        url,
+        description: args.description.map(|text| (!text.is_empty()).then_some(text)),
+        event_types: args.event_types.map(|types| (types != ["*"]).then_some(types)),
+        max_in_flight: args.max_in_flight.map(value_of),
+        rate_limit_per_second: args.rate_limit.map(|rate| value_of(rate).map(f64::from)),
+        timeout_ms: args.timeout.map(|timeout| value_of(timeout).map(millis)),
+        retry_policy: policy,
+        headers,
+    };
+    if !endpoints::set(&db, args.id, &changes).await? {
+        return Err(unknown(args.id));
+    }
+    show(config, &EndpointId { id: args.id, output: args.output }).await
+}
+
+async fn switch(config: &Config, args: &EndpointId, enabled: bool, reason: Option<&str>) -> Outcome {
+    let db = compose::command_db(config)?;
+    if !endpoints::set_enabled(&db, args.id, enabled, reason).await? {
+        return Err(unknown(args.id));
+    }
+    show(config, args).await
+}
+
+/// What is unfinished ends as dead, so nothing vanishes with the endpoint.
+async fn remove(config: &Config, args: &EndpointId, yes: bool) -> Outcome {
+    const BATCH: i64 = 1000;
+    let db = Db::new(&compose::service_options(config, "posthaste endpoint remove")?)?;
+    let endpoint = existing(&db, args.id).await?;
+    confirm::ask(&format!("Remove {} of tenant {}?", endpoint.url, endpoint.tenant), yes)?;
+    if !endpoints::remove(&db, args.id).await? {
+        return Err(unknown(args.id));
+    }
+    let mut ended = 0;
+    loop {
+        let batch = requeue::bury_removed(&db, args.id, BATCH).await?.len();
+        ended += batch;
+        if batch == 0 {
+            break;
+        }
+    }
+    if args.output.json {
+        return output::json(&json!({"id": args.id, "removed": true, "deliveries_ended": ended}));
+    }
+    output::line(&format!("removed; {ended} unfinished deliveries are dead now (endpoint_removed)"))
+}
+
+async fn rotate(config: &Config, args: RotateSecret) -> Outcome {
+    let key = compose::key(config)?;
+    let db = compose::command_db(config)?;
+    existing(&db, args.id).await?;
+    let secret = args.secret.map_or_else(new_secret, Ok)?;
+    let sealed = seal(&key, args.id, secret.as_bytes())?;
+    secrets::rotate(&db, args.id, &key.id(), &sealed, args.grace).await?;
+    let live = secrets::live(&db, args.id).await?;
+    if args.output.json {
+        return output::json(&json!({
+            "id": args.id, "secret": secret.reveal(), "live_secrets": live, "grace_seconds": args.grace.as_secs(),
+        }));
+    }
+    output::pairs(&[
+        ("secret", format!("{}  (shown this once)", secret.reveal())),
+        ("live secrets", live.to_string()),
+        ("old ones sign for", humantime::format_duration(args.grace).to_string()),
+    ])
+}
+
+/// One signed request with a test event, outside any delivery: nothing is recorded.
+async fn test(config: &Config, args: &EndpointId) -> Outcome {
+    let db = compose::command_db(config)?;
+    let endpoint = existing(&db, args.id).await?;
+    let cache = EndpointCache::new(db, compose::key(config)?);
+    let Some(ready) = cache.get(args.id).await? else { return Err(unknown(args.id)) };
+    let message = Message {
+        event_id: ids::new_v7(Utc::now().timestamp_millis() as u64, rand::random()),
+        endpoint_id: args.id,
+        tenant: endpoint.tenant,
+        event_type: "posthaste.test".into(),
+        body: bytes::Bytes::from_static(br#"{"test":true}"#),
+        attempt: 1,
+        max_attempts: 1,
+        base_attempts: 0,
+        traceparent: None,
+    };
+    let client = compose::http_client(config)?;
+    let exchange = test_request(&client, &ready, &message, config.delivery.timeout).await;
+    let delivered = exchange.outcome.is_delivered();
+    let (status, error) = (exchange.outcome.status(), exchange.outcome.error());
+    let duration_ms = exchange.duration.as_millis() as u64;
+    if args.output.json {
+        output::json(&json!({
+            "delivered": delivered, "status_code": status, "error": error, "duration_ms": duration_ms,
+            "response_body": exchange.response_body,
+        }))?;
+    } else {
+        output::pairs(&[
+            ("delivered", delivered.to_string()),
+            ("status", or_dash(status)),
+            ("error", or_dash(error)),
+            ("took", format!("{duration_ms} ms")),
+        ])?;
+    }
+    if delivered { Ok(()) } else { Err(Failure::Failed("the endpoint did not answer with 2xx".into())) }
+}
+
+/// Refuses what could never be sent to. A name that does not resolve just now is accepted with a warning.
+async fn checked_url(config: &Config, text: &str) -> Result<String, Failure> {
+    let url = target::check_url(text).map_err(|error| Failure::Usage(error.to_string()))?;
+    let client = compose::http_client(config)?;
+    match client.resolver().check(&url).await {
+        Ok(_) => {}
+        Err(ResolveError::Blocked(blocked)) => return Err(blocked_url(blocked.0)),
+        Err(ResolveError::DoesNotExist | ResolveError::NoAnswer) => {
+            tracing::warn!("url: the host does not resolve just now; accepted, and checked again before every request");
+        }
+    }
+    Ok(url.into())
+}
+
+fn blocked_url(address: IpAddr) -> Failure {
+    Failure::Usage(format!(
+        "url: the host resolves to {address}, which is not a public address; use a public host, or allow the network with delivery.allow_cidrs"
+    ))
+}
+
+fn known_policy(config: &Config, name: Option<&str>) -> Outcome {
+    match name {
+        Some(name) if !config.retry.contains(name) => Err(Failure::Usage(format!(
+            "retry-policy: '{name}' is not configured; add [retry.policies.{name}], or leave it out"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn value_of<T>(setting: Setting<T>) -> Option<T> {
+    match setting {
+        Setting::Default => None,
+        Setting::To(value) => Some(value),
+    }
+}
+
+fn millis(duration: Duration) -> i32 {
+    duration.as_millis().clamp(1, 600_000) as i32
+}
+
+fn new_secret() -> Result<Secret, Failure> {
+    Secret::from_bytes(rand::random::<[u8; 32]>().to_vec()).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+fn seal(key: &Key, owner: Uuid, plain: &[u8]) -> Result<Vec<u8>, Failure> {
+    let nonce: [u8; NONCE_BYTES] = rand::random();
+    key.seal(nonce, owner.as_bytes(), plain).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+/// The key's id, then the sealed JSON list of names and values.
+fn sealed_headers(key: &Key, owner: Uuid, headers: &[Header]) -> Result<Option<Vec<u8>>, Failure> {
+    if headers.is_empty() {
+        return Ok(None);
+    }
+    let pairs: Vec<(&str, &str)> = headers.iter().map(|h| (h.name.as_str(), h.value.as_str())).collect();
+    let plain = serde_json::to_vec(&pairs).map_err(|error| Failure::Failed(error.to_string()))?;
+    Ok(Some([key.id().into_bytes(), seal(key, owner, &plain)?].concat()))
+}
+
+async fn existing(db: &Db, id: Uuid) -> Result<endpoints::Endpoint, Failure> {
+    endpoints::get(db, id).await?.ok_or_else(|| unknown(id))
+}
+
+fn unknown(id: Uuid) -> Failure {
+    Failure::Failed(format!("endpoint {id}: not found; `posthaste endpoint list` shows the ones there are"))
+}
+
+fn to_json(endpoint: &endpoints::Endpoint) -> Result<Value, Failure> {
+    serde_json::to_value(endpoint).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+fn print(endpoint: &endpoints::Endpoint) -> Outcome {
+    let types = endpoint.event_types.clone().filter(|types| !types.is_empty());
+    output::pairs(&[
+        ("id", endpoint.id.to_string()),
+        ("tenant", endpoint.tenant.clone()),
+        ("url", endpoint.url.clone()),
+        ("description", or_dash(endpoint.description.clone())),
+        ("event types", types.map_or_else(|| "*".into(), |types| types.join(", "))),
+        ("status", endpoint.status.clone()),
+        ("disabled because", or_dash(endpoint.disabled_reason.clone())),
+        ("circuit", endpoint.circuit_state.clone()),
+        ("max in flight", or_dash(endpoint.max_in_flight)),
+        ("rate limit", endpoint.rate_limit_per_second.map_or_else(|| "-".into(), |rate| format!("{rate}/s"))),
+        ("timeout", endpoint.timeout_ms.map_or_else(|| "-".into(), |ms| format!("{ms} ms"))),
+        ("retry policy", endpoint.retry_policy.clone().unwrap_or_else(|| "default".into())),
+    ])
+}

@@ -1,0 +1,94 @@
+//! Composition roots: each sub-command puts its parts together and runs them.
+
+use std::process::ExitCode;
+
+use thiserror::Error;
+
+mod bench;
+mod compose;
+mod confirm;
+mod dead;
+mod endpoint;
+mod event;
+mod output;
+mod receiver;
+mod schema;
+mod serve;
+mod stats;
+mod topology;
+
+use crate::broker::BrokerError;
+use crate::cli::{Cli, Command, EXIT_USAGE};
+use crate::config::ConfigError;
+use crate::relay::DeclareFailure;
+use crate::store::StoreError;
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The command line or the configuration must be changed first: exit code 64.
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error(transparent)]
+    Declare(#[from] DeclareFailure),
+    #[error("{0}")]
+    Failed(String),
+}
+
+pub type Outcome = Result<(), Failure>;
+
+impl Failure {
+    fn code(&self) -> ExitCode {
+        match self {
+            Failure::Usage(_) | Failure::Config(_) => EXIT_USAGE.into(),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Runs one command and turns its failure into a message on stderr and an exit code.
+pub fn main(cli: Cli) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("posthaste: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(dispatch(cli));
+    // Whatever still runs was abandoned on purpose; its messages are unacknowledged.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("posthaste: {failure}");
+            failure.code()
+        }
+    }
+}
+
+async fn dispatch(cli: Cli) -> Outcome {
+    let overrides = cli.global.overrides();
+    match cli.command {
+        Command::Keygen => schema::keygen(),
+        Command::Completions { shell } => schema::completions(shell),
+        Command::Migrate => schema::migrate(&compose::load(&overrides)?).await,
+        Command::Run => serve::run(&compose::load(&overrides)?, serve::Roles::BOTH).await,
+        Command::Relay => serve::run(&compose::load(&overrides)?, serve::Roles::RELAY).await,
+        Command::Worker => serve::run(&compose::load(&overrides)?, serve::Roles::WORKER).await,
+        Command::Endpoint(command) => endpoint::run(&compose::load(&overrides)?, command).await,
+        Command::Event(command) => event::run(&compose::load(&overrides)?, command).await,
+        Command::Dead(command) => dead::run(&compose::load(&overrides)?, command).await,
+        Command::Requeue(args) => dead::requeue(&compose::load(&overrides)?, args).await,
+        Command::Topology(command) => topology::run(&compose::load(&overrides)?, command).await,
+        Command::Stats(output) => stats::run(&compose::load(&overrides)?, output.json).await,
+        Command::Receiver(args) => receiver::run(args).await,
+        Command::Bench(command) => bench::run(&compose::load(&overrides)?, command).await,
+    }
+}

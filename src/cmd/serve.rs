@@ -1,0 +1,232 @@
+//! `run`, `relay` and `worker`: services that live until a signal.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, Outcome, compose};
+use crate::config::{Config, Wake};
+use crate::domain::reconnect;
+use crate::lifecycle::{EXIT_FORCED, Shutdown, signals};
+use crate::store::{Db, Options, migrate};
+use crate::telemetry::metrics;
+use crate::telemetry::readiness::Readiness;
+use crate::telemetry::server::Server;
+use crate::{broker, relay, worker};
+
+#[derive(Debug, Clone, Copy)]
+pub struct Roles {
+    relay: bool,
+    worker: bool,
+}
+
+impl Roles {
+    pub const BOTH: Roles = Roles { relay: true, worker: true };
+    pub const RELAY: Roles = Roles { relay: true, worker: false };
+    pub const WORKER: Roles = Roles { relay: false, worker: true };
+}
+
+pub async fn run(config: &Config, roles: Roles) -> Outcome {
+    // Everything that the configuration can be wrong about is found before anything connects.
+    let parts = Parts::new(config, roles)?;
+    let handle = metrics::install().map_err(|error| Failure::Failed(error.to_string()))?;
+    let shutdown = Shutdown::new();
+    let signals = signals().map_err(|error| Failure::Failed(error.to_string()))?;
+    shutdown.on_signals(signals, || std::process::exit(EXIT_FORCED));
+    let server = match config.telemetry.listen {
+        Some(listen) => Some(
+            Server::start(listen, handle, parts.readiness.clone())
+                .await
+                .map_err(|error| Failure::Usage(error.to_string()))?,
+        ),
+        None => None,
+    };
+    introduce(config);
+    let readiness = parts.readiness.clone();
+    let outcome = serve(config, parts, roles, &shutdown).await;
+    readiness.not_ready("process", "stopping");
+    if let Some(server) = server {
+        server.stop().await;
+    }
+    outcome
+}
+
+struct Parts {
+    service: Options,
+    broker: broker::Settings,
+    topology: broker::topology::Topology,
+    readiness: Readiness,
+    relay: Option<relay::Parts>,
+    worker: Option<worker::Parts>,
+}
+
+impl Parts {
+    fn new(config: &Config, roles: Roles) -> Result<Parts, Failure> {
+        let readiness = Readiness::new(&["database", "broker"]);
+        let service = compose::service_options(config, "posthaste")?;
+        let broker = compose::broker_settings(config)?;
+        let topology = compose::topology(config);
+        let relay = roles.relay.then(|| relay_parts(config, &readiness)).transpose()?;
+        let worker = roles.worker.then(|| worker_parts(config, &readiness)).transpose()?;
+        Ok(Parts { service, broker, topology, readiness, relay, worker })
+    }
+}
+
+fn relay_parts(config: &Config, readiness: &Readiness) -> Result<relay::Parts, Failure> {
+    let session = compose::service_options(config, "posthaste relay")?;
+    let claim = Options { asynchronous_commit: true, ..compose::service_options(config, "posthaste relay claim")? };
+    Ok(relay::Parts {
+        db: Db::new(&session)?,
+        claim_db: Db::new(&claim)?,
+        session,
+        broker: compose::broker_settings(config)?,
+        topology: compose::topology(config),
+        ceilings: compose::ceilings(&config.retry),
+        limits: relay::Limits {
+            batch_size: config.relay.batch_size,
+            poll_interval: config.relay.poll_interval,
+            listen: config.relay.wake == Wake::Listen,
+            release_rate: config.relay.release_rate,
+        },
+        readiness: readiness.clone(),
+    })
+}
+
+fn worker_parts(config: &Config, readiness: &Readiness) -> Result<worker::Parts, Failure> {
+    Ok(worker::Parts {
+        db: Db::new(&compose::service_options(config, "posthaste worker")?)?,
+        client: compose::http_client(config)?,
+        broker: compose::broker_settings(config)?,
+        topology: compose::topology(config),
+        policies: compose::policies(config),
+        key: compose::key(config)?,
+        limits: worker::Limits {
+            concurrency: config.worker.concurrency,
+            prefetch: config.worker.prefetch,
+            max_in_flight: config.delivery.max_in_flight,
+            timeout: config.delivery.timeout,
+            listen: config.relay.wake == Wake::Listen,
+        },
+        name: worker_name(),
+        readiness: readiness.clone(),
+    })
+}
+
+/// Host and process, with a random part: in containers both repeat.
+fn worker_name() -> String {
+    let host = std::env::var("HOSTNAME").ok().or_else(|| std::fs::read_to_string("/etc/hostname").ok());
+    let host = host.as_deref().map_or("worker", str::trim).chars().take(60).collect::<String>();
+    format!("{host}-{}-{:04x}", std::process::id(), rand::random::<u16>())
+}
+
+/// The schedule, the queues and the worst case derive from the same value, and are said once.
+fn introduce(config: &Config) {
+    let policies = std::iter::once(config.retry.default_policy()).chain(config.retry.named());
+    for policy in policies {
+        tracing::info!(
+            policy = policy.name,
+            schedule_ms = ?policy.schedule_ms().collect::<Vec<_>>(),
+            max_attempts = policy.max_attempts(),
+            delay_queues = policy.delays_ms().len(),
+            worst_case_to_dead_letter_s = policy.worst_case(config.delivery.timeout).as_secs(),
+            "retry policy"
+        );
+    }
+}
+
+async fn serve(config: &Config, parts: Parts, roles: Roles, shutdown: &Shutdown) -> Outcome {
+    let stop = shutdown.token().clone();
+    let db = Db::new(&parts.service)?;
+    if !prepare(&db, &parts, &stop).await? {
+        return Ok(());
+    }
+    let abandon = CancellationToken::new();
+    if let Some(relay) = parts.relay {
+        shutdown.spawn("relay", relay::run(relay, stop.clone(), abandon.clone()));
+    }
+    if let Some(worker) = parts.worker {
+        shutdown.spawn("worker", worker::run(worker, stop.clone(), abandon.clone()));
+    }
+    let watching = tokio::spawn(watch_database(db, parts.readiness, roles, stop.clone()));
+    shutdown.asked().await;
+    let give_up = tokio::spawn(after(config.shutdown.grace, abandon));
+    // What is abandoned at the end of the grace period still gets a moment to say so.
+    let drained = shutdown.drain(config.shutdown.grace + Duration::from_secs(3)).await;
+    give_up.abort();
+    watching.abort();
+    if drained.panicked.is_empty() {
+        tracing::info!("stopped");
+        return Ok(());
+    }
+    Err(Failure::Failed(format!("a task failed: {}", drained.panicked.join(", "))))
+}
+
+async fn after(grace: Duration, abandon: CancellationToken) {
+    tokio::time::sleep(grace).await;
+    abandon.cancel();
+}
+
+/// Waits for both servers and declares the topology. False: asked to stop before they came.
+async fn prepare(db: &Db, parts: &Parts, stop: &CancellationToken) -> Result<bool, Failure> {
+    let mut failures = 0;
+    loop {
+        let result = tokio::select! {
+            result = prepare_once(db, parts) => result,
+            () = stop.cancelled() => return Ok(false),
+        };
+        match result {
+            Ok(()) => return Ok(true),
+            Err(failure) if is_final(&failure) => return Err(failure),
+            Err(failure) => {
+                tracing::warn!(error = %failure, failures, "not ready to start; trying again");
+                tokio::select! {
+                    () = tokio::time::sleep(reconnect::pause(failures, rand::random())) => {}
+                    () = stop.cancelled() => return Ok(false),
+                }
+                failures += 1;
+            }
+        }
+    }
+}
+
+async fn prepare_once(db: &Db, parts: &Parts) -> Outcome {
+    let missing = migrate::missing(db).await?;
+    if !missing.is_empty() {
+        return Err(Failure::Failed("the schema is not up to date: run `posthaste migrate` first".into()));
+    }
+    parts.readiness.ready("database");
+    relay::declare(db, &parts.broker, &parts.topology).await?;
+    parts.readiness.ready("broker");
+    Ok(())
+}
+
+/// Waiting helps against a server that is away, not against a wrong schema, a conflicting queue or a refused login.
+fn is_final(failure: &Failure) -> bool {
+    use crate::broker::BrokerError;
+    use crate::broker::declare::DeclareError;
+    use crate::relay::DeclareFailure;
+    match failure {
+        Failure::Declare(DeclareFailure::Declare(DeclareError::Conflict(_))) => true,
+        Failure::Declare(DeclareFailure::Declare(DeclareError::Broker(BrokerError::Url(_)))) => true,
+        Failure::Declare(_) | Failure::Store(_) | Failure::Broker(_) => false,
+        Failure::Usage(_) | Failure::Config(_) | Failure::Failed(_) => true,
+    }
+}
+
+/// The relay watches its database itself; a worker that only waits for messages would not notice that it is gone.
+async fn watch_database(db: Db, readiness: Readiness, roles: Roles, stop: CancellationToken) {
+    if roles.relay {
+        return;
+    }
+    let mut tick = tokio::time::interval(Duration::from_secs(2));
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        match db.ping().await {
+            Ok(()) => readiness.ready("database"),
+            Err(error) => readiness.not_ready("database", error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The configuration: read from flags, environment and file, validated once into plain values that are ready to use.
+//!
+//! `config/posthaste.toml` is compiled in and is the lowest layer. So it is at once the documentation of every key, the
+//! place of every default, and the list of the keys and types that the other layers are checked against.
+
+mod layers;
+mod operation;
+mod pipeline;
+mod retry;
+mod secrets;
+mod servers;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+use thiserror::Error;
+
+pub use layers::{FALLBACK_FILE, REFERENCE, Sources};
+pub use operation::{Circuit, LogFormat, Reconcile, Retention, Shutdown, Telemetry};
+pub use pipeline::{Delivery, Relay, Wake, Worker};
+pub use secrets::{EncryptionKey, ServerUrl};
+pub use servers::{Broker, Database};
+pub use values::duration as parse_duration;
+
+use crate::domain::backoff::{Policies, TooManyQueues};
+use values::Values;
+
+/// What the command line says about the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    pub file: Option<PathBuf>,
+    pub database_url: Option<SecretString>,
+    pub amqp_url: Option<SecretString>,
+}
+
+/// A complete and valid configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub database: Database,
+    pub broker: Broker,
+    pub relay: Relay,
+    pub worker: Worker,
+    pub delivery: Delivery,
+    pub retry: Policies,
+    pub circuit: Circuit,
+    pub reconcile: Reconcile,
+    pub telemetry: Telemetry,
+    pub retention: Retention,
+    pub shutdown: Shutdown,
+    /// What was accepted in another form than written; to be logged once logging works.
+    pub warnings: Vec<String>,
+    encryption_key: Option<EncryptionKey>,
+}
+
+/// Why a configuration is refused: the key, its problem, the fix, and where the value was written.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    #[error("{key}: unknown key; did you mean {nearest}? ({origin})")]
+    UnknownKey { key: String, nearest: String, origin: String },
+    #[error("{key}: {problem}{}", origin.as_ref().map(|origin| format!(" ({origin})")).unwrap_or_default())]
+    Invalid { key: String, problem: String, origin: Option<String> },
+    #[error("{key}: is not set; {fix}")]
+    Missing { key: &'static str, fix: &'static str },
+    #[error("config file {}: cannot be read: {source}; check the path given with --config", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("config file {}: is not valid TOML: {problem}", path.display())]
+    Syntax { path: PathBuf, problem: String },
+    #[error(transparent)]
+    TooManyQueues(#[from] TooManyQueues),
+}
+
+impl Config {
+    /// Reads the process's environment and files.
+    pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
+        Config::from_sources(&Sources::of_process(overrides.clone()))
+    }
+
+    pub fn from_sources(sources: &Sources) -> Result<Config, ConfigError> {
+        let values = Values::new(layers::merge(sources)?);
+        let mut warnings = Vec::new();
+        Ok(Config {
+            database: Database::read(&values)?,
+            broker: Broker::read(&values)?,
+            relay: Relay::read(&values)?,
+            worker: Worker::read(&values, &mut warnings)?,
+            delivery: Delivery::read(&values)?,
+            retry: retry::read(&values, &mut warnings)?,
+            circuit: Circuit::read(&values)?,
+            reconcile: Reconcile::read(&values)?,
+            telemetry: Telemetry::read(&values)?,
+            retention: Retention::read(&values)?,
+            shutdown: Shutdown::read(&values)?,
+            encryption_key: secrets::encryption_key(&values)?,
+            warnings,
+        })
+    }
+
+    pub fn database_url(&self) -> Result<&ServerUrl, ConfigError> {
+        let fix = "pass --database-url, or set DATABASE_URL, for example postgres://user:password@localhost/posthaste";
+        self.database.url.as_ref().ok_or(ConfigError::Missing { key: "database.url", fix })
+    }
+
+    pub fn amqp_url(&self) -> Result<&ServerUrl, ConfigError> {
+        let fix = "pass --amqp-url, or set AMQP_URL, for example amqp://guest:guest@localhost:5672";
+        self.broker.url.as_ref().ok_or(ConfigError::Missing { key: "broker.url", fix })
+    }
+
+    pub fn encryption_key(&self) -> Result<&EncryptionKey, ConfigError> {
+        let fix = "make one with `posthaste keygen` and set it as POSTHASTE_SECURITY__ENCRYPTION_KEY";
+        self.encryption_key.as_ref().ok_or(ConfigError::Missing { key: "security.encryption_key", fix })
+    }
+}

@@ -1,0 +1,114 @@
+//! `[circuit]`, `[reconcile]`, `[telemetry]`, `[retention]` and `[shutdown]`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::ConfigError;
+use super::values::{DAY, HOUR, MS, SECOND, Values};
+
+#[derive(Debug, Clone)]
+pub struct Circuit {
+    pub enabled: bool,
+    pub min_failures: u32,
+    pub min_duration: Duration,
+    pub failure_share: f64,
+    pub cooldown: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Reconcile {
+    pub interval: Duration,
+    pub grace: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Telemetry {
+    /// `None` turns the server off.
+    pub listen: Option<SocketAddr>,
+    pub log_format: LogFormat,
+    pub log_level: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Human,
+    Json,
+}
+
+#[derive(Debug, Clone)]
+pub struct Retention {
+    pub days: u32,
+    pub idempotency_keys: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Shutdown {
+    pub grace: Duration,
+}
+
+impl Circuit {
+    pub(super) fn read(values: &Values) -> Result<Circuit, ConfigError> {
+        Ok(Circuit {
+            enabled: values.flag("circuit.enabled")?,
+            min_failures: values.integer("circuit.min_failures", 1..=100_000)?,
+            min_duration: values.duration("circuit.min_duration", Duration::ZERO..=HOUR)?,
+            failure_share: values.ratio("circuit.failure_share", 0.01..=1.0)?,
+            cooldown: values.duration("circuit.cooldown", 100 * MS..=DAY)?,
+        })
+    }
+}
+
+impl Reconcile {
+    pub(super) fn read(values: &Values) -> Result<Reconcile, ConfigError> {
+        Ok(Reconcile {
+            interval: values.duration("reconcile.interval", 100 * MS..=HOUR)?,
+            grace: values.duration("reconcile.grace", Duration::ZERO..=HOUR)?,
+        })
+    }
+}
+
+impl Telemetry {
+    pub(super) fn read(values: &Values) -> Result<Telemetry, ConfigError> {
+        let formats = [("human", LogFormat::Human), ("json", LogFormat::Json)];
+        Ok(Telemetry {
+            listen: listen(values)?,
+            log_format: values.choice("telemetry.log_format", &formats)?,
+            log_level: log_level(values)?,
+        })
+    }
+}
+
+fn listen(values: &Values) -> Result<Option<SocketAddr>, ConfigError> {
+    let key = "telemetry.listen";
+    let text = values.text(key)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let problem = "is not an address and a port; write it like \"127.0.0.1:9464\", or \"\" for no server";
+    text.parse().map(Some).map_err(|_| values.invalid(key, problem))
+}
+
+fn log_level(values: &Values) -> Result<String, ConfigError> {
+    let key = "telemetry.log_level";
+    let text = values.text(key)?;
+    let problem =
+        "is not a filter; use error, warn, info, debug or trace, or targets such as \"info,posthaste::relay=debug\"";
+    EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| values.invalid(key, problem))
+}
+
+impl Retention {
+    pub(super) fn read(values: &Values) -> Result<Retention, ConfigError> {
+        Ok(Retention {
+            days: values.integer("retention.days", 1..=3650)?,
+            idempotency_keys: values.duration("retention.idempotency_keys", SECOND..=365 * DAY)?,
+        })
+    }
+}
+
+impl Shutdown {
+    pub(super) fn read(values: &Values) -> Result<Shutdown, ConfigError> {
+        Ok(Shutdown { grace: values.duration("shutdown.grace", Duration::ZERO..=HOUR)? })
+    }
+}

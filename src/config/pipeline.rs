@@ -1,0 +1,87 @@
+//! `[relay]`, `[worker]` and `[delivery]`.
+
+use std::time::Duration;
+
+use figment::value::Value;
+use ipnet::IpNet;
+
+use super::ConfigError;
+use super::values::{MINUTE, MS, SECOND, Values};
+
+#[derive(Debug, Clone)]
+pub struct Relay {
+    pub batch_size: u32,
+    pub poll_interval: Duration,
+    pub wake: Wake,
+    /// Held deliveries released for one endpoint, per second.
+    pub release_rate: u32,
+}
+
+/// How a relay that sleeps learns of new events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    Listen,
+    Poll,
+}
+
+#[derive(Debug, Clone)]
+pub struct Worker {
+    pub concurrency: usize,
+    pub prefetch: u16,
+}
+
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    pub connect_timeout: Duration,
+    pub timeout: Duration,
+    pub allow_cidrs: Vec<IpNet>,
+    pub max_response_bytes: usize,
+    pub max_payload_bytes: usize,
+    /// The default share of one endpoint.
+    pub max_in_flight: usize,
+}
+
+impl Relay {
+    pub(super) fn read(values: &Values) -> Result<Relay, ConfigError> {
+        Ok(Relay {
+            batch_size: values.integer("relay.batch_size", 1..=1000)?,
+            poll_interval: values.duration("relay.poll_interval", MS..=10 * SECOND)?,
+            wake: values.choice("relay.wake", &[("listen", Wake::Listen), ("poll", Wake::Poll)])?,
+            release_rate: values.integer("relay.release_rate", 1..=100_000)?,
+        })
+    }
+}
+
+impl Worker {
+    pub(super) fn read(values: &Values, warnings: &mut Vec<String>) -> Result<Worker, ConfigError> {
+        let concurrency: u16 = values.integer("worker.concurrency", 1..=4096)?;
+        let prefetch = match values.integer("worker.prefetch", 0..=65_535)? {
+            0 => concurrency * 2,
+            prefetch => prefetch,
+        };
+        if prefetch < concurrency {
+            warnings.push(format!(
+                "worker.prefetch: {prefetch} is below worker.concurrency, so no more than {prefetch} requests are ever in flight"
+            ));
+        }
+        Ok(Worker { concurrency: concurrency.into(), prefetch })
+    }
+}
+
+impl Delivery {
+    pub(super) fn read(values: &Values) -> Result<Delivery, ConfigError> {
+        Ok(Delivery {
+            connect_timeout: values.duration("delivery.connect_timeout", MS..=5 * MINUTE)?,
+            timeout: values.duration("delivery.timeout", MS..=10 * MINUTE)?,
+            allow_cidrs: values.list("delivery.allow_cidrs", cidr)?,
+            max_response_bytes: values.integer("delivery.max_response_bytes", 0..=1_048_576)?,
+            max_payload_bytes: values.integer("delivery.max_payload_bytes", 1..=16_777_216)?,
+            max_in_flight: values.integer("delivery.max_in_flight", 1..=4096)?,
+        })
+    }
+}
+
+fn cidr(item: &Value) -> Result<IpNet, String> {
+    let text = item.as_str().unwrap_or_default();
+    text.parse().map_err(|_| format!("('{text}') is not a network; write it like \"10.0.0.0/8\" or \"127.0.0.1/32\""))
+}

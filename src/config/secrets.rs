@@ -1,0 +1,113 @@
+//! Values that must not be printed: server URLs hold passwords, and the encryption key guards all other secrets.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret, SecretBox, SecretString};
+use url::Url;
+
+use super::ConfigError;
+use super::values::Values;
+
+pub const KEY_BYTES: usize = 32;
+
+/// The URL of a server. Shown without its password and its query, which may hold one as well.
+#[derive(Clone)]
+pub struct ServerUrl {
+    full: SecretString,
+    shown: String,
+}
+
+impl ServerUrl {
+    pub fn expose(&self) -> &str {
+        self.full.expose_secret()
+    }
+
+    /// The parser's message and ours never repeat the text.
+    fn parse(text: &str, schemes: &[&str], example: &str) -> Result<ServerUrl, String> {
+        let url = Url::parse(text).map_err(|error| {
+            format!("is not a URL ({error}); write it like {example}, special characters in the password as %XX")
+        })?;
+        if !schemes.contains(&url.scheme()) {
+            let fix = schemes.join(":// or ");
+            return Err(format!("begins with {}://; use {fix}://, like {example}", url.scheme()));
+        }
+        if url.cannot_be_a_base() {
+            return Err(format!("has no // after {}:; write it like {example}", url.scheme()));
+        }
+        Ok(ServerUrl { full: text.to_owned().into(), shown: redacted(url) })
+    }
+}
+
+fn redacted(mut url: Url) -> String {
+    if url.password().is_some() && url.set_password(Some("***")).is_err() {
+        return format!("{}://***", url.scheme());
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    url.into()
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+/// The key that encrypts signing secrets and custom headers at rest. Never printed.
+#[derive(Clone)]
+pub struct EncryptionKey(Arc<SecretBox<[u8; KEY_BYTES]>>);
+
+impl EncryptionKey {
+    pub fn expose(&self) -> &[u8; KEY_BYTES] {
+        self.0.expose_secret()
+    }
+
+    fn parse(text: &str) -> Result<EncryptionKey, String> {
+        let fix = "make one with `posthaste keygen`";
+        let bytes = STANDARD.decode(text).map_err(|_| format!("is not base64 with padding; {fix}"))?;
+        let length = bytes.len();
+        let key: [u8; KEY_BYTES] =
+            bytes.try_into().map_err(|_| format!("holds {length} bytes, not {KEY_BYTES}; {fix}"))?;
+        Ok(EncryptionKey(Arc::new(SecretBox::new(Box::new(key)))))
+    }
+}
+
+impl fmt::Debug for EncryptionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EncryptionKey([redacted])")
+    }
+}
+
+pub fn database_url(values: &Values) -> Result<Option<ServerUrl>, ConfigError> {
+    let example = "postgres://user:password@localhost:5432/posthaste";
+    optional(values, "database.url", |text| ServerUrl::parse(text, &["postgres", "postgresql"], example))
+}
+
+pub fn amqp_url(values: &Values) -> Result<Option<ServerUrl>, ConfigError> {
+    let example = "amqp://guest:guest@localhost:5672";
+    optional(values, "broker.url", |text| ServerUrl::parse(text, &["amqp", "amqps"], example))
+}
+
+pub fn encryption_key(values: &Values) -> Result<Option<EncryptionKey>, ConfigError> {
+    optional(values, "security.encryption_key", EncryptionKey::parse)
+}
+
+fn optional<T>(
+    values: &Values,
+    key: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, ConfigError> {
+    match values.text(key)?.trim() {
+        "" => Ok(None),
+        text => parse(text).map(Some).map_err(|problem| values.invalid(key, problem)),
+    }
+}

@@ -1,0 +1,43 @@
+//! No secret is printed, neither when accepted nor when refused.
+
+use secrecy::ExposeSecret;
+
+use super::*;
+
+#[test]
+fn urls_and_keys_are_never_printed_whole() {
+    let config = loaded(&[
+        ("DATABASE_URL", "postgresql://u:hunter2@db/x?password=hunter3"),
+        ("AMQP_URL", "amqps://u:hunter4@mq:5671/%2f"),
+        ("POSTHASTE_SECURITY__ENCRYPTION_KEY", KEY),
+    ]);
+    let printed = format!("{config:?} {}", config.database_url().unwrap());
+    assert!(printed.contains("postgresql://u:***@db/x") && printed.contains("mq:5671"), "{printed}");
+    assert!(!printed.contains("hunter") && !printed.contains("AAEC"), "{printed}");
+    assert_eq!(config.database_url().unwrap().expose(), "postgresql://u:hunter2@db/x?password=hunter3");
+    assert_eq!(config.encryption_key().unwrap().expose()[..3], [0, 1, 2]);
+}
+
+#[test]
+fn a_refused_secret_is_not_repeated() {
+    let cases = [
+        ("DATABASE_URL", "mysql://u:hunter2@db/x", "database.url: begins with mysql://; use postgres://"),
+        ("DATABASE_URL", "u:hunter2@db", "database.url"),
+        ("DATABASE_URL", "postgres://u:hunter2#@db:x", "database.url: is not a URL"),
+        ("AMQP_URL", "http://u:hunter2@mq", "broker.url: begins with http://; use amqp:// or amqps://"),
+        ("AMQP_URL", "amqp:hunter2", "broker.url: has no // after amqp:"),
+        ("AMQP_URL", "hunter2", "broker.url: is not a URL"),
+        ("POSTHASTE_SECURITY__ENCRYPTION_KEY", "hunter2", "security.encryption_key: is not base64"),
+        ("POSTHASTE_SECURITY__ENCRYPTION_KEY", "AAEC", "holds 3 bytes, not 32; make one with `posthaste keygen`"),
+    ];
+    for (name, value, expected) in cases {
+        let message = refused(&[(name, value)]);
+        assert!(message.contains(expected) && !message.contains("hunter2"), "{message}");
+        assert!(message.ends_with(&format!("(from {name})")), "{message}");
+    }
+    let overrides = Overrides { amqp_url: Some("x://hunter2".to_owned().into()), ..Overrides::default() };
+    assert!(!format!("{overrides:?}").contains("hunter2"));
+    assert_eq!(overrides.amqp_url.as_ref().unwrap().expose_secret(), "x://hunter2");
+    let message = Config::from_sources(&Sources { overrides, ..Sources::default() }).unwrap_err().to_string();
+    assert!(message.ends_with("(from --amqp-url)"), "{message}");
+}

@@ -1,0 +1,171 @@
+//! One POST to one endpoint. Whatever happens is an `Outcome`; there is no error to handle.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use ipnet::IpNet;
+use reqwest::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
+
+use super::guard::Guard;
+use super::resolver::{Resolver, SetupError};
+use super::stage::{self, NoteConnecting};
+use super::{body, classify, target};
+use crate::domain::outcome::{Failure, Outcome};
+use crate::domain::retry_after;
+
+/// Idle connections are dropped before the endpoint drops them: common servers keep theirs for 5 s or more, and a
+/// request written to a connection that is just being closed is a failed attempt.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// No exchange takes longer than this, whatever is asked for.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// These belong to the connection, not to the message: another value would contradict what is sent.
+const OURS: [HeaderName; 7] = [CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Limits resolving, connecting and the TLS handshake together.
+    pub connect_timeout: Duration,
+    pub allow_cidrs: Vec<IpNet>,
+    /// What is kept of a response's body.
+    pub max_response_bytes: usize,
+    pub max_idle_per_host: usize,
+    pub user_agent: String,
+}
+
+pub struct Request<'a> {
+    pub url: &'a str,
+    /// Sent in this order.
+    pub headers: Vec<(String, String)>,
+    pub body: Bytes,
+    /// For everything from the resolver to the last byte of the response.
+    pub timeout: Duration,
+}
+
+#[derive(Debug)]
+pub struct Exchange {
+    pub outcome: Outcome,
+    /// What came of the response, also when it broke off.
+    pub response_headers: Vec<(String, String)>,
+    pub response_body: Option<String>,
+    pub duration: Duration,
+}
+
+#[derive(Debug, Error)]
+pub enum ClientError {
+    #[error(transparent)]
+    Resolver(#[from] SetupError),
+    #[error("cannot set up TLS; is the package ca-certificates installed, or SSL_CERT_FILE set? ({0})")]
+    Tls(#[source] reqwest::Error),
+}
+
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    resolver: Resolver,
+    max_response_bytes: usize,
+}
+
+impl Client {
+    pub fn new(options: Options) -> Result<Client, ClientError> {
+        let guard = Guard { allow: options.allow_cidrs.clone() };
+        let resolver = Resolver::system(guard, options.connect_timeout)?;
+        Client::with_resolver(options, resolver)
+    }
+
+    /// With another resolver than the system's; its guard is the one that counts.
+    pub fn with_resolver(options: Options, resolver: Resolver) -> Result<Client, ClientError> {
+        Client::build(reqwest::Client::builder(), options, resolver)
+    }
+
+    fn build(http: reqwest::ClientBuilder, options: Options, resolver: Resolver) -> Result<Client, ClientError> {
+        // An error says that a provider was installed before, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = http
+            .user_agent(options.user_agent)
+            .connect_timeout(options.connect_timeout)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(options.max_idle_per_host)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .dns_resolver(resolver.clone())
+            .connector_layer(NoteConnecting)
+            .build()
+            .map_err(ClientError::Tls)?;
+        Ok(Client { http, resolver, max_response_bytes: options.max_response_bytes })
+    }
+
+    /// The resolver with its guard, to check a URL before it is stored.
+    pub fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    pub async fn deliver(&self, request: Request<'_>) -> Exchange {
+        let started = Instant::now();
+        let deadline = started + request.timeout.min(MAX_TIMEOUT);
+        let mut exchange = match self.send(request, deadline).await {
+            Ok(response) => self.receive(response, deadline).await,
+            Err(outcome) => {
+                Exchange { outcome, response_headers: vec![], response_body: None, duration: Duration::ZERO }
+            }
+        };
+        exchange.duration = started.elapsed();
+        exchange
+    }
+
+    /// Up to the head of the response.
+    async fn send(&self, request: Request<'_>, deadline: Instant) -> Result<reqwest::Response, Outcome> {
+        let invalid = Outcome::Failed(Failure::InvalidRequest);
+        let Ok(url) = target::check_url(request.url) else { return Err(invalid) };
+        let Some(headers) = headers(request.headers) else { return Err(invalid) };
+        self.resolver.check_literal(&url).map_err(|error| classify::resolve_error(&error))?;
+        let sending = self.http.post(url).headers(headers).body(request.body).send();
+        stage::scope(async {
+            // The future of the request is polled first, also when the deadline has struck: the stage is the latest.
+            match timeout_at(deadline, stage::talking(sending)).await {
+                Ok(Ok(response)) => Ok(response),
+                Ok(Err(error)) => Err(classify::request_error(&error, stage::current())),
+                Err(_) => Err(classify::deadline(stage::current())),
+            }
+        })
+        .await
+    }
+
+    async fn receive(&self, response: reqwest::Response, deadline: Instant) -> Exchange {
+        let status = response.status().as_u16();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|value| retry_after::parse(value, SystemTime::now()));
+        let response_headers = body::headers(response.headers());
+        let (kept, complete) = body::read(response, self.max_response_bytes, deadline).await;
+        let outcome = match complete {
+            Ok(()) => Outcome::Response { status, retry_after },
+            Err(outcome) => outcome,
+        };
+        let response_body = Some(body::text(&kept, self.max_response_bytes));
+        Exchange { outcome, response_headers, response_body, duration: Duration::ZERO }
+    }
+}
+
+/// `None` when a name or a value cannot be sent.
+fn headers(pairs: Vec<(String, String)>) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::with_capacity(pairs.len());
+    for (name, value) in pairs {
+        let name = HeaderName::try_from(name).ok().filter(|name| !OURS.contains(name))?;
+        headers.append(name, HeaderValue::try_from(value).ok()?);
+    }
+    Some(headers)
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "failure_tests.rs"]
+mod failure_tests;
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tls_tests;

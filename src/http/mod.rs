@@ -1,0 +1,16 @@
+//! One request to one endpoint: the only module that names the HTTP client library.
+//!
+//! `client` makes the request and never fails: whatever happens is an `Outcome`. `target` checks a URL, `guard` and
+//! `resolver` see to it that a connection goes only to an address that was checked, `classify` turns typed errors into
+//! outcomes, and `stage` knows how far a request had come when its time was up.
+
+mod body;
+mod classify;
+pub mod client;
+pub mod guard;
+pub mod resolver;
+mod stage;
+pub mod target;
+
+#[cfg(test)]
+mod test_server;

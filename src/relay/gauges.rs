@@ -1,0 +1,62 @@
+//! Gauges of shared state, exported by every relay: aggregate with max.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Context;
+use crate::broker::BrokerError;
+use crate::broker::connection::Link;
+use crate::broker::declare::message_count;
+use crate::store::{outbox, stats};
+use crate::telemetry::metrics;
+
+const INTERVAL: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
+    let mut link = None;
+    let mut tick = tokio::time::interval(INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        database(&context).await;
+        if let Err(error) = broker(&context, &mut link).await {
+            tracing::debug!(%error, "cannot read the depths of the queues");
+            link = None;
+        }
+    }
+}
+
+async fn database(context: &Context) {
+    match outbox::backlog(&context.db).await {
+        Ok(backlog) => {
+            context.readiness.ready("database");
+            let age = Duration::from_secs_f64(backlog.oldest_age_seconds.max(0.0));
+            metrics::outbox(backlog.pending.max(0) as u64, age);
+        }
+        Err(error) => context.readiness.not_ready("database", error.to_string()),
+    }
+    if let Ok(waiting) = stats::waiting(&context.db).await {
+        metrics::held_deliveries(waiting.held.max(0) as u64);
+    }
+}
+
+async fn broker(context: &Context, link: &mut Option<Link>) -> Result<(), BrokerError> {
+    let link = match link {
+        Some(open) if open.is_connected() => open,
+        closed => closed.insert(Link::open(&context.broker, "posthaste relay gauges").await?),
+    };
+    let names = &context.topology.names;
+    for (label, queue) in [("deliver", names.deliver_queue()), ("retry", names.retry_queue()), ("dead", names.dead())] {
+        let depth = u64::from(message_count(link, &queue).await?.unwrap_or(0));
+        metrics::queue_depth(label, depth);
+        if label == "dead" {
+            metrics::dead_letter_depth(depth);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! Falling asleep without missing a commit, and waking up.
+//!
+//! Awake, the relay polls. Before it sleeps it sets the flag that makes producers notify, and then waits until every
+//! transaction that may have read the old flag has ended; a claim after that sees all their rows.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Context;
+use crate::store::wake::{self, Alarm, OUTBOX, Wake};
+use crate::store::{Db, StoreError};
+
+/// Empty polls before the relay prepares to sleep.
+const EMPTY_POLLS: u32 = 20;
+/// The barrier is polled fast for this long, then slowly: a transaction may stay open for hours.
+const FAST: Duration = Duration::from_secs(1);
+const SLOW_POLL: Duration = Duration::from_millis(100);
+/// A sleeping relay looks by itself this often; it finds what a relay that died awake left unannounced.
+const SLEEP: Duration = Duration::from_secs(1);
+
+enum State {
+    Awake {
+        empty: u32,
+    },
+    /// The flag is set; transactions older than the barrier may still not have seen it.
+    Barrier {
+        xid: i64,
+        since: Instant,
+    },
+    Asleep,
+}
+
+pub struct Idle {
+    context: Arc<Context>,
+    state: State,
+    alarm: Option<Alarm>,
+}
+
+impl Idle {
+    pub(super) fn new(context: Arc<Context>) -> Idle {
+        Idle { context, state: State::Awake { empty: 0 }, alarm: None }
+    }
+
+    /// Before and during sleep only a full sweep proves that nothing is there.
+    pub fn wants_sweep(&self) -> bool {
+        !matches!(self.state, State::Awake { .. })
+    }
+
+    /// A claim found rows.
+    pub async fn busy(&mut self) -> Result<(), StoreError> {
+        if !matches!(self.state, State::Awake { .. }) {
+            wake::set_asleep(self.db(), false).await?;
+        }
+        self.state = State::Awake { empty: 0 };
+        Ok(())
+    }
+
+    /// A claim found nothing: wait a little, or take the next step towards sleep.
+    pub async fn empty(&mut self, swept: bool) -> Result<(), StoreError> {
+        let poll = self.context.limits.poll_interval;
+        match self.state {
+            State::Awake { empty } if empty < EMPTY_POLLS => {
+                self.state = State::Awake { empty: empty + 1 };
+                tokio::time::sleep(poll).await;
+            }
+            State::Awake { .. } if !self.context.limits.listen => tokio::time::sleep(poll.max(SLOW_POLL)).await,
+            State::Awake { .. } => self.set_flag().await?,
+            State::Barrier { xid, since } => {
+                // The claim that has just found nothing counts only if it began after the barrier was passed; so the
+                // next state is entered here and the sleep comes after one more empty sweep.
+                if wake::passed(self.db(), xid).await? {
+                    self.state = State::Asleep;
+                } else {
+                    tokio::time::sleep(if since.elapsed() < FAST { poll } else { SLOW_POLL }).await;
+                }
+            }
+            State::Asleep if swept => self.sleep().await?,
+            State::Asleep => {}
+        }
+        Ok(())
+    }
+
+    /// Listens first, so that a notification sent right after the flag is set is heard.
+    async fn set_flag(&mut self) -> Result<(), StoreError> {
+        if self.alarm.is_none() {
+            self.alarm = Some(Alarm::listen(self.db(), OUTBOX).await?);
+        }
+        wake::set_asleep(self.db(), true).await?;
+        let xid = wake::barrier(self.db()).await?;
+        self.state = State::Barrier { xid, since: Instant::now() };
+        Ok(())
+    }
+
+    async fn sleep(&mut self) -> Result<(), StoreError> {
+        let Some(alarm) = &mut self.alarm else {
+            self.state = State::Awake { empty: EMPTY_POLLS };
+            return Ok(());
+        };
+        match alarm.wait(SLEEP).await {
+            Ok(Wake::Notified(_)) => {
+                self.state = State::Awake { empty: 0 };
+                wake::set_asleep(self.db(), false).await
+            }
+            // Another relay that was awake may have cleared the flag and died.
+            Ok(Wake::TimedOut) => wake::set_asleep(self.db(), true).await,
+            Ok(Wake::Reconnected) => {
+                self.state = State::Awake { empty: 0 };
+                Ok(())
+            }
+            Err(error) => {
+                self.alarm = None;
+                self.state = State::Awake { empty: 0 };
+                Err(error)
+            }
+        }
+    }
+
+    /// At the end: a relay that is gone must not keep producers notifying. Others set the flag again when they sleep.
+    pub async fn awake(self) {
+        if !matches!(self.state, State::Awake { .. }) {
+            let _ = wake::set_asleep(self.db(), false).await;
+        }
+    }
+
+    fn db(&self) -> &Db {
+        &self.context.db
+    }
+}

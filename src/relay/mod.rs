@@ -1,0 +1,155 @@
+//! The relay: moves committed outbox rows into the broker, and releases what PostgreSQL held.
+//!
+//! Any number of relays may run. Each holds an advisory lock under an identity of its own; the batches of one whose
+//! session is gone are adopted. One of them leads: it adopts, releases and makes partitions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+mod claimer;
+mod gauges;
+mod idle;
+mod keeper;
+mod publish;
+pub mod requeue;
+pub mod sweep;
+mod watermark;
+
+use crate::broker;
+use crate::broker::connection::Link;
+use crate::broker::declare::{self, DeclareError};
+use crate::broker::publisher::Publisher;
+use crate::broker::topology::Topology;
+use crate::domain::reconnect;
+use crate::store::claim::Ceilings;
+use crate::store::locks::Session;
+use crate::store::{self, Db, StoreError, delay_queues, partitions};
+use crate::telemetry::readiness::Readiness;
+
+pub struct Parts {
+    /// For everything but the claim.
+    pub db: Db,
+    /// For the claim, which may commit asynchronously.
+    pub claim_db: Db,
+    /// For the session that holds the relay's locks.
+    pub session: store::Options,
+    pub broker: broker::Settings,
+    pub topology: Topology,
+    pub ceilings: Ceilings,
+    pub limits: Limits,
+    pub readiness: Readiness,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub batch_size: u32,
+    pub poll_interval: Duration,
+    /// Sleep on LISTEN; otherwise poll all the time.
+    pub listen: bool,
+    /// Held deliveries released for one endpoint, per second.
+    pub release_rate: u32,
+}
+
+struct Context {
+    db: Db,
+    claim_db: Db,
+    publisher: Publisher,
+    broker: broker::Settings,
+    topology: Topology,
+    ceilings: Ceilings,
+    limits: Limits,
+    readiness: Readiness,
+}
+
+/// Relays until `stop`; then finishes the publishes under way, unless `abandon` ends the grace period first.
+pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationToken) {
+    let publisher = Publisher::new(parts.broker.clone(), parts.topology.names.clone(), "posthaste relay publish");
+    let context = Arc::new(Context {
+        db: parts.db,
+        claim_db: parts.claim_db,
+        publisher,
+        broker: parts.broker,
+        topology: parts.topology,
+        ceilings: parts.ceilings,
+        limits: parts.limits,
+        readiness: parts.readiness,
+    });
+    let gauges = tokio::spawn(gauges::run(context.clone(), stop.clone()));
+    let mut failures = 0;
+    while !stop.is_cancelled() {
+        match session(&context, &parts.session, &stop, &abandon, &mut failures).await {
+            Ok(()) => break,
+            Err(error) => {
+                context.readiness.not_ready("database", error.to_string());
+                tracing::warn!(%error, failures, "the relay lost its session; starting again under a new identity");
+                tokio::select! {
+                    () = tokio::time::sleep(reconnect::pause(failures, rand::random())) => {}
+                    () = stop.cancelled() => break,
+                }
+                failures += 1;
+            }
+        }
+    }
+    gauges.abort();
+    context.publisher.close().await;
+}
+
+/// One life of the relay: as long as the session that holds its identity.
+async fn session(
+    context: &Arc<Context>,
+    options: &store::Options,
+    stop: &CancellationToken,
+    abandon: &CancellationToken,
+    failures: &mut u32,
+) -> Result<(), StoreError> {
+    let (mut session, relay) = open_session(options).await?;
+    partitions::make_ahead(&context.db).await?;
+    tracing::info!(relay, "relaying");
+    context.readiness.ready("database");
+    *failures = 0;
+    let over = stop.child_token();
+    let claiming = tokio::spawn(claimer::run(context.clone(), relay.into(), over.clone(), abandon.clone()));
+    let kept = keeper::run(context, &mut session, relay, over.clone()).await;
+    over.cancel();
+    // The claimer finishes its publishes; the lock is still ours meanwhile, unless the session is what was lost.
+    let _ = claiming.await;
+    session.close().await;
+    kept
+}
+
+/// A random identity that no living relay has.
+async fn open_session(options: &store::Options) -> Result<(Session, i32), StoreError> {
+    let mut session = Session::open(options).await?;
+    loop {
+        let relay = rand::random_range(1..i32::MAX);
+        if session.try_relay(relay).await? {
+            return Ok((session, relay));
+        }
+    }
+}
+
+/// Declares the topology and remembers its delay queues. A user without the right to declare relies on
+/// `posthaste topology declare`.
+pub async fn declare(db: &Db, broker: &broker::Settings, topology: &Topology) -> Result<(), DeclareFailure> {
+    let link = Link::open(broker, "posthaste topology").await.map_err(DeclareError::from)?;
+    let declared = declare::declare(&link, topology).await;
+    link.close().await;
+    match declared {
+        Ok(()) => Ok(delay_queues::remember(db, &topology.delay_queues()).await?),
+        Err(DeclareError::Broker(error)) if error.is_access_refused() => {
+            tracing::info!("this broker user may not declare; relying on `posthaste topology declare`");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DeclareFailure {
+    #[error(transparent)]
+    Declare(#[from] DeclareError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

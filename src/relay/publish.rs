@@ -1,0 +1,113 @@
+//! Publishing batches until every copy is confirmed, and finding the message that can never be.
+
+use super::Context;
+use crate::broker::publisher::{PublishError, Published, Target};
+use crate::domain::delivery::DeadReason;
+use crate::domain::message::Message;
+use crate::domain::reconnect;
+use crate::store::deliveries;
+use crate::telemetry::metrics;
+
+/// The broker may refuse a message this often before it is set aside.
+const TRIES: u32 = 3;
+
+/// Publishes first attempts. True: every one is confirmed, or set aside as impossible to publish.
+pub(super) async fn first_attempts(context: &Context, messages: Vec<Message>) -> bool {
+    all(context, &Target::Deliver, messages).await
+}
+
+/// Publishes releases and adoptions: their workers read the row first, so a copy that is still there does no harm.
+pub(super) async fn due(context: &Context, messages: Vec<Message>) -> bool {
+    all(context, &Target::Retry, messages).await
+}
+
+async fn all(context: &Context, target: &Target, messages: Vec<Message>) -> bool {
+    let mut open = messages;
+    let mut failures = 0;
+    while !open.is_empty() {
+        let batch: Vec<(Target, &Message)> = open.iter().map(|message| (target.clone(), message)).collect();
+        let answers = context.publisher.publish(&batch).await;
+        let confirmed = answers.iter().filter(|answer| answer.is_ok()).count();
+        metrics::relay_published(confirmed as u64);
+        let Some(failure) = answers.iter().find_map(|answer| answer.as_ref().err()) else { return true };
+        tracing::warn!(error = %failure, messages = open.len() - confirmed, failures, "publishing failed; trying again");
+        let refused = matches!(failure, PublishError::Refused(_));
+        let returned = matches!(failure, PublishError::Returned(_));
+        open = failed(open, answers);
+        if returned {
+            declare_again(context).await;
+        }
+        if refused && failures >= 1 {
+            // The broker closed the channel over one of them and does not say which: each goes alone.
+            return one_by_one(context, target, open).await;
+        }
+        tokio::time::sleep(reconnect::pause(failures, rand::random())).await;
+        failures += 1;
+    }
+    true
+}
+
+fn failed(messages: Vec<Message>, answers: Vec<Published>) -> Vec<Message> {
+    messages.into_iter().zip(answers).filter(|(_, answer)| answer.is_err()).map(|(message, _)| message).collect()
+}
+
+async fn one_by_one(context: &Context, target: &Target, messages: Vec<Message>) -> bool {
+    for message in messages {
+        if !one(context, target, &message).await {
+            return false;
+        }
+    }
+    true
+}
+
+async fn one(context: &Context, target: &Target, message: &Message) -> bool {
+    let mut refusals = 0;
+    let mut failures = 0;
+    loop {
+        let answer = context.publisher.publish(&[(target.clone(), message)]).await.pop();
+        match answer {
+            Some(Ok(())) => {
+                metrics::relay_published(1);
+                return true;
+            }
+            Some(Err(PublishError::Refused(error))) => {
+                refusals += 1;
+                if refusals >= TRIES {
+                    return set_aside(context, message, &error.to_string()).await;
+                }
+            }
+            Some(Err(PublishError::Returned(_))) => declare_again(context).await,
+            Some(Err(PublishError::Nacked | PublishError::Lost(_))) | None => {}
+        }
+        tokio::time::sleep(reconnect::pause(failures, rand::random())).await;
+        failures += 1;
+    }
+}
+
+/// The delivery ends as a dead letter with the broker's reason; an operator sees it with `posthaste dead list`.
+async fn set_aside(context: &Context, message: &Message, error: &str) -> bool {
+    let key = message.key();
+    let reason = DeadReason::Unpublishable;
+    match deliveries::bury(&context.db, key, message.attempt, reason, Some(error)).await {
+        Ok(Some(_)) => {
+            metrics::dead_letter(reason);
+            tracing::error!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, error,
+                "set aside: the broker does not take the message");
+            true
+        }
+        // The row has moved on: then somebody else has published it after all.
+        Ok(None) => true,
+        Err(error) => {
+            tracing::warn!(%error, "cannot set aside a delivery");
+            false
+        }
+    }
+}
+
+/// A returned message means that its queue or binding is gone.
+async fn declare_again(context: &Context) {
+    tracing::warn!("the broker has no queue for a message; declaring the topology again");
+    if let Err(error) = super::declare(&context.db, &context.broker, &context.topology).await {
+        tracing::warn!(%error, "cannot declare the topology");
+    }
+}

@@ -1,0 +1,183 @@
+//! Deliveries: reading rows, and the transitions that spend no attempt. Settling an attempt is in `settle`.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Db, Result, StoreError};
+use crate::domain::delivery::{DeadReason, Row, Status};
+use crate::domain::ids::{self, DeliveryKey};
+use crate::domain::message::Obituary;
+
+/// A delivery's row as the protocol sees it, and what a dead letter says about it.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub key: DeliveryKey,
+    pub row: Row,
+    pub last_status_code: Option<i32>,
+    pub last_error: Option<String>,
+}
+
+impl Snapshot {
+    pub fn obituary(&self) -> Obituary {
+        Obituary {
+            reason: self.row.dead_reason.map_or("", DeadReason::as_str).to_owned(),
+            last_status_code: self.last_status_code,
+            last_error: self.last_error.clone(),
+            attempts: self.row.attempts,
+        }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct Raw {
+    event_id: Uuid,
+    endpoint_id: Uuid,
+    status: String,
+    attempts: i32,
+    base_attempts: i32,
+    max_attempts: i32,
+    due_in_ms: Option<i64>,
+    dead_reason: Option<String>,
+    last_status_code: Option<i32>,
+    last_error: Option<String>,
+}
+
+impl Raw {
+    pub(super) fn snapshot(self) -> Result<Snapshot> {
+        let status = Status::parse(&self.status)
+            .ok_or_else(|| StoreError::Other(format!("deliveries.status: '{}' is unknown", self.status)))?;
+        Ok(Snapshot {
+            key: DeliveryKey { event_id: self.event_id, endpoint_id: self.endpoint_id },
+            row: Row {
+                status,
+                attempts: self.attempts,
+                base_attempts: self.base_attempts,
+                max_attempts: self.max_attempts,
+                due_in_ms: self.due_in_ms,
+                dead_reason: self.dead_reason.as_deref().and_then(DeadReason::parse),
+            },
+            last_status_code: self.last_status_code,
+            last_error: self.last_error,
+        })
+    }
+}
+
+/// The columns of `Raw` for the alias `d`; times leave the database as distances, so only its clock counts.
+macro_rules! columns {
+    () => {
+        "d.event_id, d.endpoint_id, d.status, d.attempts, d.base_attempts, d.max_attempts, d.dead_reason,
+         d.last_status_code, d.last_error,
+         ceil(extract(epoch from d.next_attempt_at - now()) * 1000)::bigint as due_in_ms"
+    };
+}
+pub(super) use columns;
+
+/// The rows of the given keys, in no particular order; keys without a row are absent.
+pub async fn read(db: &Db, keys: &[DeliveryKey]) -> Result<Vec<Snapshot>> {
+    let Some(bounds) = ids::bounds(keys.iter().map(|key| key.event_id)) else { return Ok(Vec::new()) };
+    let (events, endpoints) = columns_of(keys);
+    let rows: Vec<Raw> = db
+        .run(async |c| {
+            sqlx::query_as(concat!(
+                "select ",
+                columns!(),
+                " from (select distinct * from unnest($1::uuid[], $2::uuid[])) as k(event_id, endpoint_id)
+                  join posthaste.deliveries d on (d.event_id, d.endpoint_id) = (k.event_id, k.endpoint_id)
+                 where d.event_id between $3 and $4"
+            ))
+            .bind(&events)
+            .bind(&endpoints)
+            .bind(bounds.start())
+            .bind(bounds.end())
+            .fetch_all(c)
+            .await
+        })
+        .await?;
+    rows.into_iter().map(Raw::snapshot).collect()
+}
+
+pub(super) fn columns_of(keys: &[DeliveryKey]) -> (Vec<Uuid>, Vec<Uuid>) {
+    keys.iter().map(|key| (key.event_id, key.endpoint_id)).unzip()
+}
+
+/// Takes the delivery out of the broker's hands until `delay_ms` have passed. False: the row has moved on.
+pub async fn hold(db: &Db, key: DeliveryKey, n: i32, delay_ms: u64) -> Result<bool> {
+    let held = db
+        .run(async |c| {
+            sqlx::query(
+                "update posthaste.deliveries
+                    set status = 'held', next_attempt_at = now() + $4 * interval '1 millisecond', updated_at = now()
+                  where event_id = $1 and endpoint_id = $2 and attempts = $3 - 1 and status in ('pending', 'retrying')",
+            )
+            .bind(key.event_id)
+            .bind(key.endpoint_id)
+            .bind(n)
+            .bind(delay_ms as f64)
+            .execute(c)
+            .await
+        })
+        .await?;
+    Ok(held.rows_affected() > 0)
+}
+
+/// Ends a delivery without an attempt. Returns the row to write the dead letter from; `None`: the row has moved on.
+pub async fn bury(
+    db: &Db,
+    key: DeliveryKey,
+    n: i32,
+    reason: DeadReason,
+    error: Option<&str>,
+) -> Result<Option<Snapshot>> {
+    let row: Option<Raw> = db
+        .run(async |c| {
+            sqlx::query_as(concat!(
+                "update posthaste.deliveries d
+                    set status = 'dead', dead_reason = $4, next_attempt_at = null, updated_at = now(),
+                        last_error = coalesce($5, last_error)
+                  where event_id = $1 and endpoint_id = $2 and attempts = $3 - 1 and status in ('pending', 'retrying')
+                 returning ",
+                columns!()
+            ))
+            .bind(key.event_id)
+            .bind(key.endpoint_id)
+            .bind(n)
+            .bind(reason.as_str())
+            .bind(error)
+            .fetch_optional(c)
+            .await
+        })
+        .await?;
+    row.map(Raw::snapshot).transpose()
+}
+
+/// A delivery as an operator reads it.
+#[derive(Debug, Clone, serde::Serialize, sqlx::FromRow)]
+pub struct Listed {
+    pub event_id: Uuid,
+    pub endpoint_id: Uuid,
+    pub status: String,
+    pub attempts: i32,
+    pub base_attempts: i32,
+    pub max_attempts: i32,
+    pub next_attempt_at: Option<DateTime<Utc>>,
+    pub last_status_code: Option<i32>,
+    pub last_error: Option<String>,
+    pub dead_reason: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+/// The deliveries of one event.
+pub async fn of_event(db: &Db, event_id: Uuid) -> Result<Vec<Listed>> {
+    db.run(async |c| {
+        sqlx::query_as(
+            "select event_id, endpoint_id, status, attempts, base_attempts, max_attempts, next_attempt_at,
+                    last_status_code, last_error, dead_reason, created_at, updated_at
+               from posthaste.deliveries where event_id = $1 order by endpoint_id limit 1000",
+        )
+        .bind(event_id)
+        .fetch_all(c)
+        .await
+    })
+    .await
+}

@@ -1,0 +1,181 @@
+//! Endpoints: a customer's URL with its filters, limits and retry policy.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Db, Result};
+
+/// An endpoint as operators read it: no secret, no header value.
+#[derive(Debug, Clone, serde::Serialize, sqlx::FromRow)]
+pub struct Endpoint {
+    pub id: Uuid,
+    pub tenant: String,
+    pub url: String,
+    pub description: Option<String>,
+    pub event_types: Option<Vec<String>>,
+    pub status: String,
+    pub disabled_reason: Option<String>,
+    pub max_in_flight: Option<i32>,
+    pub rate_limit_per_second: Option<f64>,
+    pub timeout_ms: Option<i32>,
+    pub retry_policy: Option<String>,
+    pub circuit_state: String,
+    pub circuit_until: Option<DateTime<Utc>>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+/// What a worker needs to send to an endpoint, still sealed.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Sendable {
+    pub id: Uuid,
+    pub url: String,
+    pub status: String,
+    pub max_in_flight: Option<i32>,
+    pub timeout_ms: Option<i32>,
+    pub retry_policy: Option<String>,
+    pub headers: Option<Vec<u8>>,
+    pub secret_key_ids: Vec<String>,
+    pub secrets: Vec<Vec<u8>>,
+    /// Unix milliseconds; 0 for a secret without an end.
+    pub secret_ends_ms: Vec<i64>,
+}
+
+/// New values of an endpoint. `None` leaves a column as it is; `Some(None)` clears it.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    pub url: Option<String>,
+    pub description: Option<Option<String>>,
+    pub event_types: Option<Option<Vec<String>>>,
+    pub max_in_flight: Option<Option<i32>>,
+    pub rate_limit_per_second: Option<Option<f64>>,
+    pub timeout_ms: Option<Option<i32>>,
+    pub retry_policy: Option<Option<String>>,
+    pub headers: Option<Option<Vec<u8>>>,
+}
+
+const READ: &str = "select id, tenant, url, description, event_types, status, disabled_reason, max_in_flight,
+  rate_limit_per_second, timeout_ms, retry_policy, circuit_state, circuit_until, created_at, updated_at
+  from posthaste.endpoints
+ where ($1::uuid is null or id = $1) and ($2::text is null or tenant = $2)
+ order by tenant, id limit $3";
+
+pub async fn list(db: &Db, tenant: Option<&str>, limit: i64) -> Result<Vec<Endpoint>> {
+    db.run(async |c| sqlx::query_as(READ).bind(None::<Uuid>).bind(tenant).bind(limit).fetch_all(c).await).await
+}
+
+pub async fn get(db: &Db, id: Uuid) -> Result<Option<Endpoint>> {
+    db.run(async |c| sqlx::query_as(READ).bind(id).bind(None::<&str>).bind(1i64).fetch_optional(c).await).await
+}
+
+/// A new endpoint with its first secret, in one transaction.
+pub async fn add(db: &Db, id: Uuid, tenant: &str, changes: &Changes, secret: (&str, &[u8])) -> Result<Endpoint> {
+    db.run(async |c| {
+        sqlx::query(
+            "with e as (
+               insert into posthaste.endpoints (id, tenant, url, description, event_types, max_in_flight,
+                                                rate_limit_per_second, timeout_ms, retry_policy, headers)
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) returning id)
+             insert into posthaste.endpoint_secrets (endpoint_id, kind, key_id, key_ciphertext)
+             select e.id, 'whsec', $11, $12 from e",
+        )
+        .bind(id)
+        .bind(tenant)
+        .bind(&changes.url)
+        .bind(changes.description.clone().flatten())
+        .bind(changes.event_types.clone().flatten())
+        .bind(changes.max_in_flight.flatten())
+        .bind(changes.rate_limit_per_second.flatten())
+        .bind(changes.timeout_ms.flatten())
+        .bind(changes.retry_policy.clone().flatten())
+        .bind(changes.headers.clone().flatten())
+        .bind(secret.0)
+        .bind(secret.1)
+        .execute(&mut *c)
+        .await?;
+        sqlx::query_as(READ).bind(id).bind(None::<&str>).bind(1i64).fetch_one(c).await
+    })
+    .await
+}
+
+/// Changes what is given. False: there is no such endpoint.
+pub async fn set(db: &Db, id: Uuid, changes: &Changes) -> Result<bool> {
+    let changed = db
+        .run(async |c| {
+            sqlx::query(
+                "update posthaste.endpoints set
+                   url = coalesce($2, url),
+                   description = case when $3 then $4 else description end,
+                   event_types = case when $5 then $6 else event_types end,
+                   max_in_flight = case when $7 then $8 else max_in_flight end,
+                   rate_limit_per_second = case when $9 then $10 else rate_limit_per_second end,
+                   timeout_ms = case when $11 then $12 else timeout_ms end,
+                   retry_policy = case when $13 then $14 else retry_policy end,
+                   headers = case when $15 then $16 else headers end
+                 where id = $1",
+            )
+            .bind(id)
+            .bind(&changes.url)
+            .bind(changes.description.is_some())
+            .bind(changes.description.clone().flatten())
+            .bind(changes.event_types.is_some())
+            .bind(changes.event_types.clone().flatten())
+            .bind(changes.max_in_flight.is_some())
+            .bind(changes.max_in_flight.flatten())
+            .bind(changes.rate_limit_per_second.is_some())
+            .bind(changes.rate_limit_per_second.flatten())
+            .bind(changes.timeout_ms.is_some())
+            .bind(changes.timeout_ms.flatten())
+            .bind(changes.retry_policy.is_some())
+            .bind(changes.retry_policy.clone().flatten())
+            .bind(changes.headers.is_some())
+            .bind(changes.headers.clone().flatten())
+            .execute(c)
+            .await
+        })
+        .await?;
+    Ok(changed.rows_affected() > 0)
+}
+
+/// Enables (no reason) or disables an endpoint. Held deliveries are not touched here: the release finds them by state.
+pub async fn set_enabled(db: &Db, id: Uuid, enabled: bool, reason: Option<&str>) -> Result<bool> {
+    let status = if enabled { "enabled" } else { "disabled" };
+    let changed = db
+        .run(async |c| {
+            sqlx::query("update posthaste.endpoints set status = $2, disabled_reason = $3 where id = $1")
+                .bind(id)
+                .bind(status)
+                .bind(reason)
+                .execute(c)
+                .await
+        })
+        .await?;
+    Ok(changed.rows_affected() > 0)
+}
+
+pub async fn remove(db: &Db, id: Uuid) -> Result<bool> {
+    let removed = db
+        .run(async |c| sqlx::query("delete from posthaste.endpoints where id = $1").bind(id).execute(c).await)
+        .await?;
+    Ok(removed.rows_affected() > 0)
+}
+
+const SENDABLE: &str = "select e.id, e.url, e.status, e.max_in_flight, e.timeout_ms, e.retry_policy, e.headers,
+       coalesce(array_agg(s.key_id order by s.id desc) filter (where s.id is not null), '{}') as secret_key_ids,
+       coalesce(array_agg(s.key_ciphertext order by s.id desc) filter (where s.id is not null), '{}') as secrets,
+       coalesce(array_agg(coalesce((extract(epoch from s.expires_at) * 1000)::bigint, 0) order by s.id desc)
+                filter (where s.id is not null), '{}') as secret_ends_ms
+  from posthaste.endpoints e
+  left join posthaste.endpoint_secrets s
+    on s.endpoint_id = e.id and s.kind = 'whsec' and (s.expires_at is null or s.expires_at > now())
+ where $1::uuid[] is null or e.id = any ($1)
+ group by e.id";
+
+/// Every endpoint, newest secret first.
+pub async fn sendable(db: &Db) -> Result<Vec<Sendable>> {
+    db.run(async |c| sqlx::query_as(SENDABLE).bind(None::<Vec<Uuid>>).fetch_all(c).await).await
+}
+
+pub async fn sendable_one(db: &Db, id: Uuid) -> Result<Option<Sendable>> {
+    db.run(async |c| sqlx::query_as(SENDABLE).bind(vec![id]).fetch_optional(c).await).await
+}

@@ -1,0 +1,96 @@
+//! The outbox: what producers have committed and the relay has not moved yet.
+
+use uuid::Uuid;
+
+use super::{Db, Result};
+
+#[derive(Debug, Clone, Copy, PartialEq, sqlx::FromRow)]
+pub struct Backlog {
+    pub pending: i64,
+    pub oldest_age_seconds: f64,
+}
+
+/// How much waits. Counting stops at 100 000 so that the gauge stays cheap in a backlog.
+pub async fn backlog(db: &Db) -> Result<Backlog> {
+    db.run(async |c| {
+        sqlx::query_as(
+            "select (select count(*) from (select from posthaste.outbox limit 100000) o) as pending,
+                    coalesce(extract(epoch from now() - (select created_at from posthaste.outbox order by id limit 1)), 0)
+                      ::float8 as oldest_age_seconds",
+        )
+        .fetch_one(c)
+        .await
+    })
+    .await
+}
+
+/// The id of the row that the next claim would take first.
+pub async fn first_id(db: &Db, from: Uuid) -> Result<Option<Uuid>> {
+    db.run(async |c| {
+        sqlx::query_scalar("select id from posthaste.outbox where id >= $1 order by id limit 1")
+            .bind(from)
+            .fetch_optional(c)
+            .await
+    })
+    .await
+}
+
+/// Takes a row that cannot be moved out of the way, with the reason. It stays in `set_aside` for the operator.
+pub async fn set_aside(db: &Db, id: Uuid, error: &str) -> Result<bool> {
+    let moved = db
+        .run(async |c| {
+            sqlx::query(
+                "with o as (delete from posthaste.outbox where id = $1
+                   returning id, tenant, event_type, payload, idempotency_key, max_attempts, traceparent, created_at)
+                 insert into posthaste.set_aside
+                   (id, tenant, event_type, payload, idempotency_key, max_attempts, traceparent, created_at, error)
+                 select o.*, $2 from o",
+            )
+            .bind(id)
+            .bind(error)
+            .execute(c)
+            .await
+        })
+        .await?;
+    Ok(moved.rows_affected() > 0)
+}
+
+pub struct NewEvent<'a> {
+    pub tenant: &'a str,
+    pub event_type: &'a str,
+    pub payload: &'a str,
+    pub idempotency_key: Option<&'a str>,
+    pub max_attempts: Option<i32>,
+    pub traceparent: Option<&'a str>,
+}
+
+/// Emits one event the way any producer does.
+pub async fn emit(db: &Db, event: NewEvent<'_>) -> Result<Uuid> {
+    db.run(async |c| {
+        sqlx::query_scalar("select posthaste.emit($1, $2, $3::text::json, $4, $5, $6)")
+            .bind(event.tenant)
+            .bind(event.event_type)
+            .bind(event.payload)
+            .bind(event.idempotency_key)
+            .bind(event.max_attempts)
+            .bind(event.traceparent)
+            .fetch_one(c)
+            .await
+    })
+    .await
+}
+
+/// Emits the same payload `count` times in one transaction, for benchmarks.
+pub async fn emit_many(db: &Db, tenant: &str, event_type: &str, payload: &str, count: i32) -> Result<()> {
+    db.run(async |c| {
+        sqlx::query("select posthaste.emit($1, $2, $3::text::json) from generate_series(1, $4)")
+            .bind(tenant)
+            .bind(event_type)
+            .bind(payload)
+            .bind(count)
+            .execute(c)
+            .await
+            .map(drop)
+    })
+    .await
+}

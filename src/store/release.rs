@@ -1,0 +1,62 @@
+//! Release: held deliveries that may go on. A scan by state, so a hold that lands after an enabling is found too.
+
+use uuid::Uuid;
+
+use super::{Db, Result, due};
+use crate::domain::message::Message;
+
+/// Endpoints that have held deliveries, whether they may be released or not; `exists` is false for a removed endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct Holder {
+    pub endpoint_id: Uuid,
+    pub exists: bool,
+    pub enabled: bool,
+}
+
+/// Walks the index of parked deliveries from endpoint to endpoint, so the cost is the number of endpoints, not of rows.
+pub async fn holders(db: &Db, limit: i64) -> Result<Vec<Holder>> {
+    db.run(async |c| {
+        sqlx::query_as(
+            "with recursive h as (
+               (select endpoint_id from posthaste.deliveries where status = 'held' order by endpoint_id limit 1)
+               union all
+               select (select d.endpoint_id from posthaste.deliveries d
+                        where d.status = 'held' and d.endpoint_id > h.endpoint_id order by d.endpoint_id limit 1)
+                 from h where h.endpoint_id is not null)
+             select h.endpoint_id, e.id is not null as exists, coalesce(e.status = 'enabled', false) as enabled
+               from h left join posthaste.endpoints e on e.id = h.endpoint_id
+              where h.endpoint_id is not null limit $1",
+        )
+        .bind(limit)
+        .fetch_all(c)
+        .await
+    })
+    .await
+}
+
+/// Puts up to `limit` held deliveries of an enabled endpoint back on their way, oldest event first, and returns the
+/// messages to publish now that it is committed. Rows that another session holds are skipped.
+pub async fn release(db: &Db, endpoint: Uuid, limit: i64) -> Result<Vec<Message>> {
+    let rows: Vec<due::Row> = db
+        .run(async |c| {
+            sqlx::query_as(
+                "with r as materialized (
+                   select event_id, endpoint_id from posthaste.deliveries
+                    where status = 'held' and endpoint_id = $1 and next_attempt_at <= now()
+                      and exists (select from posthaste.endpoints e where e.id = $1 and e.status = 'enabled')
+                    order by event_id limit $2 for update skip locked
+                 ), u as (
+                   update posthaste.deliveries d set status = 'pending', next_attempt_at = now(), updated_at = now()
+                     from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
+                   returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts)
+                 select u.*, e.tenant, e.event_type, e.payload::text as payload, e.traceparent
+                   from u join posthaste.events e on e.id = u.event_id order by 1",
+            )
+            .bind(endpoint)
+            .bind(limit)
+            .fetch_all(c)
+            .await
+        })
+        .await?;
+    Ok(rows.into_iter().map(Message::from).collect())
+}

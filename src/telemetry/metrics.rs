@@ -1,0 +1,118 @@
+//! Recording: one typed function for each thing that happens, and the recorder behind them.
+
+use std::time::Duration;
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use super::names::*;
+use crate::domain::delivery::DeadReason;
+
+/// Makes the recorder the process's own. To be called once, before anything is recorded.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = builder()?.install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    ALL.iter().try_fold(PrometheusBuilder::new(), |builder, metric| match metric.kind {
+        Kind::Histogram(buckets) => builder.set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets),
+        Kind::Counter | Kind::Gauge => Ok(builder),
+    })
+}
+
+/// Counters without labels start at 0: a rate over a counter that appears with its first event misses that event.
+/// Gauges do not: a worker that knows nothing of the outbox must not say that it is empty.
+fn describe() {
+    for metric in ALL {
+        match metric.kind {
+            Kind::Counter => {
+                describe_counter!(metric.name, metric.help);
+                if metric.labels.is_empty() {
+                    counter!(metric.name).absolute(0);
+                }
+            }
+            Kind::Gauge => describe_gauge!(metric.name, metric.help),
+            Kind::Histogram(_) => describe_histogram!(metric.name, Unit::Seconds, metric.help),
+        }
+    }
+}
+
+pub fn outbox(pending: u64, oldest_age: Duration) {
+    gauge!(OUTBOX_PENDING.name).set(pending as f64);
+    gauge!(OUTBOX_OLDEST_AGE.name).set(oldest_age.as_secs_f64());
+}
+
+pub fn relay_published(messages: u64) {
+    counter!(RELAY_PUBLISHED.name).increment(messages);
+}
+
+pub fn attempt(outcome: AttemptOutcome, status_class: &'static str, duration: Duration) {
+    counter!(ATTEMPTS.name, "outcome" => outcome.as_str(), "status_class" => status_class).increment(1);
+    histogram!(ATTEMPT_DURATION.name).record(duration);
+}
+
+pub fn delivered(latency: Duration) {
+    histogram!(DELIVERY_LATENCY.name).record(latency);
+}
+
+/// Counts one request as in flight until it is dropped, whichever way the request ends.
+#[derive(Debug)]
+#[must_use]
+pub struct InFlight(());
+
+pub fn in_flight() -> InFlight {
+    gauge!(DELIVERIES_IN_FLIGHT.name).increment(1.0);
+    InFlight(())
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        gauge!(DELIVERIES_IN_FLIGHT.name).decrement(1.0);
+    }
+}
+
+pub fn queue_depth(queue: &str, messages: u64) {
+    gauge!(QUEUE_DEPTH.name, "queue" => queue.to_owned()).set(messages as f64);
+}
+
+pub fn queue_latency(queue: &str, latency: Duration) {
+    histogram!(QUEUE_LATENCY.name, "queue" => queue.to_owned()).record(latency);
+}
+
+pub fn dead_letter(reason: DeadReason) {
+    counter!(DEAD_LETTERS.name, "reason" => reason.as_str()).increment(1);
+}
+
+pub fn dead_letter_depth(messages: u64) {
+    gauge!(DEAD_LETTER_DEPTH.name).set(messages as f64);
+}
+
+pub fn circuits_open(endpoints: u64) {
+    gauge!(CIRCUITS_OPEN.name).set(endpoints as f64);
+}
+
+pub fn held_deliveries(deliveries: u64) {
+    gauge!(HELD_DELIVERIES.name).set(deliveries as f64);
+}
+
+pub fn held(reason: HeldReason) {
+    counter!(HELD.name, "reason" => reason.as_str()).increment(1);
+}
+
+pub fn lost_and_republished(messages: u64) {
+    counter!(LOST_AND_REPUBLISHED.name).increment(messages);
+}
+
+pub fn duplicate_discarded() {
+    counter!(DUPLICATES_DISCARDED.name).increment(1);
+}
+
+pub fn receiver_verification(result: &'static str) {
+    counter!(RECEIVER_VERIFICATIONS.name, "result" => result).increment(1);
+}
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

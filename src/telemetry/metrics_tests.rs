@@ -1,0 +1,133 @@
+use super::*;
+
+const DOCUMENT: &str = include_str!("../../docs/metrics.md");
+
+/// What /metrics shows after the work.
+fn rendered(work: impl FnOnce()) -> String {
+    let recorder = builder().unwrap().build_recorder();
+    let handle = recorder.handle();
+    metrics::with_local_recorder(&recorder, || {
+        describe();
+        work();
+    });
+    handle.render()
+}
+
+fn record_everything() {
+    outbox(7, Duration::from_millis(1500));
+    relay_published(3);
+    attempt(AttemptOutcome::Delivered, "2xx", Duration::from_millis(20));
+    attempt(AttemptOutcome::Retry, "timeout", Duration::from_secs(15));
+    attempt(AttemptOutcome::Dead, "4xx", Duration::from_millis(1));
+    delivered(Duration::from_secs(2));
+    queue_depth("posthaste.deliver", 4);
+    queue_latency("posthaste.retry", Duration::from_millis(30));
+    DeadReason::ALL.into_iter().for_each(dead_letter);
+    dead_letter_depth(5);
+    circuits_open(1);
+    held_deliveries(6);
+    for reason in [
+        HeldReason::Disabled,
+        HeldReason::Busy,
+        HeldReason::RetryAfter,
+        HeldReason::OurFault,
+        HeldReason::RateLimit,
+        HeldReason::Circuit,
+    ] {
+        held(reason);
+    }
+    lost_and_republished(2);
+    duplicate_discarded();
+    receiver_verification("valid");
+    drop(in_flight());
+}
+
+#[test]
+fn every_metric_of_the_table_is_recorded_with_its_kind_labels_and_help() {
+    let text = rendered(record_everything);
+    for metric in ALL {
+        let kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram(_) => "histogram",
+        };
+        assert!(text.contains(&format!("# TYPE {} {kind}\n", metric.name)), "{}:\n{text}", metric.name);
+        assert!(text.contains(&format!("# HELP {} {}\n", metric.name, metric.help)), "{}", metric.name);
+        let line = text.lines().find(|line| line.starts_with(metric.name)).unwrap();
+        assert!(metric.labels.iter().all(|label| line.contains(&format!("{label}=\""))), "{line}");
+        assert_eq!(line.contains('{'), !metric.labels.is_empty() || line.contains("le="), "{line}");
+    }
+}
+
+#[test]
+fn nothing_outside_the_table_is_exported() {
+    let text = rendered(record_everything);
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = line.split(' ').next().unwrap();
+        assert!(ALL.iter().any(|metric| metric.name == name), "{name}");
+    }
+}
+
+#[test]
+fn values_are_those_recorded() {
+    let text = rendered(record_everything);
+    for line in [
+        "posthaste_outbox_pending 7",
+        "posthaste_outbox_oldest_age_seconds 1.5",
+        "posthaste_relay_published_total 3",
+        "posthaste_attempts_total{outcome=\"retry\",status_class=\"timeout\"} 1",
+        "posthaste_attempt_duration_seconds_bucket{le=\"0.025\"} 2",
+        "posthaste_delivery_latency_seconds_sum 2",
+        "posthaste_deliveries_in_flight 0",
+        "posthaste_dead_letters_total{reason=\"gone\"} 1",
+        "posthaste_held_total{reason=\"retry_after\"} 1",
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line}:\n{text}");
+    }
+}
+
+#[test]
+fn at_start_counters_without_labels_are_zero_and_gauges_say_nothing() {
+    let text = rendered(|| ());
+    assert!(text.contains("posthaste_relay_published_total 0"));
+    assert!(!text.contains("posthaste_outbox_pending"), "{text}");
+}
+
+#[test]
+fn a_request_counts_as_in_flight_until_it_ends() {
+    let text = rendered(|| {
+        let first = in_flight();
+        std::mem::forget(in_flight());
+        drop(first);
+    });
+    assert!(text.contains("posthaste_deliveries_in_flight 1"), "{text}");
+}
+
+#[test]
+fn buckets_ascend_and_names_follow_the_conventions() {
+    for metric in ALL {
+        assert!(metric.name.starts_with("posthaste_"));
+        assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{}", metric.name);
+        if let Kind::Histogram(buckets) = metric.kind {
+            assert!(metric.name.ends_with("_seconds") && buckets.is_sorted(), "{}", metric.name);
+        }
+        assert!(metric.labels.iter().all(|label| !label.contains("endpoint")), "{}", metric.name);
+    }
+}
+
+#[test]
+fn the_document_holds_exactly_the_table() {
+    let documented: Vec<&str> = DOCUMENT.lines().filter(|line| line.starts_with("| `posthaste_")).collect();
+    let expected: Vec<String> = ALL.iter().map(row).collect();
+    assert_eq!(documented, expected);
+}
+
+fn row(metric: &Metric) -> String {
+    let kind = match metric.kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram(_) => "histogram",
+    };
+    let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+    format!("| `{}` | {kind} | {} | {} | {} |", metric.name, labels.join(", "), metric.unit, metric.help)
+}

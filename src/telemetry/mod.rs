@@ -1,0 +1,7 @@
+//! What operators see: logs, metrics, health.
+
+pub mod logging;
+pub mod metrics;
+pub mod names;
+pub mod readiness;
+pub mod server;

@@ -1,0 +1,137 @@
+//! Every metric and label: name, kind, labels, unit and meaning. `docs/metrics.md` is checked against this table.
+//!
+//! An endpoint's id is never a label: there may be very many.
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    /// With the upper bounds of its buckets, in seconds.
+    Histogram(&'static [f64]),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub labels: &'static [&'static str],
+    pub unit: &'static str,
+    pub help: &'static str,
+}
+
+const fn counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    unit: &'static str,
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Counter, labels, unit, help }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], unit: &'static str, help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Gauge, labels, unit, help }
+}
+
+const fn seconds(
+    name: &'static str,
+    labels: &'static [&'static str],
+    buckets: &'static [f64],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Histogram(buckets), labels, unit: "seconds", help }
+}
+
+/// An attempt is over within the delivery time-out.
+const ATTEMPT: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0];
+/// A delivery may take several retries.
+const DELIVERY: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0,
+];
+const QUEUE: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0];
+
+macro_rules! table {
+    ($($constant:ident = $metric:expr;)*) => {
+        $(pub const $constant: Metric = $metric;)*
+        pub const ALL: &[Metric] = &[$($constant),*];
+    };
+}
+
+table! {
+    OUTBOX_PENDING = gauge("posthaste_outbox_pending", &[], "events",
+        "Committed events that no relay has moved yet.");
+    OUTBOX_OLDEST_AGE = gauge("posthaste_outbox_oldest_age_seconds", &[], "seconds",
+        "Age of the oldest event in the outbox; 0 when it is empty.");
+    RELAY_PUBLISHED = counter("posthaste_relay_published_total", &[], "messages",
+        "Messages that the broker has confirmed to a relay.");
+    ATTEMPTS = counter("posthaste_attempts_total", &["outcome", "status_class"], "attempts",
+        "Requests made to endpoints.");
+    ATTEMPT_DURATION = seconds("posthaste_attempt_duration_seconds", &[], ATTEMPT,
+        "Time of one request, from connecting to the end of the response.");
+    DELIVERY_LATENCY = seconds("posthaste_delivery_latency_seconds", &[], DELIVERY,
+        "Time from the event's created_at to the 2xx response.");
+    DELIVERIES_IN_FLIGHT = gauge("posthaste_deliveries_in_flight", &[], "requests",
+        "Requests open at this moment, in this process.");
+    QUEUE_DEPTH = gauge("posthaste_queue_depth", &["queue"], "messages",
+        "Messages in a queue, delivered but unacknowledged ones included.");
+    QUEUE_LATENCY = seconds("posthaste_queue_latency_seconds", &["queue"], QUEUE,
+        "Time that a marker took through a work queue.");
+    DEAD_LETTERS = counter("posthaste_dead_letters_total", &["reason"], "deliveries",
+        "Deliveries that became dead.");
+    DEAD_LETTER_DEPTH = gauge("posthaste_dead_letter_depth", &[], "messages",
+        "Messages in the dead letter queue.");
+    CIRCUITS_OPEN = gauge("posthaste_endpoints_circuit_open", &[], "endpoints",
+        "Endpoints whose circuit is open.");
+    HELD_DELIVERIES = gauge("posthaste_held_deliveries", &[], "deliveries",
+        "Deliveries that wait in PostgreSQL, not in the broker.");
+    HELD = counter("posthaste_held_total", &["reason"], "deliveries",
+        "Deliveries that were taken out of the broker to wait in PostgreSQL.");
+    LOST_AND_REPUBLISHED = counter("posthaste_lost_and_republished_total", &[], "messages",
+        "Messages that the broker had lost and that were published again.");
+    DUPLICATES_DISCARDED = counter("posthaste_duplicates_discarded_total", &[], "messages",
+        "Stale or doubled messages that a worker dropped without a request.");
+    RECEIVER_VERIFICATIONS = counter("posthaste_receiver_verifications_total", &["result"], "requests",
+        "Signatures that a receiver has checked.");
+}
+
+/// The label `outcome` of an attempt, as in the attempts table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptOutcome {
+    Delivered,
+    Retry,
+    Dead,
+}
+
+impl AttemptOutcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AttemptOutcome::Delivered => "delivered",
+            AttemptOutcome::Retry => "retry",
+            AttemptOutcome::Dead => "dead",
+        }
+    }
+}
+
+/// Why a delivery was taken out of the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldReason {
+    Disabled,
+    /// More is in flight to the endpoint than its share.
+    Busy,
+    RetryAfter,
+    OurFault,
+    RateLimit,
+    Circuit,
+}
+
+impl HeldReason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HeldReason::Disabled => "disabled",
+            HeldReason::Busy => "busy",
+            HeldReason::RetryAfter => "retry_after",
+            HeldReason::OurFault => "our_fault",
+            HeldReason::RateLimit => "rate_limit",
+            HeldReason::Circuit => "circuit",
+        }
+    }
+}

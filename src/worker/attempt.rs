@@ -1,0 +1,77 @@
+//! One attempt: the signed request as it goes out, and what is kept of it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::Context;
+use super::endpoints::Ready;
+use crate::domain::message::Message;
+use crate::domain::outcome::{OurFault, Outcome};
+use crate::domain::signature;
+use crate::http::client::{Client, Exchange, Request};
+use crate::store::settle::Headers;
+use crate::telemetry::metrics;
+
+pub struct Attempted {
+    pub started_at: DateTime<Utc>,
+    /// As sent, with the values of custom headers redacted.
+    pub request_headers: Headers,
+    pub exchange: Exchange,
+}
+
+pub(super) async fn make(context: &Context, endpoint: &Ready, message: &Message) -> Attempted {
+    let in_flight = metrics::in_flight();
+    let attempted = send(&context.client, endpoint, message, context.limits.timeout).await;
+    drop(in_flight);
+    attempted
+}
+
+/// One signed request outside any delivery: nothing is recorded.
+pub async fn test_request(client: &Client, endpoint: &Ready, message: &Message, timeout: Duration) -> Exchange {
+    send(client, endpoint, message, timeout).await.exchange
+}
+
+async fn send(client: &Client, endpoint: &Ready, message: &Message, timeout: Duration) -> Attempted {
+    let started_at = Utc::now();
+    let secrets = endpoint.live_secrets(started_at.timestamp_millis());
+    if endpoint.unreadable || secrets.is_empty() {
+        return not_sent(started_at, OurFault::SecretsUnreadable);
+    }
+    let own = headers(message, &secrets, started_at);
+    let mut sent = own.clone();
+    sent.extend(endpoint.headers.iter().cloned());
+    let timeout = endpoint.timeout.unwrap_or(timeout);
+    let request = Request { url: &endpoint.url, headers: sent, body: message.body.clone(), timeout };
+    let exchange = client.deliver(request).await;
+    let mut request_headers = own;
+    request_headers.extend(endpoint.headers.iter().map(|(name, _)| (name.clone(), "[redacted]".to_owned())));
+    Attempted { started_at, request_headers, exchange }
+}
+
+/// Standard Webhooks headers and ours. The id never changes; timestamp and signature are new for each attempt.
+fn headers(message: &Message, secrets: &[signature::Secret], now: DateTime<Utc>) -> Headers {
+    let id = message.event_id.to_string();
+    let timestamp = now.timestamp();
+    let signed = signature::header(secrets, &id, timestamp, &message.body);
+    let mut headers = vec![
+        ("content-type".to_owned(), "application/json".to_owned()),
+        (signature::HEADER_ID.to_owned(), id),
+        (signature::HEADER_TIMESTAMP.to_owned(), timestamp.to_string()),
+        (signature::HEADER_SIGNATURE.to_owned(), signed),
+        ("posthaste-event-type".to_owned(), message.event_type.clone()),
+        ("posthaste-attempt".to_owned(), message.attempt.to_string()),
+    ];
+    headers.extend(message.traceparent.iter().map(|parent| ("traceparent".to_owned(), parent.clone())));
+    headers
+}
+
+fn not_sent(started_at: DateTime<Utc>, fault: OurFault) -> Attempted {
+    let exchange = Exchange {
+        outcome: Outcome::NotSent(fault),
+        response_headers: Vec::new(),
+        response_body: None,
+        duration: Duration::ZERO,
+    };
+    Attempted { started_at, request_headers: Vec::new(), exchange }
+}

@@ -1,0 +1,244 @@
+//! Taking messages from the two work queues, and acknowledging what is settled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::acks::AckBook;
+use super::{Context, journey};
+use crate::broker::connection::Link;
+use crate::broker::consumer::{Acknowledger, Subscription};
+use crate::broker::topology::Topology;
+use crate::broker::{BrokerError, Settings};
+use crate::domain::reconnect;
+use crate::telemetry::readiness::Readiness;
+
+/// Settled messages beyond a slow head are acknowledged one by one at the latest after this time.
+const SINGLES: Duration = Duration::from_millis(50);
+const HEALTH: Duration = Duration::from_secs(1);
+
+/// One of the two work queues with its own slots.
+pub struct Lane {
+    pub queue: String,
+    /// First attempts; otherwise retries, releases and requeues.
+    pub first: bool,
+    pub prefetch: u16,
+    pub slots: Arc<Semaphore>,
+}
+
+/// First attempts get two thirds, retries and replays one third, and neither can take from the other.
+fn lanes(context: &Context, topology: &Topology) -> [Arc<Lane>; 2] {
+    let limits = context.limits;
+    let lane = |queue, first, share: usize| {
+        Arc::new(Lane {
+            queue,
+            first,
+            prefetch: (usize::from(limits.prefetch) * share / 3).max(1) as u16,
+            slots: Arc::new(Semaphore::new((limits.concurrency * share / 3).max(1))),
+        })
+    };
+    [lane(topology.names.deliver_queue(), true, 2), lane(topology.names.retry_queue(), false, 1)]
+}
+
+enum Book {
+    Received(u64),
+    Settled(u64),
+}
+
+/// What a message in hand needs to be acknowledged.
+#[derive(Clone)]
+pub struct Receipt {
+    tag: u64,
+    books: mpsc::UnboundedSender<Book>,
+    channel: Acknowledger,
+}
+
+impl Receipt {
+    /// Everything that had to be recorded and confirmed is: the broker may forget the message.
+    pub fn settled(self) {
+        // The receiver ends with the channel; then the broker hands the message out again, and the row knows.
+        let _ = self.books.send(Book::Settled(self.tag));
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.channel.is_open()
+    }
+}
+
+/// Consumes until `stop`, reconnecting by itself; returns when everything in hand is finished or abandoned.
+pub async fn run(
+    context: Arc<Context>,
+    broker: Settings,
+    topology: &Topology,
+    ready: Readiness,
+    stop: CancellationToken,
+) {
+    let lanes = lanes(&context, topology);
+    let mut failures = 0;
+    while !stop.is_cancelled() {
+        match session(&context, &broker, &lanes, &ready, &stop, &mut failures).await {
+            Ok(()) => break,
+            Err(error) => {
+                ready.not_ready("broker", error.to_string());
+                tracing::warn!(%error, failures, "lost the broker; reconnecting");
+                tokio::select! {
+                    () = tokio::time::sleep(reconnect::pause(failures, rand::random())) => {}
+                    () = stop.cancelled() => break,
+                }
+                failures += 1;
+            }
+        }
+    }
+}
+
+async fn session(
+    context: &Arc<Context>,
+    broker: &Settings,
+    lanes: &[Arc<Lane>; 2],
+    ready: &Readiness,
+    stop: &CancellationToken,
+    failures: &mut u32,
+) -> Result<(), BrokerError> {
+    let name = format!("posthaste worker {} consume", context.name);
+    let link = Arc::new(Link::open(broker, &name).await?);
+    let over = CancellationToken::new();
+    let journeys = TaskTracker::new();
+    let mut consuming = tokio::task::JoinSet::new();
+    for lane in lanes {
+        let tag = format!("{}.{}", context.name, if lane.first { "first" } else { "retry" });
+        let subscription = Subscription::open(link.clone(), &lane.queue, lane.prefetch, &tag).await?;
+        consuming.spawn(consume(
+            context.clone(),
+            lane.clone(),
+            subscription,
+            journeys.clone(),
+            stop.clone(),
+            over.clone(),
+        ));
+    }
+    ready.ready("broker");
+    *failures = 0;
+    tracing::info!("consuming");
+    let result = tokio::select! {
+        result = first_end(&mut consuming) => result,
+        () = disconnected(context, &link) => Err(BrokerError::Unavailable("the connection is gone".into())),
+    };
+    if result.is_ok() {
+        // A graceful stop: what is in flight is finished and settled, or the grace period ends it.
+        drain(&mut consuming, &journeys, &context.abandon).await;
+    }
+    over.cancel();
+    link.close().await;
+    result
+}
+
+async fn first_end(consuming: &mut tokio::task::JoinSet<Result<(), BrokerError>>) -> Result<(), BrokerError> {
+    match consuming.join_next().await {
+        Some(Ok(result)) => result,
+        Some(Err(panic)) => Err(BrokerError::Unavailable(format!("the consumer task failed: {panic}"))),
+        None => Ok(()),
+    }
+}
+
+/// A consumer can stay silent for long after a crash of the broker, so the connection is watched too.
+async fn disconnected(context: &Context, link: &Link) {
+    while link.is_connected() {
+        tokio::time::sleep(HEALTH).await;
+        context.gates.forget_idle();
+    }
+}
+
+async fn drain(
+    consuming: &mut tokio::task::JoinSet<Result<(), BrokerError>>,
+    journeys: &TaskTracker,
+    abandon: &CancellationToken,
+) {
+    let finish = async {
+        while consuming.join_next().await.is_some() {}
+        journeys.close();
+        journeys.wait().await;
+    };
+    tokio::select! {
+        () = finish => {}
+        () = abandon.cancelled() => {}
+    }
+}
+
+async fn consume(
+    context: Arc<Context>,
+    lane: Arc<Lane>,
+    mut subscription: Subscription,
+    journeys: TaskTracker,
+    stop: CancellationToken,
+    over: CancellationToken,
+) -> Result<(), BrokerError> {
+    let channel = subscription.acknowledger();
+    let (books, entries) = mpsc::unbounded_channel();
+    // Bounded all the same: there are never more entries than messages in hand, which the prefetch limits.
+    journeys.spawn(keep_books(entries, channel.clone(), usize::from(lane.prefetch), over.clone()));
+    loop {
+        let delivery = tokio::select! {
+            delivery = subscription.next() => delivery,
+            () = stop.cancelled() => return subscription.cancel().await,
+            () = over.cancelled() => return Ok(()),
+        };
+        let delivery = match delivery {
+            Some(Ok(delivery)) => delivery,
+            Some(Err(error)) => return Err(error),
+            None => return Err(BrokerError::Unavailable("the broker cancelled the consumer".into())),
+        };
+        let receipt = Receipt { tag: delivery.tag, books: books.clone(), channel: channel.clone() };
+        let _ = books.send(Book::Received(delivery.tag));
+        let journey = journey::make(context.clone(), lane.clone(), delivery, receipt, stop.clone());
+        journeys.spawn(journey);
+    }
+}
+
+async fn keep_books(
+    mut entries: mpsc::UnboundedReceiver<Book>,
+    channel: Acknowledger,
+    prefetch: usize,
+    over: CancellationToken,
+) {
+    let mut book = AckBook::default();
+    let mut gathered = Vec::new();
+    let mut tick = tokio::time::interval(SINGLES);
+    loop {
+        let due = tokio::select! {
+            count = entries.recv_many(&mut gathered, prefetch) => {
+                if count == 0 {
+                    flush(&mut book, &channel, true).await;
+                    return;
+                }
+                false
+            }
+            _ = tick.tick() => true,
+            () = over.cancelled() => return,
+        };
+        for entry in gathered.drain(..) {
+            match entry {
+                Book::Received(tag) => book.received(tag),
+                Book::Settled(tag) => book.settled(tag),
+            }
+        }
+        let crowded = book.settled_waiting() > prefetch / 4;
+        flush(&mut book, &channel, due || crowded).await;
+    }
+}
+
+/// An acknowledgement that fails is no loss: the broker hands the message out again, and the row says that it is done.
+async fn flush(book: &mut AckBook, channel: &Acknowledger, singles: bool) {
+    let mut acks: Vec<_> = book.take_prefix().into_iter().collect();
+    if singles && book.settled_waiting() > 0 {
+        acks.extend(book.take_singles());
+    }
+    for ack in acks {
+        if let Err(error) = channel.ack(ack.tag, ack.multiple).await {
+            tracing::debug!(%error, "an acknowledgement was lost");
+            return;
+        }
+    }
+}

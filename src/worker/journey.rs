@@ -1,0 +1,261 @@
+//! The journey of one message through the worker: read, gate, POST, decide, settle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::{self, Attempted};
+use super::coalesce::{Stopping, persist};
+use super::endpoints::Ready;
+use super::gates::{Entrance, Leave};
+use super::in_hand::Hand;
+use super::intake::{Lane, Receipt};
+use super::publish::{self, follow};
+use super::settler::Job;
+use super::{Context, settler};
+use crate::broker::consumer::Delivery;
+use crate::domain::decision::{Decision, decide};
+use crate::domain::delivery::{DeadReason, DropReason, Received, Step, receive, successor};
+use crate::domain::gate;
+use crate::domain::message::Message;
+use crate::store::deliveries::{self, Snapshot};
+use crate::telemetry::metrics;
+use crate::telemetry::names::HeldReason;
+
+/// How long a message waits for a row that is not there yet. Committed before published, it can only be late by a crash.
+const ROW_PATIENCE: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(600)];
+
+/// A message in hand with all that its journey needs.
+struct Journey {
+    context: Arc<Context>,
+    lane: Arc<Lane>,
+    message: Message,
+    received: Received,
+    receipt: Receipt,
+    stop: CancellationToken,
+}
+
+/// How a stage ended.
+enum Stage<T> {
+    Go(T),
+    /// The row has moved on while we looked elsewhere: read it again.
+    Again,
+    /// Everything that had to be done is done.
+    Done,
+}
+
+pub async fn make(
+    context: Arc<Context>,
+    lane: Arc<Lane>,
+    delivery: Delivery,
+    receipt: Receipt,
+    stop: CancellationToken,
+) {
+    let message = match delivery.content {
+        Ok(message) => message,
+        Err((error, body)) => {
+            tracing::error!(%error, "a message that is not ours goes to the dead-letter queue");
+            metrics::dead_letter(DeadReason::Undecodable);
+            if publish::undecodable(&context, &error, &body, &receipt).await.is_ok() {
+                receipt.settled();
+            }
+            return;
+        }
+    };
+    let received = Received {
+        attempt: message.attempt,
+        redelivered: delivery.redelivered,
+        first: lane.first,
+        delivery_count: delivery.delivery_count,
+    };
+    let journey = Journey { context, lane, message, received, receipt, stop };
+    // Err: the worker is stopping. The message stays unacknowledged, and another worker gets it.
+    let _ = journey.travel().await;
+}
+
+impl Journey {
+    async fn travel(self) -> Result<(), Stopping> {
+        let (hand, waited) = self.context.in_hand.take(self.message.key()).await;
+        let mut must_read = waited || self.received.needs_row();
+        loop {
+            if must_read && !self.may_proceed().await? {
+                return Ok(());
+            }
+            must_read = true;
+            let endpoint = match self.endpoint().await? {
+                Stage::Go(endpoint) => endpoint,
+                Stage::Again => continue,
+                Stage::Done => return Ok(()),
+            };
+            let leave = match self.pass_gate(&endpoint).await? {
+                Stage::Go(leave) => leave,
+                Stage::Again => continue,
+                Stage::Done => return Ok(()),
+            };
+            match self.attempt(&endpoint, leave).await? {
+                Stage::Go((attempted, decision)) => return self.hand_over(endpoint, attempted, decision, hand).await,
+                Stage::Again => continue,
+                Stage::Done => return Ok(()),
+            }
+        }
+    }
+
+    /// Applies the table of the protocol to the row. True: go on to the gate.
+    async fn may_proceed(&self) -> Result<bool, Stopping> {
+        let queues = self.context.policies.delays();
+        let mut patience = ROW_PATIENCE.iter();
+        loop {
+            let snapshot = self.context.rows.read(self.message.key()).await?;
+            match receive(self.received, snapshot.as_ref().map(|snapshot| &snapshot.row), queues) {
+                Step::Proceed if self.received.is_poison() => {
+                    self.bury::<()>(DeadReason::Poison, "the message was handed out again and again without an end")
+                        .await?;
+                    return Ok(false);
+                }
+                Step::Proceed => return Ok(true),
+                Step::AwaitRow => match patience.next() {
+                    Some(pause) => tokio::time::sleep(*pause).await,
+                    None => {
+                        tracing::warn!(event_id = %self.message.event_id, endpoint_id = %self.message.endpoint_id,
+                            "a message without a row was dropped; its event is in the outbox again, or its day is gone");
+                        metrics::duplicate_discarded();
+                        self.receipt.clone().settled();
+                        return Ok(false);
+                    }
+                },
+                Step::Drop(reason) => {
+                    self.drop_copy(reason);
+                    return Ok(false);
+                }
+                Step::Follow(successor) => {
+                    metrics::duplicate_discarded();
+                    let snapshot = snapshot.as_ref();
+                    let next = snapshot.and_then(|row| follow(successor, row, &self.message, &self.receipt));
+                    publish::all(&self.context, next.into_iter().collect()).await?;
+                    self.receipt.clone().settled();
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    fn drop_copy(&self, reason: DropReason) {
+        if reason == DropReason::Future {
+            tracing::error!(event_id = %self.message.event_id, endpoint_id = %self.message.endpoint_id,
+                attempt = self.message.attempt, "a message asks for an attempt that nobody asked for");
+        }
+        metrics::duplicate_discarded();
+        self.receipt.clone().settled();
+    }
+
+    /// The endpoint, if it may be sent to. Disabled: held. Removed: dead.
+    async fn endpoint(&self) -> Result<Stage<Arc<Ready>>, Stopping> {
+        let id = self.message.endpoint_id;
+        let find = || self.context.endpoints.get(id);
+        match persist(&self.context.abandon, "read the endpoint", find).await? {
+            None => self.bury(DeadReason::EndpointRemoved, "the endpoint was removed").await,
+            Some(endpoint) if !endpoint.enabled => self.hold(0, HeldReason::Disabled).await,
+            Some(endpoint) => Ok(Stage::Go(endpoint)),
+        }
+    }
+
+    async fn pass_gate(&self, endpoint: &Ready) -> Result<Stage<Leave>, Stopping> {
+        let limits = gate::Limits {
+            max_in_flight: endpoint.max_in_flight.unwrap_or(self.context.limits.max_in_flight),
+            max_waiting: usize::from(self.lane.prefetch),
+        };
+        match self.context.gates.enter(endpoint.id, limits).await {
+            Entrance::Granted(leave) => Ok(Stage::Go(leave)),
+            Entrance::Held { delay_ms } => self.hold(delay_ms, HeldReason::Busy).await,
+        }
+    }
+
+    async fn attempt(&self, endpoint: &Ready, leave: Leave) -> Result<Stage<(Attempted, Decision)>, Stopping> {
+        let slot = tokio::select! {
+            slot = self.lane.slots.acquire() => slot.map_err(|_| Stopping)?,
+            () = self.context.abandon.cancelled() => return Err(Stopping),
+        };
+        // Not begun yet: a worker that stops leaves it to another one, and so does one whose copy is void anyway.
+        if self.stop.is_cancelled() || !self.receipt.is_open() {
+            return Err(Stopping);
+        }
+        let attempted = tokio::select! {
+            attempted = attempt::make(&self.context, endpoint, &self.message) => attempted,
+            () = self.context.abandon.cancelled() => return Err(Stopping),
+        };
+        drop((slot, leave));
+        let policy = self.context.policies.get(endpoint.retry_policy.as_deref());
+        let made = self.message.attempt - self.message.base_attempts;
+        let queues = self.context.policies.delays();
+        let key = self.message.key();
+        let decision = decide(&attempted.exchange.outcome, key, self.message.attempt, made, policy, queues);
+        match decision {
+            Decision::NotSpent { delay_ms } => {
+                tracing::warn!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt = self.message.attempt,
+                    error = attempted.exchange.outcome.error(), "a fault of ours; held, no attempt spent");
+                Ok(match self.hold::<()>(delay_ms, HeldReason::OurFault).await? {
+                    Stage::Again => Stage::Again,
+                    _ => Stage::Done,
+                })
+            }
+            decision => Ok(Stage::Go((attempted, decision))),
+        }
+    }
+
+    async fn hand_over(
+        self,
+        endpoint: Arc<Ready>,
+        attempted: Attempted,
+        decision: Decision,
+        hand: Hand,
+    ) -> Result<(), Stopping> {
+        let budget = self.context.policies.get(endpoint.retry_policy.as_deref()).budget;
+        let settlement = settler::settlement(&self.message, &attempted, decision, budget);
+        let job = Job {
+            settlement,
+            outcome: attempted.exchange.outcome,
+            message: self.message,
+            received: self.received,
+            receipt: self.receipt,
+            _hand: hand,
+        };
+        self.context.settler.submit(job).await
+    }
+
+    /// Back to PostgreSQL without spending an attempt. A row that has moved on is read again.
+    async fn hold<T>(&self, delay_ms: u64, reason: HeldReason) -> Result<Stage<T>, Stopping> {
+        let (key, n) = (self.message.key(), self.message.attempt);
+        let hold = || deliveries::hold(&self.context.db, key, n, delay_ms);
+        if !persist(&self.context.abandon, "hold a delivery", hold).await? {
+            return Ok(Stage::Again);
+        }
+        metrics::held(reason);
+        tracing::debug!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, reason = reason.as_str(), delay_ms, "held");
+        self.receipt.clone().settled();
+        Ok(Stage::Done)
+    }
+
+    /// Ends the delivery without an attempt, and writes its letter.
+    async fn bury<T>(&self, reason: DeadReason, error: &str) -> Result<Stage<T>, Stopping> {
+        let (key, n) = (self.message.key(), self.message.attempt);
+        let bury = || deliveries::bury(&self.context.db, key, n, reason, Some(error));
+        let Some(snapshot) = persist(&self.context.abandon, "end a delivery", bury).await? else {
+            return Ok(Stage::Again);
+        };
+        self.letter(&snapshot, reason).await?;
+        Ok(Stage::Done)
+    }
+
+    async fn letter(&self, snapshot: &Snapshot, reason: DeadReason) -> Result<(), Stopping> {
+        metrics::dead_letter(reason);
+        tracing::error!(event_id = %snapshot.key.event_id, endpoint_id = %snapshot.key.endpoint_id,
+            reason = reason.as_str(), "dead letter without an attempt");
+        let next = successor(&snapshot.row, self.context.policies.delays());
+        let next = follow(next, snapshot, &self.message, &self.receipt);
+        publish::all(&self.context, next.into_iter().collect()).await?;
+        self.receipt.clone().settled();
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! The worker: consume, ask the gate, POST, decide, settle.
+//!
+//! Any number of workers may run. Each keeps two lanes, one for first attempts and one for retries, with slots of their
+//! own, so that a wave of retries never starves first attempts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+mod acks;
+mod attempt;
+mod coalesce;
+mod endpoints;
+mod gates;
+mod in_hand;
+mod intake;
+mod journey;
+mod publish;
+mod settler;
+
+pub use attempt::test_request;
+pub use endpoints::{EndpointCache, Ready};
+
+use crate::broker;
+use crate::broker::publisher::Publisher;
+use crate::broker::topology::Topology;
+use crate::domain::backoff::Policies;
+use crate::domain::sealing;
+use crate::http::client::Client;
+use crate::store::Db;
+use crate::telemetry::readiness::Readiness;
+
+/// What a worker is made of. Adapters are shared by all its tasks.
+pub struct Parts {
+    pub db: Db,
+    pub client: Client,
+    pub broker: broker::Settings,
+    pub topology: Topology,
+    pub policies: Arc<Policies>,
+    pub key: sealing::Key,
+    pub limits: Limits,
+    /// Names this worker in the attempts table and in the broker's list of connections.
+    pub name: String,
+    pub readiness: Readiness,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Requests in flight, both lanes together.
+    pub concurrency: usize,
+    /// Messages in hand, both lanes together.
+    pub prefetch: u16,
+    /// Requests in flight for one endpoint that sets no limit of its own.
+    pub max_in_flight: usize,
+    /// The total time-out of one request, for an endpoint that sets none.
+    pub timeout: Duration,
+    /// The database listens for changes of endpoints; otherwise the worker asks every second.
+    pub listen: bool,
+}
+
+/// What every task of the worker shares.
+struct Context {
+    db: Db,
+    client: Client,
+    publisher: Publisher,
+    policies: Arc<Policies>,
+    endpoints: EndpointCache,
+    gates: gates::Gates,
+    in_hand: in_hand::InHand,
+    rows: coalesce::RowReader,
+    settler: settler::Settler,
+    limits: Limits,
+    name: String,
+    /// Ends everything: the grace period is over.
+    abandon: CancellationToken,
+}
+
+/// Works until `stop`, then finishes or abandons what is in flight: `abandon` ends the grace period. What is abandoned
+/// stays unacknowledged, so the broker hands it to another worker, and no attempt is spent.
+pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationToken) {
+    let publisher = Publisher::new(
+        parts.broker.clone(),
+        parts.topology.names.clone(),
+        &format!("posthaste worker {} publish", parts.name),
+    );
+    let endpoints = EndpointCache::new(parts.db.clone(), parts.key.clone());
+    let refreshing = tokio::spawn(endpoints.clone().keep_fresh(parts.limits.listen, abandon.clone()));
+    let (rows, reading) = coalesce::RowReader::new(parts.db.clone(), abandon.clone());
+    let (settler, jobs) = settler::Settler::new();
+    let context = Arc::new(Context {
+        db: parts.db,
+        client: parts.client,
+        publisher: publisher.clone(),
+        policies: parts.policies,
+        endpoints,
+        gates: gates::Gates::default(),
+        in_hand: in_hand::InHand::default(),
+        rows,
+        settler,
+        limits: parts.limits,
+        name: parts.name,
+        abandon: abandon.clone(),
+    });
+    let reading = tokio::spawn(reading);
+    let settling = tokio::spawn(settler::run(context.clone(), jobs));
+    intake::run(context.clone(), parts.broker, &parts.topology, parts.readiness, stop).await;
+    let left = context.in_hand.len();
+    if left > 0 {
+        tracing::warn!(deliveries = left, "abandoned at the end of the grace period; another worker will take them");
+    }
+    abandon.cancel();
+    for task in [refreshing, reading, settling] {
+        task.abort();
+    }
+    publisher.close().await;
+}

@@ -1,0 +1,103 @@
+//! Publishing what a row says must be in the broker, until it is confirmed or pointless.
+
+use tokio_util::sync::CancellationToken;
+
+use super::Context;
+use super::coalesce::Stopping;
+use super::intake::Receipt;
+use crate::broker::publisher::{PublishError, Target};
+use crate::broker::wire::Undecodable;
+use crate::domain::delivery::Successor;
+use crate::domain::message::Message;
+use crate::domain::reconnect;
+use crate::store::deliveries::Snapshot;
+
+/// One message to publish, and the receipt of the message that it follows.
+pub struct Follow<'a> {
+    pub target: Target,
+    pub message: Message,
+    pub receipt: &'a Receipt,
+}
+
+/// The successor of a row as a message. `None`: nothing has to follow.
+pub fn follow<'a>(
+    successor: Successor,
+    snapshot: &Snapshot,
+    message: &Message,
+    receipt: &'a Receipt,
+) -> Option<Follow<'a>> {
+    let (target, attempt) = match successor {
+        Successor::Delay { attempt, ms } => (Target::Delay(ms), attempt),
+        Successor::Retry { attempt } => (Target::Retry, attempt),
+        Successor::Letter { attempts } => (Target::Dead(snapshot.obituary()), attempts),
+        Successor::Nothing => return None,
+    };
+    // The row knows best; the message's own headers may be from before a requeue.
+    let message = Message {
+        max_attempts: snapshot.row.max_attempts,
+        base_attempts: snapshot.row.base_attempts,
+        ..message.asking_for(attempt)
+    };
+    Some(Follow { target, message, receipt })
+}
+
+/// Publishes all and waits for the confirms. A message whose source channel is gone is given up: the broker hands the
+/// source out again, and whoever gets it publishes the successor.
+pub async fn all(context: &Context, follows: Vec<Follow<'_>>) -> Result<(), Stopping> {
+    let mut open = follows;
+    let mut failures = 0;
+    while !open.is_empty() {
+        let batch: Vec<(Target, &Message)> = open.iter().map(|f| (f.target.clone(), &f.message)).collect();
+        let answers = tokio::select! {
+            answers = context.publisher.publish(&batch) => answers,
+            () = context.abandon.cancelled() => return Err(Stopping),
+        };
+        let mut failed = Vec::new();
+        let mut error = None;
+        for (follow, answer) in open.into_iter().zip(answers) {
+            if let Err(failure) = answer
+                && follow.receipt.is_open()
+            {
+                error = Some(failure);
+                failed.push(follow);
+            }
+        }
+        if let Some(error) = &error {
+            pause(error, failed.len(), failures, &context.abandon).await?;
+            failures += 1;
+        }
+        open = failed;
+    }
+    Ok(())
+}
+
+/// A letter for bytes that are no message of ours, until it is confirmed or the source channel is gone.
+pub async fn undecodable(
+    context: &Context,
+    error: &Undecodable,
+    body: &[u8],
+    receipt: &Receipt,
+) -> Result<(), Stopping> {
+    let mut failures = 0;
+    while let Err(failure) = context.publisher.publish_undecodable(error, body).await {
+        if !receipt.is_open() {
+            return Err(Stopping);
+        }
+        pause(&failure, 1, failures, &context.abandon).await?;
+        failures += 1;
+    }
+    Ok(())
+}
+
+async fn pause(
+    error: &PublishError,
+    messages: usize,
+    failures: u32,
+    abandon: &CancellationToken,
+) -> Result<(), Stopping> {
+    tracing::warn!(%error, messages, failures, "publishing failed; trying again");
+    tokio::select! {
+        () = tokio::time::sleep(reconnect::pause(failures, rand::random())) => Ok(()),
+        () = abandon.cancelled() => Err(Stopping),
+    }
+}

@@ -1,0 +1,182 @@
+//! Settling in batches: record, publish what follows, acknowledge. In this order, for every effect.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+
+use super::Context;
+use super::attempt::Attempted;
+use super::coalesce::{Stopping, persist};
+use super::in_hand::Hand;
+use super::intake::Receipt;
+use super::publish::{self, Follow, follow};
+use crate::domain::decision::{Decision, disables_endpoint};
+use crate::domain::delivery::{Received, Status, Step, receive, successor};
+use crate::domain::ids::{self, DeliveryKey};
+use crate::domain::message::Message;
+use crate::domain::outcome::Outcome;
+use crate::store::deliveries::{self, Snapshot};
+use crate::store::endpoints;
+use crate::store::settle::{self, Settlement};
+use crate::telemetry::metrics;
+use crate::telemetry::names::{AttemptOutcome, HeldReason};
+
+/// The most attempts that one statement records.
+const BATCH: usize = 200;
+/// Batches under way at once: while one waits for the disk or for confirms, the next is being recorded.
+const BATCHES: usize = 4;
+
+/// A finished attempt on its way to be recorded.
+pub struct Job {
+    pub settlement: Settlement,
+    pub outcome: Outcome,
+    pub message: Message,
+    pub received: Received,
+    pub receipt: Receipt,
+    pub _hand: Hand,
+}
+
+#[derive(Clone)]
+pub struct Settler(mpsc::Sender<Job>);
+
+impl Settler {
+    pub fn new() -> (Settler, mpsc::Receiver<Job>) {
+        let (sender, receiver) = mpsc::channel(BATCH);
+        (Settler(sender), receiver)
+    }
+
+    pub async fn submit(&self, job: Job) -> Result<(), Stopping> {
+        self.0.send(job).await.map_err(|_| Stopping)
+    }
+}
+
+pub fn settlement(message: &Message, attempted: &Attempted, decision: Decision, budget: Option<u32>) -> Settlement {
+    let exchange = &attempted.exchange;
+    Settlement {
+        key: message.key(),
+        attempt: message.attempt,
+        decision,
+        budget: budget.map(|retries| retries.min(i32::MAX as u32) as i32),
+        status_code: exchange.outcome.status().map(i32::from),
+        error: exchange.outcome.error(),
+        duration_ms: exchange.duration.as_millis().min(i32::MAX as u128) as i32,
+        started_at: attempted.started_at,
+        request_headers: attempted.request_headers.clone(),
+        response_headers: exchange.response_headers.clone(),
+        response_body: exchange.response_body.clone(),
+    }
+}
+
+pub(super) async fn run(context: Arc<Context>, mut jobs: mpsc::Receiver<Job>) {
+    let under_way = Arc::new(Semaphore::new(BATCHES));
+    let mut batch = Vec::with_capacity(BATCH);
+    while let Ok(permit) = under_way.clone().acquire_owned().await {
+        if jobs.recv_many(&mut batch, BATCH).await == 0 {
+            return;
+        }
+        let (context, batch) = (context.clone(), std::mem::take(&mut batch));
+        tokio::spawn(async move {
+            // Err: the worker is stopping; what is not acknowledged is handed out again.
+            let _ = settle(&context, batch).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn settle(context: &Context, jobs: Vec<Job>) -> Result<(), Stopping> {
+    let settlements: Vec<Settlement> = jobs.iter().map(|job| job.settlement.clone()).collect();
+    let record = || settle::settle(&context.db, &context.name, &settlements);
+    let rows = persist(&context.abandon, "settle attempts", record).await?;
+    let lost = read_again(context, &jobs, &rows).await?;
+    let mut follows: Vec<Follow<'_>> = Vec::new();
+    for (job, row) in jobs.iter().zip(&rows) {
+        let next = match row {
+            Some(row) => {
+                report(job, row);
+                follow(successor(&row.row, context.policies.delays()), row, &job.message, &job.receipt)
+            }
+            None => after_loss(context, job, lost.get(&job.message.key())),
+        };
+        follows.extend(next);
+    }
+    disable_gone(context, &jobs).await?;
+    publish::all(context, follows).await?;
+    for job in jobs {
+        job.receipt.settled();
+    }
+    Ok(())
+}
+
+/// Another copy was faster: what the row says now decides. Its winner may crash before it publishes the successor, so a
+/// lost compare-and-set is never just acknowledged.
+async fn read_again(
+    context: &Context,
+    jobs: &[Job],
+    rows: &[Option<Snapshot>],
+) -> Result<HashMap<DeliveryKey, Snapshot>, Stopping> {
+    let keys: Vec<DeliveryKey> =
+        jobs.iter().zip(rows).filter(|(_, row)| row.is_none()).map(|(job, _)| job.message.key()).collect();
+    let read = || deliveries::read(&context.db, &keys);
+    let rows = persist(&context.abandon, "read deliveries again", read).await?;
+    Ok(rows.into_iter().map(|row| (row.key, row)).collect())
+}
+
+fn after_loss<'a>(context: &Context, job: &'a Job, row: Option<&Snapshot>) -> Option<Follow<'a>> {
+    metrics::duplicate_discarded();
+    match receive(job.received, row.map(|row| &row.row), context.policies.delays()) {
+        Step::Follow(successor) => row.and_then(|row| follow(successor, row, &job.message, &job.receipt)),
+        // A lost settle never makes the request again, whatever the row says.
+        Step::Proceed | Step::AwaitRow | Step::Drop(_) => None,
+    }
+}
+
+/// 410: the endpoint says that it is gone for good.
+async fn disable_gone(context: &Context, jobs: &[Job]) -> Result<(), Stopping> {
+    for job in jobs.iter().filter(|job| disables_endpoint(&job.outcome)) {
+        let id = job.message.endpoint_id;
+        let disable = || endpoints::set_enabled(&context.db, id, false, Some("the endpoint answered 410"));
+        if persist(&context.abandon, "disable an endpoint", disable).await? {
+            tracing::warn!(endpoint_id = %id, "disabled: the endpoint answered 410 Gone");
+        }
+        let refresh = || context.endpoints.refresh(id);
+        persist(&context.abandon, "read the endpoint", refresh).await?;
+    }
+    Ok(())
+}
+
+/// The one log line of an attempt, and its figures.
+fn report(job: &Job, snapshot: &Snapshot) {
+    let row = &snapshot.row;
+    let outcome = match row.status {
+        Status::Delivered => AttemptOutcome::Delivered,
+        Status::Dead => AttemptOutcome::Dead,
+        _ => AttemptOutcome::Retry,
+    };
+    let duration_ms = job.settlement.duration_ms;
+    metrics::attempt(outcome, job.outcome.status_class(), Duration::from_millis(duration_ms.max(0) as u64));
+    if row.status == Status::Delivered {
+        let finished_ms = job.settlement.started_at.timestamp_millis() + i64::from(duration_ms);
+        let latency_ms = (finished_ms - ids::unix_ms(job.message.event_id)).max(0);
+        metrics::delivered(Duration::from_millis(latency_ms as u64));
+    }
+    if let Some(reason) = row.dead_reason {
+        metrics::dead_letter(reason);
+    }
+    if row.status == Status::Held {
+        metrics::held(HeldReason::RetryAfter);
+    }
+    tracing::info!(
+        event_id = %job.message.event_id,
+        endpoint_id = %job.message.endpoint_id,
+        event_type = job.message.event_type,
+        attempt = row.attempts,
+        outcome = outcome.as_str(),
+        status_code = job.settlement.status_code,
+        error = job.settlement.error,
+        duration_ms,
+        retry_in_ms = row.due_in_ms,
+        "attempt"
+    );
+}

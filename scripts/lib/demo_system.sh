@@ -13,7 +13,7 @@ find_posthaste() {
     local target=${CARGO_TARGET_DIR:-target}
     case $target in /*) ;; *) target=$PWD/$target ;; esac
     POSTHASTE=$target/release/posthaste
-    [ -x "$POSTHASTE" ] && [ -z "$(find src Cargo.toml Cargo.lock -newer "$POSTHASTE")" ]
+    [ -x "$POSTHASTE" ] && [ -z "$(find src build.rs Cargo.toml Cargo.lock -newer "$POSTHASTE")" ]
 }
 
 posthaste() {
@@ -44,6 +44,7 @@ END
     cd "$RUN_DIR"
 }
 
+# start_system: after the receivers, so that it is stopped before them and closes its connections to them.
 start_system() {
     SYSTEM_LOG=$RUN_DIR/posthaste.log
     spawn TERM "$SYSTEM_LOG" "$POSTHASTE" run
@@ -68,11 +69,6 @@ received() {
     http GET "$1" /stats | json_number "$2"
 }
 
-# deliveries STATUS: how many there are now.
-deliveries() {
-    posthaste stats --json | json_number "$1"
-}
-
 # query [PSQL-OPTION...]: answers the SQL on the standard input with bare values.
 query() {
     sql shop -A -t "$@"
@@ -94,7 +90,7 @@ wait_until() {
     local deadline=$((SECONDS + $1)) text=$2
     shift 2
     until "$@" >/dev/null; do
-        if ! job_alive "$SYSTEM_JOB"; then
+        if [ -n "$SYSTEM_JOB" ] && ! job_alive "$SYSTEM_JOB"; then
             show_tail "$SYSTEM_LOG"
             die "posthaste run ended while waiting for $text"
         elif [ "$SECONDS" -gt "$deadline" ]; then

@@ -12,9 +12,10 @@ use super::{Failure, Outcome, compose, confirm, event};
 use crate::broker::publisher::Publisher;
 use crate::cli::{Dead, DeadFilter, DeliveryId, ListDead};
 use crate::config::Config;
+use crate::relay;
 use crate::relay::requeue::{Plan, Requeue};
 use crate::relay::sweep::{Sweep, Swept};
-use crate::store::locks::{Role, Session};
+use crate::store::locks::Role;
 use crate::store::requeue::{self, Filter};
 use crate::store::{Db, attempts, deliveries};
 
@@ -84,9 +85,11 @@ pub async fn requeue(config: &Config, args: crate::cli::Requeue) -> Outcome {
     let topology = compose::topology(config);
     let db = Db::new(&options)?;
     let publisher = Publisher::new(broker.clone(), topology.names.clone(), "posthaste requeue");
+    let (mut session, relay) = relay::open_session(&options).await?;
     let requeue = Requeue {
         db: db.clone(),
         publisher: publisher.clone(),
+        relay,
         filter: filter(args.filter),
         rate: args.rate.and_then(|rate| NonZeroU32::new(rate.unsigned_abs())),
         grace: GRACE,
@@ -98,7 +101,6 @@ pub async fn requeue(config: &Config, args: crate::cli::Requeue) -> Outcome {
     if plan.deliveries() > 0 {
         confirm::ask(&format!("Requeue {} dead deliveries?", plan.deliveries()), args.yes)?;
     }
-    let mut session = Session::open(&options).await?;
     if !session.try_role(Role::Requeue).await? {
         return Err(Failure::Failed("another requeue is running; wait for it or stop it first".into()));
     }

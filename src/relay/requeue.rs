@@ -14,7 +14,7 @@ use crate::broker::publisher::{PublishError, Publisher, Target};
 use crate::domain::message::Message;
 use crate::domain::reconnect;
 use crate::store::requeue::{self, Filter};
-use crate::store::{Db, StoreError, endpoints};
+use crate::store::{Db, StoreError, endpoints, relay_batches};
 
 /// Deliveries granted with one statement.
 const BATCH: u32 = 500;
@@ -24,6 +24,8 @@ const TRIES: u32 = 8;
 pub struct Requeue {
     pub db: Db,
     pub publisher: Publisher,
+    /// The identity under which batches are listed until they are confirmed.
+    pub relay: i32,
     pub filter: Filter,
     /// Deliveries per second.
     pub rate: Option<NonZeroU32>,
@@ -85,11 +87,13 @@ impl Requeue {
                     // The burst is one second's worth, so a batch of at most that always fits.
                     let _ = limiter.until_n_ready(cells).await;
                 }
-                let granted = requeue::grant(&self.db, *endpoint, &filter, after, batch.into()).await?;
-                let Some(last) = granted.last() else { break };
+                let granted =
+                    requeue::grant(&self.db, self.relay.into(), *endpoint, &filter, after, batch.into()).await?;
+                let (Some(last), Some(id)) = (granted.messages.last(), granted.id) else { break };
                 after = last.event_id;
-                done += granted.len() as u64;
-                self.publish(granted).await?;
+                done += granted.messages.len() as u64;
+                self.publish(granted.messages).await?;
+                relay_batches::unlist(&self.db, &[id]).await?;
                 progress(done);
             }
         }

@@ -112,9 +112,17 @@ pub async fn count(db: &Db, endpoint: Uuid, filter: &Filter) -> Result<i64> {
 }
 
 /// Grants up to `limit` dead deliveries of one endpoint a fresh set of attempts and returns the messages to publish now
-/// that it is committed.
-pub async fn grant(db: &Db, endpoint: Uuid, filter: &Filter, after: Uuid, limit: i64) -> Result<Vec<Message>> {
-    let rows: Vec<due::Row> = db
+/// that it is committed. The batch is listed under `relay` until it is confirmed: if the requeue is killed in between, a
+/// relay adopts it.
+pub async fn grant(
+    db: &Db,
+    relay: i64,
+    endpoint: Uuid,
+    filter: &Filter,
+    after: Uuid,
+    limit: i64,
+) -> Result<due::Batch> {
+    let rows: Vec<due::Listed> = db
         .run(async |c| {
             sqlx::query_as(concat!(
                 "with r as materialized (
@@ -130,8 +138,11 @@ pub async fn grant(db: &Db, endpoint: Uuid, filter: &Filter, after: Uuid, limit:
                       set status = 'pending', base_attempts = d.attempts, dead_reason = null, next_attempt_at = now(),
                           updated_at = now()
                      from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
-                   returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts)
-                 select u.*, e.tenant, e.event_type, e.payload::text as payload, e.traceparent
+                   returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts
+                 ), b as (
+                   insert into posthaste.relay_batches (relay, event_ids)
+                   select $10, array_agg(u.event_id) from u having count(*) > 0 returning id)
+                 select u.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload, e.traceparent
                    from u join posthaste.events e on e.id = u.event_id order by 1"
             ))
             .bind(endpoint)
@@ -143,11 +154,12 @@ pub async fn grant(db: &Db, endpoint: Uuid, filter: &Filter, after: Uuid, limit:
             .bind(filter.until)
             .bind(after)
             .bind(limit)
+            .bind(relay)
             .fetch_all(c)
             .await
         })
         .await?;
-    Ok(rows.into_iter().map(Message::from).collect())
+    Ok(due::Batch::from(rows))
 }
 
 fn events_of(filter: &Filter) -> Option<&[Uuid]> {

@@ -72,8 +72,7 @@ await_epmd() {
 # no file in /etc/rabbitmq has a say.
 in_rabbit_environment() {
     cd "$RABBIT_DIR" || return
-    # Debian's hard limit is high enough; the soft one of 1024 is not.
-    [ "$(ulimit -n)" = unlimited ] || [ "$(ulimit -n)" -ge 16384 ] || ulimit -n 16384 2>/dev/null || ulimit -n "$(ulimit -Hn)"
+    raise_open_files
     as_user "$RABBIT_USER" env -i PATH="$PATH" HOME="$RABBIT_DIR" LANG=C.UTF-8 \
         ERL_EPMD_PORT="$EPMD_PORT" ERL_EPMD_ADDRESS=127.0.0.1 \
         RABBITMQ_NODENAME="posthaste-$AMQP_PORT@localhost" \
@@ -90,6 +89,14 @@ in_rabbit_environment() {
         RABBITMQ_PID_FILE="$RABBIT_DIR/node.pid" \
         RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}" \
         "$@"
+}
+
+# Every queue takes files, and the usual soft limit is 1024.
+raise_open_files() {
+    case $(ulimit -n) in
+        unlimited) ;;
+        *) [ "$(ulimit -n)" -ge 16384 ] || ulimit -n 16384 2>/dev/null || ulimit -n "$(ulimit -Hn)" 2>/dev/null || true ;;
+    esac
 }
 
 await_rabbitmq() {

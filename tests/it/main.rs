@@ -6,8 +6,10 @@ mod harness;
 
 mod bytes;
 mod holding;
+mod operations;
 mod refusals;
 mod retries;
 mod settle_agrees;
 mod sharing;
+mod stopping;
 mod transactions;

@@ -166,7 +166,8 @@ async fn endpoints_get_the_types_that_their_filters_name() {
     stack.endpoint("acme", &receiver.url("/all"), &[]).await;
     stack.endpoint("other", &receiver.url("/other"), &[]).await;
     stack.run().await;
-    let types = ["order.created", "order.created.eu", "order", "orders.created", "userXa.b", "user_a.b", "a_b.c", "aXb.c"];
+    let types =
+        ["order.created", "order.created.eu", "order", "orders.created", "userXa.b", "user_a.b", "a_b.c", "aXb.c"];
     for event_type in types {
         stack.emit("acme", event_type, "{}").await;
     }

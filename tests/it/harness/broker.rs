@@ -1,12 +1,14 @@
 //! Looking into the broker beside the processes under test.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions};
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
+use super::eventually;
 use super::stack::Stack;
 
 /// A message of the dead-letter queue, as the broker's UI would show it.
@@ -45,8 +47,11 @@ impl Stack {
         depth
     }
 
-    /// Everything in the dead-letter queue, which keeps it.
-    pub async fn letters(&self) -> Vec<Letter> {
+    /// Waits until the dead-letter queue has so many letters, and reads them; the queue keeps them. A letter follows the
+    /// commit of its row, so it may be a moment later than the status.
+    pub async fn letters(&self, count: u32) -> Vec<Letter> {
+        let there = async || (self.depth("dead").await == count).then_some(());
+        eventually(&format!("{count} letters are in the queue"), there).await;
         let channel = self.channel().await;
         let mut letters = Vec::new();
         while let Some(got) = channel
@@ -59,9 +64,17 @@ impl Stack {
             let headers = headers.map(|(name, value)| (name.to_string(), shown(value))).collect();
             letters.push(Letter { properties, headers, body: got.delivery.data.clone() });
         }
-        // What was not acknowledged goes back.
         channel.close(200, "done".into()).await.expect("the channel can be closed");
+        eventually("what was not acknowledged is back", there).await;
         letters
+    }
+
+    /// Declares a queue of another kind than Posthaste would.
+    pub async fn declare(&self, name: &str, arguments: FieldTable) {
+        let queue = self.queue(name);
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner).push(queue.clone());
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        self.channel().await.queue_declare(queue.into(), durable, arguments).await.expect("a queue");
     }
 
     /// Publishes anything to the exchange of work.

@@ -115,7 +115,8 @@ impl Stack {
 
     /// Waits until every event has left the outbox, every delivery is delivered or dead, and no batch is listed.
     pub async fn wait_settled(&self) -> BTreeMap<String, i64> {
-        let unfinished = "select (select count(*) from posthaste.outbox) + (select count(*) from posthaste.relay_batches)
+        let unfinished =
+            "select (select count(*) from posthaste.outbox) + (select count(*) from posthaste.relay_batches)
                 + (select count(*) from posthaste.deliveries where status in ('pending', 'retrying', 'held'))";
         eventually("everything is settled", async || (self.number(unfinished).await == 0).then_some(())).await;
         self.statuses().await

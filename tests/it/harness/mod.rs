@@ -3,6 +3,7 @@
 mod broker;
 mod database;
 mod process;
+mod proxy;
 mod receiver;
 mod servers;
 mod stack;
@@ -10,11 +11,11 @@ mod unix;
 
 use std::time::{Duration, Instant};
 
-pub use broker::Letter;
-pub use database::{Attempt, Delivery};
+pub use database::Attempt;
 pub use process::Process;
+pub use proxy::Proxy;
 pub use receiver::{Door, Receiver, Reply, Request};
-pub use stack::{Endpoint, Stack};
+pub use stack::{Stack, nowhere};
 
 /// How long anything may take before a test gives up. Far more than needed, for a machine that is busy elsewhere.
 pub const PATIENCE: Duration = Duration::from_secs(30);

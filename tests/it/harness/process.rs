@@ -62,12 +62,6 @@ impl Process {
         self.logged(message, |line| (line["message"] == message).then_some(())).await;
     }
 
-    /// Lines logged so far with this message.
-    pub fn count_logged(&self, message: &str) -> usize {
-        let is_it = |line: &&String| serde_json::from_str::<Value>(line).is_ok_and(|line| line["message"] == message);
-        self.0.lines.borrow().iter().filter(is_it).count()
-    }
-
     /// Waits until it says that it can do its work.
     pub async fn ready(&self) {
         eventually(&format!("{} is ready\n", self.0.name), async || {
@@ -80,7 +74,9 @@ impl Process {
     /// Status and body of an answer of its HTTP server.
     pub async fn get(&self, path: &str) -> (u16, String) {
         let address = self
-            .logged("the address of its HTTP server", |line| line["address"].as_str().and_then(|text| text.parse().ok()))
+            .logged("the address of its HTTP server", |line| {
+                line["address"].as_str().and_then(|text| text.parse().ok())
+            })
             .await;
         get(address, path).await.unwrap_or_default()
     }
@@ -120,7 +116,8 @@ impl Process {
 
     /// The exit code of a process that ends by itself.
     pub async fn exit_code(&self) -> Option<i32> {
-        let status = eventually(&format!("{} ends", self.0.name), async || self.child().try_wait().ok().flatten()).await;
+        let status =
+            eventually(&format!("{} ends", self.0.name), async || self.child().try_wait().ok().flatten()).await;
         status.code()
     }
 

@@ -1,7 +1,7 @@
 //! The servers that all tests of a run share, and the database that every test's own is copied from.
 
 use std::process::Command;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -30,8 +30,8 @@ pub struct Servers {
 }
 
 static SHARED: OnceLock<Result<Servers, String>> = OnceLock::new();
-/// Ends the thread that keeps the servers, and waits for it.
-static KEEPER: Mutex<Option<(SyncSender<()>, std::thread::JoinHandle<()>)>> = Mutex::new(None);
+/// The thread that keeps the servers, and the names of databases that it shall drop; it ends with the last sender.
+static KEEPER: Mutex<Option<(Sender<String>, std::thread::JoinHandle<()>)>> = Mutex::new(None);
 
 /// Blocks until the servers answer.
 pub fn shared() -> Servers {
@@ -61,25 +61,33 @@ pub async fn administer(database_url: &str, statement: String) -> sqlx::Result<(
     connection.close().await
 }
 
+/// Drops a database at some time before the process ends: each drop waits for a checkpoint, and no test needs to.
+pub fn drop_later(database: &str) {
+    if let Some((databases, _)) = &*KEEPER.lock().unwrap_or_else(PoisonError::into_inner) {
+        let _ = databases.send(database.to_owned());
+    }
+}
+
 /// A thread of its own holds on to the servers, because every test's runtime ends with the test.
 fn start() -> Result<Servers, String> {
-    let (ready, answer) = sync_channel(1);
-    let (end, ended) = sync_channel(1);
-    let keeper = std::thread::spawn(move || keep(&ready, &ended));
+    let (ready, answer) = channel();
+    let (databases, dropping) = channel();
+    let keeper = std::thread::spawn(move || keep(&ready, &dropping));
     let servers = answer.recv().map_err(|_| "the thread that starts the servers failed".to_owned())??;
-    *KEEPER.lock().unwrap_or_else(PoisonError::into_inner) = Some((end, keeper));
+    *KEEPER.lock().unwrap_or_else(PoisonError::into_inner) = Some((databases, keeper));
     unix::at_exit(at_exit);
     Ok(servers)
 }
 
 extern "C" fn at_exit() {
-    if let Some((end, keeper)) = KEEPER.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        let _ = end.send(());
+    if let Some((databases, keeper)) = KEEPER.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let _ = databases.send(shared().template);
+        drop(databases);
         let _ = keeper.join();
     }
 }
 
-fn keep(ready: &SyncSender<Result<Servers, String>>, ended: &Receiver<()>) {
+fn keep(ready: &Sender<Result<Servers, String>>, databases: &Receiver<String>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let started = runtime.block_on(async {
         let (database_url, amqp_url, containers) = find().await?;
@@ -94,18 +102,20 @@ fn keep(ready: &SyncSender<Result<Servers, String>>, ended: &Receiver<()>) {
         }
     };
     let _ = ready.send(Ok(servers.clone()));
-    let _ = ended.recv();
-    runtime.block_on(async {
-        match containers {
-            Some(containers) => containers.remove().await,
-            None => {
-                let _ = administer(&servers.database_url, drop_database(&servers.template)).await;
-            }
+    while let Ok(name) = databases.recv() {
+        // A container takes its databases with it.
+        if containers.is_none()
+            && let Err(error) = runtime.block_on(administer(&servers.database_url, drop_database(&name)))
+        {
+            eprintln!("the database {name} could not be dropped: {error}");
         }
-    });
+    }
+    if let Some(containers) = containers {
+        runtime.block_on(containers.remove());
+    }
 }
 
-pub fn drop_database(name: &str) -> String {
+fn drop_database(name: &str) -> String {
     format!("drop database if exists {name} with (force)")
 }
 

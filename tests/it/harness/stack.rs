@@ -1,5 +1,6 @@
 //! One test's own Posthaste: a database, queues under a prefix of its own, and processes of the binary.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::process::Process;
-use super::servers::{self, Servers};
+use super::servers;
 
 /// Settings of every process unless a test says otherwise: few queues, short delays, local receivers.
 const SETTINGS: [(&str, &str); 10] = [
@@ -33,12 +34,13 @@ pub struct Stack {
     pub amqp_url: String,
     /// Of all exchanges and queues.
     pub prefix: String,
-    servers: Servers,
     database: String,
     settings: Vec<(String, String)>,
     /// Where processes run: no configuration file is found there.
     directory: TempDir,
     processes: Mutex<Vec<Process>>,
+    /// Queues that the test declared itself.
+    pub(super) declared: Mutex<Vec<String>>,
     pub(super) broker: tokio::sync::OnceCell<lapin::Connection>,
 }
 
@@ -91,11 +93,11 @@ impl Stack {
             database_url,
             amqp_url: servers.amqp_url.clone(),
             prefix: name.replace("posthaste_it", "ph"),
-            servers,
             database: name,
             settings: overlaid(&SETTINGS, settings),
             directory: tempfile::tempdir().expect("a directory for the test"),
             processes: Mutex::default(),
+            declared: Mutex::default(),
             broker: tokio::sync::OnceCell::new(),
         }
     }
@@ -133,15 +135,7 @@ impl Stack {
     }
 
     pub async fn cli_with(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Done {
-        let mut command = tokio::process::Command::from(self.command(arguments, settings));
-        let output = command.kill_on_drop(true).stdin(std::process::Stdio::null()).output();
-        let output = tokio::time::timeout(super::PATIENCE, output).await.expect("the command ends in time");
-        let output = output.expect("the binary can be started");
-        Done {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        finish(self.command(arguments, settings)).await
     }
 
     /// An endpoint of the tenant, with further arguments for `endpoint add`.
@@ -153,19 +147,11 @@ impl Stack {
     }
 
     fn command(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
-        command.args(arguments).current_dir(self.directory.path());
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("POSTHASTE_") || text == "DATABASE_URL" || text == "AMQP_URL" {
-                command.env_remove(&name);
-            }
-        }
+        let mut command = command(arguments, self.directory.path());
         command.env("DATABASE_URL", &self.database_url).env("AMQP_URL", &self.amqp_url);
         command.env("POSTHASTE_BROKER__PREFIX", &self.prefix);
-        for (key, value) in self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).chain(settings.iter().copied()) {
-            command.env(format!("POSTHASTE_{}", key.replace('.', "__").to_uppercase()), value);
-        }
+        configure(&mut command, self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        configure(&mut command, settings.iter().copied());
         command
     }
 
@@ -174,14 +160,52 @@ impl Stack {
     }
 
     async fn clean_up(&self) -> Result<(), String> {
-        let text = |error: &dyn std::error::Error| error.to_string();
         let known = "select name from posthaste.delay_queues";
-        let database = PgPoolOptions::new().max_connections(1).connect(&self.database_url).await.map_err(|e| text(&e))?;
-        let delays: Vec<String> = sqlx::query_scalar(known).fetch_all(&database).await.map_err(|e| text(&e))?;
-        database.close().await;
-        super::broker::delete_all(&self.amqp_url, &self.prefix, delays).await?;
-        let drop = servers::drop_database(&self.database);
-        servers::administer(&self.servers.database_url, drop).await.map_err(|e| text(&e))
+        let database = PgPoolOptions::new().max_connections(1).connect_lazy(&self.database_url);
+        let read = async { sqlx::query_scalar(known).fetch_all(&database?).await };
+        let mut queues: Vec<String> = read.await.map_err(|error| format!("{known}: {error}"))?;
+        queues.append(&mut self.declared.lock().unwrap_or_else(PoisonError::into_inner));
+        super::broker::delete_all(&self.amqp_url, &self.prefix, queues).await
+    }
+}
+
+/// Runs a command where no server answers and nothing but these settings is configured.
+pub async fn nowhere(arguments: &[&str], settings: &[(&str, &str)]) -> Done {
+    let directory = tempfile::tempdir().expect("a directory for the command");
+    let mut command = command(arguments, directory.path());
+    configure(&mut command, [("database.url", "postgres://127.0.0.1:1/none"), ("broker.url", "amqp://127.0.0.1:1")]);
+    configure(&mut command, settings.iter().copied());
+    finish(command).await
+}
+
+/// The binary, with nothing of the caller's environment that configures it.
+fn command(arguments: &[&str], directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
+    command.args(arguments).current_dir(directory);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("POSTHASTE_") || text == "DATABASE_URL" || text == "AMQP_URL" {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+fn configure<'a>(command: &mut Command, settings: impl IntoIterator<Item = (&'a str, &'a str)>) {
+    for (key, value) in settings {
+        command.env(format!("POSTHASTE_{}", key.replace('.', "__").to_uppercase()), value);
+    }
+}
+
+async fn finish(command: Command) -> Done {
+    let mut command = tokio::process::Command::from(command);
+    let output = command.kill_on_drop(true).stdin(std::process::Stdio::null()).output();
+    let output = tokio::time::timeout(super::PATIENCE, output).await.expect("the command ends in time");
+    let output = output.expect("the binary can be started");
+    Done {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 
@@ -206,6 +230,7 @@ impl Drop for Stack {
             });
             cleaning.join()
         });
+        servers::drop_later(&self.database);
         let problem = match cleaned {
             Ok(Ok(Ok(()))) => return,
             Ok(Ok(Err(problem))) => problem,

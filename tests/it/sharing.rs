@@ -8,7 +8,8 @@ use crate::harness::{Process, Receiver, Stack, eventually};
 async fn two_relays_and_three_workers_share_the_work_without_skipping_or_doubling_an_event() {
     const EVENTS: i32 = 2_000;
     let (stack, receiver) = (Stack::with(&[("relay.batch_size", "50")]).await, Receiver::start());
-    stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    // More than all workers together can have in flight, so that nothing is ever held.
+    stack.endpoint("acme", &receiver.url("/"), &["--max-in-flight", "500"]).await;
     // Together, before either leads or sleeps.
     let relays = [stack.spawn("relay", &[]), stack.spawn("relay", &[])];
     let workers = [stack.spawn("worker", &[]), stack.spawn("worker", &[]), stack.spawn("worker", &[])];

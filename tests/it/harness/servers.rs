@@ -1,5 +1,6 @@
 //! The servers that all tests of a run share, and the database that every test's own is copied from.
 
+use std::io::{Write, stderr};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -104,14 +105,25 @@ fn keep(ready: &Sender<Result<Servers, String>>, databases: &Receiver<String>) {
     let _ = ready.send(Ok(servers.clone()));
     while let Ok(name) = databases.recv() {
         // A container takes its databases with it.
-        if containers.is_none()
-            && let Err(error) = runtime.block_on(administer(&servers.database_url, drop_database(&name)))
-        {
-            eprintln!("the database {name} could not be dropped: {error}");
+        if containers.is_none() {
+            runtime.block_on(drop_for_certain(&servers.database_url, &name));
         }
     }
     if let Some(containers) = containers {
         runtime.block_on(containers.remove());
+    }
+}
+
+/// Sessions of a test that has just ended may take a moment to be gone.
+async fn drop_for_certain(database_url: &str, name: &str) {
+    const TRIES: u32 = 10;
+    for attempt in 1..=TRIES {
+        match administer(database_url, drop_database(name)).await {
+            Ok(()) => return,
+            Err(_) if attempt < TRIES => tokio::time::sleep(Duration::from_secs(1)).await,
+            // Not by the macro: its output would belong to the test that started this thread.
+            Err(error) => drop(writeln!(stderr(), "the database {name} could not be dropped: {error}")),
+        }
     }
 }
 

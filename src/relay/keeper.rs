@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::markers::Markers;
+use super::reconcile::Reconciler;
 use super::{Context, publish};
 use crate::store::locks::{Role, Session};
 use crate::store::release::{self, Holder};
@@ -29,6 +31,8 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) -> Result<(), StoreError> {
     let mut leads = false;
+    let mut markers = Markers::default();
+    let mut reconciler = Reconciler::default();
     let mut last_adoption = None;
     let mut last_partitions = Instant::now();
     let mut tick = tokio::time::interval(TICK);
@@ -51,6 +55,14 @@ pub(super) async fn run(
             last_adoption = Some(Instant::now());
         }
         release_all(context, relay.into(), &stop).await?;
+        let rebuilding = async {
+            markers.step(context).await?;
+            reconciler.step(context, relay.into()).await
+        };
+        tokio::select! {
+            rebuilt = rebuilding => rebuilt?,
+            () = stop.cancelled() => return Ok(()),
+        }
         if last_partitions.elapsed() >= PARTITIONS {
             partitions::make_ahead(&context.db).await?;
             last_partitions = Instant::now();

@@ -1,7 +1,7 @@
 //! Publishing batches until every copy is confirmed, and finding the message that can never be.
 
 use super::Context;
-use crate::broker::publisher::{PublishError, Published, Target};
+use crate::broker::publisher::{PublishError, Published, Publisher, Target};
 use crate::domain::delivery::DeadReason;
 use crate::domain::message::Message;
 use crate::domain::reconnect;
@@ -109,5 +109,34 @@ async fn declare_again(context: &Context) {
     tracing::warn!("the broker has no queue for a message; declaring the topology again");
     if let Err(error) = super::declare(&context.db, &context.broker, &context.topology).await {
         tracing::warn!(%error, "cannot declare the topology");
+    }
+}
+
+/// A broker that is away for longer than this many tries ends a command.
+const COMMAND_TRIES: u32 = 8;
+
+/// Publishes for a command: it gives up in the end, and says so. What it listed is adopted by a relay.
+pub(super) async fn publish_due(publisher: &Publisher, messages: Vec<Message>) -> Result<(), PublishError> {
+    let mut open = messages;
+    let mut failures = 0;
+    loop {
+        let batch: Vec<(Target, &Message)> = open.iter().map(|message| (Target::Retry, message)).collect();
+        let answers = publisher.publish(&batch).await;
+        let mut failed = Vec::new();
+        let mut last = None;
+        for (message, answer) in open.into_iter().zip(answers) {
+            if let Err(error) = answer {
+                last = Some(error);
+                failed.push(message);
+            }
+        }
+        let Some(error) = last else { return Ok(()) };
+        if failures >= COMMAND_TRIES {
+            return Err(error);
+        }
+        tracing::warn!(%error, messages = failed.len(), failures, "publishing failed; trying again");
+        tokio::time::sleep(reconnect::pause(failures, rand::random())).await;
+        failures += 1;
+        open = failed;
     }
 }

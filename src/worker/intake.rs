@@ -11,6 +11,7 @@ use super::acks::AckBook;
 use super::{Context, journey};
 use crate::broker::connection::Link;
 use crate::broker::consumer::{Acknowledger, Subscription};
+use crate::broker::declare;
 use crate::broker::topology::Topology;
 use crate::broker::{BrokerError, Settings};
 use crate::domain::reconnect;
@@ -83,6 +84,9 @@ pub async fn run(
             Ok(()) => break,
             Err(error) => {
                 ready.not_ready("broker", error.to_string());
+                if error.is_not_found() {
+                    declare_again(&broker, topology).await;
+                }
                 tracing::warn!(%error, failures, "lost the broker; reconnecting");
                 tokio::select! {
                     () = tokio::time::sleep(reconnect::pause(failures, rand::random())) => {}
@@ -91,6 +95,20 @@ pub async fn run(
                 failures += 1;
             }
         }
+    }
+}
+
+/// A work queue that is gone was deleted, or the broker came back empty. PostgreSQL rebuilds what was in it.
+async fn declare_again(broker: &Settings, topology: &Topology) {
+    tracing::warn!("the work queues are gone; declaring the topology again");
+    let declared = async {
+        let link = Link::open(broker, "posthaste topology").await?;
+        let declared = declare::declare(&link, topology).await;
+        link.close().await;
+        declared
+    };
+    if let Err(error) = declared.await {
+        tracing::warn!(%error, "cannot declare the topology; a relay or `posthaste topology declare` must");
     }
 }
 

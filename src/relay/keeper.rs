@@ -98,13 +98,11 @@ async fn adopt_batches(context: &Context, other: i64, stop: &CancellationToken) 
     for batch in batches {
         let messages = relay_batches::unfinished(&context.db, batch).await?;
         tracing::info!(relay = other, batch, messages = messages.len(), "adopting a batch of a relay that is gone");
-        let published = tokio::select! {
-            published = publish::due(context, messages) => published,
+        tokio::select! {
+            () = publish::due(context, messages) => {}
             () = stop.cancelled() => return Ok(()),
-        };
-        if published {
-            relay_batches::unlist(&context.db, &[batch]).await?;
         }
+        relay_batches::unlist(&context.db, &[batch]).await?;
     }
     Ok(())
 }
@@ -120,13 +118,12 @@ async fn release_all(context: &Context, relay: i64, stop: &CancellationToken) ->
                 let batch = release::release(&context.db, relay, endpoint_id, limit).await?;
                 let Some(id) = batch.id else { continue };
                 tracing::debug!(%endpoint_id, deliveries = batch.messages.len(), "released");
-                let published = tokio::select! {
-                    published = publish::due(context, batch.messages) => published,
+                // What is interrupted here stays listed, and is adopted.
+                tokio::select! {
+                    () = publish::due(context, batch.messages) => {}
                     () = stop.cancelled() => return Ok(()),
-                };
-                if published {
-                    relay_batches::unlist(&context.db, &[id]).await?;
                 }
+                relay_batches::unlist(&context.db, &[id]).await?;
             }
             Holder { .. } => {}
         }

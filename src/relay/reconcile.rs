@@ -74,9 +74,8 @@ async fn batch(context: &Context, relay: i64, proofs: Proofs) -> Result<usize, S
     if let Some(id) = batch.id {
         tracing::warn!(deliveries = found, "the broker has lost messages; publishing them again");
         metrics::lost_and_republished(found as u64);
-        if publish::due(context, batch.messages).await {
-            relay_batches::unlist(&context.db, &[id]).await?;
-        }
+        publish::due(context, batch.messages).await;
+        relay_batches::unlist(&context.db, &[id]).await?;
     }
     Ok(found)
 }

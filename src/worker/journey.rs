@@ -160,7 +160,7 @@ impl Journey {
                 Step::Follow(successor) => {
                     metrics::duplicate_discarded();
                     let snapshot = snapshot.as_ref();
-                    let next = snapshot.and_then(|row| follow(successor, row, &self.message, &self.receipt));
+                    let next = snapshot.and_then(|row| follow(successor, row, &self.message));
                     publish::all(&self.context, next.into_iter().collect()).await?;
                     self.receipt.clone().settled();
                     return Ok(false);
@@ -281,7 +281,7 @@ impl Journey {
         tracing::error!(event_id = %snapshot.key.event_id, endpoint_id = %snapshot.key.endpoint_id,
             reason = reason.as_str(), "dead letter without an attempt");
         let next = successor(&snapshot.row, self.context.policies.delays());
-        let next = follow(next, snapshot, &self.message, &self.receipt);
+        let next = follow(next, snapshot, &self.message);
         publish::all(&self.context, next.into_iter().collect()).await?;
         self.receipt.clone().settled();
         Ok(())

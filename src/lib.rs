@@ -16,6 +16,8 @@ pub mod domain;
 pub mod http;
 #[cfg(feature = "service")]
 pub mod lifecycle;
+#[cfg(feature = "receiver")]
+pub mod receiver;
 #[cfg(feature = "service")]
 pub mod relay;
 #[cfg(feature = "service")]

@@ -19,8 +19,8 @@ pub struct Pass {
     link: Arc<Link>,
     /// Letters still to be expected in this pass.
     remaining: u32,
-    /// The queue is longer than this pass.
-    pub partial: bool,
+    /// Letters in the queue when the pass began; there may be more than one pass takes.
+    pub count: u32,
     waiting: VecDeque<Delivery>,
 }
 
@@ -30,7 +30,7 @@ impl Pass {
         let count = message_count(&link, queue).await?.unwrap_or(0);
         let subscription = Subscription::open(link.clone(), queue, most, "posthaste.sweep").await?;
         let remaining = count.min(u32::from(most));
-        Ok(Pass { subscription, link, remaining, partial: count > u32::from(most), waiting: VecDeque::new() })
+        Ok(Pass { subscription, link, remaining, count, waiting: VecDeque::new() })
     }
 
     /// The next letters, up to `limit`. Empty: the pass is over.

@@ -118,15 +118,14 @@ impl Publisher {
             }
         };
         let limit = self.inner.settings.operation_timeout;
-        let deadline = tokio::time::Instant::now() + limit;
         let mut confirms = Vec::with_capacity(parts.len());
         for (exchange, key, properties, body) in parts {
-            confirms.push(send(&open.channel, deadline, exchange, key, properties, body).await);
+            confirms.push(send(&open, limit, exchange, key, properties, body).await);
         }
         let mut answers = Vec::with_capacity(confirms.len());
         for confirm in confirms {
             answers.push(match confirm {
-                Ok(confirm) => confirmed(confirm, deadline, limit).await,
+                Ok(confirm) => confirmed(&open, limit, confirm).await,
                 Err(error) => Err(error),
             });
         }
@@ -169,28 +168,42 @@ impl Publisher {
 }
 
 async fn send(
-    channel: &Channel,
-    deadline: tokio::time::Instant,
+    open: &Open,
+    limit: Duration,
     exchange: String,
     key: String,
     properties: BasicProperties,
     body: &[u8],
 ) -> Result<PublisherConfirm, PublishError> {
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let publish = channel.basic_publish(exchange.into(), key.into(), options, body, properties);
-    let limit = deadline.saturating_duration_since(tokio::time::Instant::now());
-    within(limit.max(Duration::from_millis(1)), "basic.publish", publish).await.map_err(classify)
+    let publish = open.channel.basic_publish(exchange.into(), key.into(), options, body, properties);
+    patiently(open, limit, "basic.publish", publish).await.map_err(classify)
 }
 
-async fn confirmed(confirm: PublisherConfirm, deadline: tokio::time::Instant, limit: Duration) -> Published {
-    match tokio::time::timeout_at(deadline, confirm).await {
-        Ok(Ok(Confirmation::Ack(None))) => Ok(()),
-        Ok(Ok(Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)))) => {
+async fn confirmed(open: &Open, limit: Duration, confirm: PublisherConfirm) -> Published {
+    match patiently(open, limit, "confirm", confirm).await.map_err(classify)? {
+        Confirmation::Ack(None) => Ok(()),
+        Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
             Err(PublishError::Returned(returned.reply_text.to_string()))
         }
-        Ok(Ok(Confirmation::Nack(None) | Confirmation::NotRequested)) => Err(PublishError::Nacked),
-        Ok(Err(error)) => Err(classify(error.into())),
-        Err(_) => Err(PublishError::Lost(BrokerError::TimedOut { operation: "confirm", limit })),
+        Confirmation::Nack(None) | Confirmation::NotRequested => Err(PublishError::Nacked),
+    }
+}
+
+/// The time-out does not run out while the broker is blocked by an alarm: it confirms everything afterwards, and trying
+/// again meanwhile would only pile up copies.
+async fn patiently<T>(
+    open: &Open,
+    limit: Duration,
+    operation: &'static str,
+    future: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, BrokerError> {
+    let mut future = std::pin::pin!(future);
+    loop {
+        match within(limit, operation, future.as_mut()).await {
+            Err(BrokerError::TimedOut { .. }) if open.is_usable() && open.link.is_blocked() => {}
+            result => return result,
+        }
     }
 }
 

@@ -4,13 +4,18 @@ use std::process::ExitCode;
 
 use thiserror::Error;
 
+mod bench;
 mod compose;
 mod confirm;
+mod dead;
 mod endpoint;
 mod event;
 mod output;
+mod receiver;
 mod schema;
 mod serve;
+mod stats;
+mod topology;
 
 use crate::broker::BrokerError;
 use crate::cli::{Cli, Command, EXIT_USAGE};
@@ -79,6 +84,11 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Worker => serve::run(&compose::load(&overrides)?, serve::Roles::WORKER).await,
         Command::Endpoint(command) => endpoint::run(&compose::load(&overrides)?, command).await,
         Command::Event(command) => event::run(&compose::load(&overrides)?, command).await,
-        _ => Err(Failure::Failed("not yet".into())),
+        Command::Dead(command) => dead::run(&compose::load(&overrides)?, command).await,
+        Command::Requeue(args) => dead::requeue(&compose::load(&overrides)?, args).await,
+        Command::Topology(command) => topology::run(&compose::load(&overrides)?, command).await,
+        Command::Stats(output) => stats::run(&compose::load(&overrides)?, output.json).await,
+        Command::Receiver(args) => receiver::run(args).await,
+        Command::Bench(command) => bench::run(&compose::load(&overrides)?, command).await,
     }
 }

@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
 use super::guard::Guard;
-use super::resolver::Resolver;
+use super::resolver::{Resolver, SetupError};
 use super::stage::{self, NoteConnecting};
 use super::{body, classify, target};
 use crate::domain::outcome::{Failure, Outcome};
@@ -19,6 +19,8 @@ use crate::domain::retry_after;
 /// Idle connections are dropped before the endpoint drops them: common servers keep theirs for 5 s or more, and a
 /// request written to a connection that is just being closed is a failed attempt.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// No exchange takes longer than this, whatever is asked for.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// These belong to the connection, not to the message: another value would contradict what is sent.
 const OURS: [HeaderName; 7] = [CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 
@@ -53,8 +55,8 @@ pub struct Exchange {
 
 #[derive(Debug, Error)]
 pub enum ClientError {
-    #[error("cannot set up the DNS resolver: {0}")]
-    Resolver(String),
+    #[error(transparent)]
+    Resolver(#[from] SetupError),
     #[error("cannot set up TLS; is the package ca-certificates installed, or SSL_CERT_FILE set? ({0})")]
     Tls(#[source] reqwest::Error),
 }
@@ -69,8 +71,7 @@ pub struct Client {
 impl Client {
     pub fn new(options: Options) -> Result<Client, ClientError> {
         let guard = Guard { allow: options.allow_cidrs.clone() };
-        let resolver = Resolver::system(guard, options.connect_timeout)
-            .map_err(|error| ClientError::Resolver(error.to_string()))?;
+        let resolver = Resolver::system(guard, options.connect_timeout)?;
         Client::with_resolver(options, resolver)
     }
 
@@ -103,7 +104,7 @@ impl Client {
 
     pub async fn deliver(&self, request: Request<'_>) -> Exchange {
         let started = Instant::now();
-        let deadline = started + request.timeout;
+        let deadline = started + request.timeout.min(MAX_TIMEOUT);
         let mut exchange = match self.send(request, deadline).await {
             Ok(response) => self.receive(response, deadline).await,
             Err(outcome) => {

@@ -79,7 +79,7 @@ pub struct Guard {
 
 #[derive(Debug, Clone, Copy, Error, PartialEq, Eq)]
 #[error(
-    "url: the host has the address {0}, which is not public; use a public host, or allow its network in delivery.allow_cidrs"
+    "url: the host has the address {0}, which is not public; use a public host, or allow it in delivery.allow_cidrs"
 )]
 pub struct Blocked(pub IpAddr);
 

@@ -1,8 +1,8 @@
 //! One request to one endpoint: the only module that names the HTTP client library.
 //!
-//! `client` makes the request and never fails: whatever happens is an `Outcome`. `guard` and `resolver` see to it that a
-//! connection goes only to an address that was checked, `classify` turns typed errors into outcomes, `stage` knows how
-//! far a request had come when its time was up.
+//! `client` makes the request and never fails: whatever happens is an `Outcome`. `target` checks a URL, `guard` and
+//! `resolver` see to it that a connection goes only to an address that was checked, `classify` turns typed errors into
+//! outcomes, and `stage` knows how far a request had come when its time was up.
 
 mod body;
 mod classify;

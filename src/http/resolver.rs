@@ -1,7 +1,7 @@
 //! Names to addresses, through the guard: what comes out of here is what may be connected to.
 //!
-//! The system's resolver functions cannot tell "the name does not exist" from "the name server is away", and that is the
-//! difference between the customer's failure and ours. So the lookups are made here, with a typed answer.
+//! The system's resolver functions cannot tell "the name does not exist" from "the name server is away", and that is
+//! the difference between the customer's failure and ours. So the lookups are made here, with a typed answer.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -41,6 +41,10 @@ pub enum ResolveError {
     Blocked(#[from] Blocked),
 }
 
+#[derive(Debug, Error)]
+#[error("cannot set up the DNS resolver: {0}")]
+pub struct SetupError(#[from] NetError);
+
 #[derive(Clone)]
 pub struct Resolver(Arc<Inner>);
 
@@ -54,7 +58,7 @@ struct Inner {
 impl Resolver {
     /// As the system is configured, including `/etc/hosts`. Like the C library, a machine without a readable
     /// `/etc/resolv.conf` asks a name server on itself.
-    pub fn system(guard: Guard, timeout: Duration) -> Result<Resolver, NetError> {
+    pub fn system(guard: Guard, timeout: Duration) -> Result<Resolver, SetupError> {
         let (config, options) = system_conf::read_system_conf().unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot use /etc/resolv.conf; asking a name server on this machine");
             let local = NameServerConfig::udp_and_tcp(IpAddr::from([127, 0, 0, 1]));
@@ -64,7 +68,7 @@ impl Resolver {
     }
 
     /// Asks only these name servers and no file.
-    pub fn with_name_servers(servers: &[SocketAddr], guard: Guard, timeout: Duration) -> Result<Resolver, NetError> {
+    pub fn with_name_servers(servers: &[SocketAddr], guard: Guard, timeout: Duration) -> Result<Resolver, SetupError> {
         let servers = servers.iter().map(|server| {
             let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
                 connection.port = server.port();
@@ -82,7 +86,7 @@ impl Resolver {
         hosts: Hosts,
         guard: Guard,
         timeout: Duration,
-    ) -> Result<Resolver, NetError> {
+    ) -> Result<Resolver, SetupError> {
         options.timeout = options.timeout.min(timeout);
         options.positive_max_ttl = Some(MAX_TTL);
         options.negative_max_ttl = Some(MAX_NEGATIVE_TTL);

@@ -50,7 +50,7 @@ pub(super) async fn run(
             adopt(context, session, relay, &stop).await?;
             last_adoption = Some(Instant::now());
         }
-        release_all(context, &stop).await?;
+        release_all(context, relay.into(), &stop).await?;
         if last_partitions.elapsed() >= PARTITIONS {
             partitions::make_ahead(&context.db).await?;
             last_partitions = Instant::now();
@@ -98,20 +98,22 @@ async fn adopt_batches(context: &Context, other: i64, stop: &CancellationToken) 
 }
 
 /// Lets held deliveries of enabled endpoints go, each endpoint at its own bounded rate.
-async fn release_all(context: &Context, stop: &CancellationToken) -> Result<(), StoreError> {
+async fn release_all(context: &Context, relay: i64, stop: &CancellationToken) -> Result<(), StoreError> {
     let share = f64::from(context.limits.release_rate) * TICK.as_secs_f64();
     let limit = (share.ceil() as i64).clamp(1, RELEASE);
     for holder in release::holders(&context.db, HOLDERS).await? {
         match holder {
             Holder { exists: false, endpoint_id, .. } => bury_removed(context, endpoint_id).await?,
             Holder { enabled: true, endpoint_id, .. } => {
-                let messages = release::release(&context.db, endpoint_id, limit).await?;
-                if !messages.is_empty() {
-                    tracing::debug!(%endpoint_id, deliveries = messages.len(), "released");
-                }
-                tokio::select! {
-                    _ = publish::due(context, messages) => {}
+                let batch = release::release(&context.db, relay, endpoint_id, limit).await?;
+                let Some(id) = batch.id else { continue };
+                tracing::debug!(%endpoint_id, deliveries = batch.messages.len(), "released");
+                let published = tokio::select! {
+                    published = publish::due(context, batch.messages) => published,
                     () = stop.cancelled() => return Ok(()),
+                };
+                if published {
+                    relay_batches::unlist(&context.db, &[id]).await?;
                 }
             }
             Holder { .. } => {}

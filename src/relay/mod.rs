@@ -13,6 +13,8 @@ mod gauges;
 mod idle;
 mod keeper;
 mod publish;
+pub mod requeue;
+pub mod sweep;
 mod watermark;
 
 use crate::broker;
@@ -117,8 +119,8 @@ async fn session(
     kept
 }
 
-/// A random identity that no living relay has.
-async fn open_session(options: &store::Options) -> Result<(Session, i32), StoreError> {
+/// A session under a random identity that no living relay has. What is listed under it is adopted when the session ends.
+pub async fn open_session(options: &store::Options) -> Result<(Session, i32), StoreError> {
     let mut session = Session::open(options).await?;
     loop {
         let relay = rand::random_range(1..i32::MAX);

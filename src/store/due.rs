@@ -18,6 +18,28 @@ pub(super) struct Row {
     traceparent: Option<String>,
 }
 
+/// A row of a batch that was listed in `relay_batches` in the same statement.
+#[derive(sqlx::FromRow)]
+pub(super) struct Listed {
+    batch_id: Option<i64>,
+    #[sqlx(flatten)]
+    row: Row,
+}
+
+/// Messages to publish now that their rows are committed, and the listing to remove when all are confirmed.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub id: Option<i64>,
+    pub messages: Vec<Message>,
+}
+
+impl From<Vec<Listed>> for Batch {
+    fn from(rows: Vec<Listed>) -> Batch {
+        let id = rows.first().and_then(|row| row.batch_id);
+        Batch { id, messages: rows.into_iter().map(|listed| listed.row.into()).collect() }
+    }
+}
+
 impl From<Row> for Message {
     fn from(row: Row) -> Message {
         Message {

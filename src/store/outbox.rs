@@ -79,3 +79,18 @@ pub async fn emit(db: &Db, event: NewEvent<'_>) -> Result<Uuid> {
     })
     .await
 }
+
+/// Emits the same payload `count` times in one transaction, for benchmarks.
+pub async fn emit_many(db: &Db, tenant: &str, event_type: &str, payload: &str, count: i32) -> Result<()> {
+    db.run(async |c| {
+        sqlx::query("select posthaste.emit($1, $2, $3::text::json) from generate_series(1, $4)")
+            .bind(tenant)
+            .bind(event_type)
+            .bind(payload)
+            .bind(count)
+            .execute(c)
+            .await
+            .map(drop)
+    })
+    .await
+}

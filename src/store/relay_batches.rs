@@ -1,5 +1,7 @@
 //! Batches that are committed and not yet confirmed by the broker, and what a dead relay left of them.
 
+use std::time::Duration;
+
 use super::{Db, Result, due};
 use crate::domain::message::Message;
 
@@ -25,19 +27,26 @@ pub async fn other_relays(db: &Db, relay: i64) -> Result<Vec<i64>> {
     .await
 }
 
-/// The oldest batches of a relay.
+/// The oldest batches of a relay. Younger ones than this may still have copies in the queue of first attempts that are so
+/// fresh that their worker does not read the row; by then it does, and drops them if the adopted copy was faster.
+pub const ADOPTABLE: Duration = Duration::from_secs(2);
+
 pub async fn of_relay(db: &Db, relay: i64, limit: i64) -> Result<Vec<i64>> {
     db.run(async |c| {
-        sqlx::query_scalar("select id from posthaste.relay_batches where relay = $1 order by id limit $2")
-            .bind(relay)
-            .bind(limit)
-            .fetch_all(c)
-            .await
+        sqlx::query_scalar(
+            "select id from posthaste.relay_batches where relay = $1 and claimed_at < now() - $3 * interval '1 second'
+              order by id limit $2",
+        )
+        .bind(relay)
+        .bind(limit)
+        .bind(ADOPTABLE.as_secs_f64())
+        .fetch_all(c)
+        .await
     })
     .await
 }
 
-/// The first attempts of a batch that are still owed: what was settled or held since needs no message.
+/// The messages of a batch that are still owed: what was settled or held since needs none.
 pub async fn unfinished(db: &Db, batch: i64) -> Result<Vec<Message>> {
     let rows: Vec<due::Row> = db
         .run(async |c| {
@@ -48,7 +57,7 @@ pub async fn unfinished(db: &Db, batch: i64) -> Result<Vec<Message>> {
                    from b
                    join posthaste.deliveries d on d.event_id = b.event_id
                    join posthaste.events e on e.id = b.event_id
-                  where d.status = 'pending' and d.attempts = 0
+                  where d.status = 'pending'
                   order by 1, 2",
             )
             .bind(batch)

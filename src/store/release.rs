@@ -3,7 +3,6 @@
 use uuid::Uuid;
 
 use super::{Db, Result, due};
-use crate::domain::message::Message;
 
 /// Endpoints that have held deliveries, whether they may be released or not; `exists` is false for a removed endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
@@ -35,28 +34,33 @@ pub async fn holders(db: &Db, limit: i64) -> Result<Vec<Holder>> {
 }
 
 /// Puts up to `limit` held deliveries of an enabled endpoint back on their way, oldest event first, and returns the
-/// messages to publish now that it is committed. Rows that another session holds are skipped.
-pub async fn release(db: &Db, endpoint: Uuid, limit: i64) -> Result<Vec<Message>> {
-    let rows: Vec<due::Row> = db
+/// messages to publish now that it is committed. Rows that another session holds are skipped. The batch is listed under
+/// the relay until it is confirmed, like a claimed one, so a crash in between costs no more than an adoption.
+pub async fn release(db: &Db, relay: i64, endpoint: Uuid, limit: i64) -> Result<due::Batch> {
+    let rows: Vec<due::Listed> = db
         .run(async |c| {
             sqlx::query_as(
                 "with r as materialized (
                    select event_id, endpoint_id from posthaste.deliveries
                     where status = 'held' and endpoint_id = $1 and next_attempt_at <= now()
                       and exists (select from posthaste.endpoints e where e.id = $1 and e.status = 'enabled')
-                    order by event_id limit $2 for update skip locked
+                    order by next_attempt_at limit $2 for update skip locked
                  ), u as (
                    update posthaste.deliveries d set status = 'pending', next_attempt_at = now(), updated_at = now()
                      from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
-                   returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts)
-                 select u.*, e.tenant, e.event_type, e.payload::text as payload, e.traceparent
+                   returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts
+                 ), b as (
+                   insert into posthaste.relay_batches (relay, event_ids)
+                   select $3, array_agg(u.event_id) from u having count(*) > 0 returning id)
+                 select u.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload, e.traceparent
                    from u join posthaste.events e on e.id = u.event_id order by 1",
             )
             .bind(endpoint)
             .bind(limit)
+            .bind(relay)
             .fetch_all(c)
             .await
         })
         .await?;
-    Ok(rows.into_iter().map(Message::from).collect())
+    Ok(due::Batch::from(rows))
 }

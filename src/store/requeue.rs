@@ -5,9 +5,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::deliveries::{Raw, Snapshot, columns};
+use super::deliveries::{Raw, Snapshot, columns, columns_of};
 use super::{Db, Result, due};
 use crate::domain::delivery::DeadReason;
+use crate::domain::ids::{self, DeliveryKey};
 use crate::domain::message::Message;
 
 /// Which dead deliveries are meant. Empty fields mean all.
@@ -23,11 +24,10 @@ pub struct Filter {
     pub until: Option<DateTime<Utc>>,
 }
 
-/// The filter as SQL, for the aliases `d` (delivery) and `e` (event). The endpoint is one at a time, so that the partial
-/// index of parked deliveries is read in order.
+/// The filter as SQL, for the aliases `d` (delivery) and `e` (event).
 macro_rules! matching {
     () => {
-        "d.status = 'dead' and d.endpoint_id = $1
+        "d.status = 'dead' and ($1::uuid is null or d.endpoint_id = $1)
          and ($2::uuid[] is null or d.event_id = any ($2))
          and ($3::text is null or e.tenant = $3) and ($4::text is null or e.event_type = $4)
          and ($5::text is null or d.dead_reason = $5)
@@ -67,7 +67,8 @@ pub async fn endpoints(db: &Db) -> Result<Vec<Uuid>> {
     .await
 }
 
-pub async fn list(db: &Db, endpoint: Uuid, filter: &Filter, after: Uuid, limit: i64) -> Result<Vec<Dead>> {
+/// The dead deliveries that match, latest death first. Reads all that match: for a command, not for a service.
+pub async fn list(db: &Db, filter: &Filter, limit: i64) -> Result<Vec<Dead>> {
     db.run(async |c| {
         sqlx::query_as(concat!(
             "select d.event_id, d.endpoint_id, e.tenant, e.event_type, d.dead_reason, d.attempts, d.last_status_code,
@@ -75,16 +76,15 @@ pub async fn list(db: &Db, endpoint: Uuid, filter: &Filter, after: Uuid, limit: 
                from posthaste.deliveries d join posthaste.events e on e.id = d.event_id
               where ",
             matching!(),
-            " and d.event_id > $8 order by d.event_id limit $9"
+            " order by d.updated_at desc, d.event_id desc limit $8"
         ))
-        .bind(endpoint)
+        .bind(filter.endpoint)
         .bind(events_of(filter))
         .bind(&filter.tenant)
         .bind(&filter.event_type)
         .bind(filter.reason.map(DeadReason::as_str))
         .bind(filter.since)
         .bind(filter.until)
-        .bind(after)
         .bind(limit)
         .fetch_all(c)
         .await
@@ -112,16 +112,17 @@ pub async fn count(db: &Db, endpoint: Uuid, filter: &Filter) -> Result<i64> {
 }
 
 /// Grants up to `limit` dead deliveries of one endpoint a fresh set of attempts and returns the messages to publish now
-/// that it is committed. What died less than `grace` ago is left for a later run: its worker may still be at it.
+/// that it is committed. The batch is listed under `relay` until it is confirmed: if the requeue is killed in between, a
+/// relay adopts it.
 pub async fn grant(
     db: &Db,
+    relay: i64,
     endpoint: Uuid,
     filter: &Filter,
     after: Uuid,
     limit: i64,
-    grace: Duration,
-) -> Result<Vec<Message>> {
-    let rows: Vec<due::Row> = db
+) -> Result<due::Batch> {
+    let rows: Vec<due::Listed> = db
         .run(async |c| {
             sqlx::query_as(concat!(
                 "with r as materialized (
@@ -129,7 +130,7 @@ pub async fn grant(
                      from posthaste.deliveries d join posthaste.events e on e.id = d.event_id
                     where ",
                 matching!(),
-                "     and d.event_id > $8 and d.updated_at < now() - $10 * interval '1 second'
+                "     and d.event_id > $8
                       and exists (select from posthaste.endpoints p where p.id = d.endpoint_id)
                     order by d.event_id limit $9 for update of d skip locked
                  ), u as (
@@ -137,8 +138,11 @@ pub async fn grant(
                       set status = 'pending', base_attempts = d.attempts, dead_reason = null, next_attempt_at = now(),
                           updated_at = now()
                      from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
-                   returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts)
-                 select u.*, e.tenant, e.event_type, e.payload::text as payload, e.traceparent
+                   returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts
+                 ), b as (
+                   insert into posthaste.relay_batches (relay, event_ids)
+                   select $10, array_agg(u.event_id) from u having count(*) > 0 returning id)
+                 select u.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload, e.traceparent
                    from u join posthaste.events e on e.id = u.event_id order by 1"
             ))
             .bind(endpoint)
@@ -150,44 +154,34 @@ pub async fn grant(
             .bind(filter.until)
             .bind(after)
             .bind(limit)
-            .bind(grace.as_secs_f64())
+            .bind(relay)
             .fetch_all(c)
             .await
         })
         .await?;
-    Ok(rows.into_iter().map(Message::from).collect())
+    Ok(due::Batch::from(rows))
 }
 
 fn events_of(filter: &Filter) -> Option<&[Uuid]> {
     (!filter.events.is_empty()).then_some(filter.events.as_slice())
 }
 
-/// Dead deliveries with their events, for writing letters that are missing; only those dead for longer than the grace.
-pub async fn letters(
+/// Dead deliveries of one endpoint and their attempts; only those dead for longer than the grace.
+pub async fn keys(
     db: &Db,
     endpoint: Uuid,
     after: Uuid,
     limit: i64,
     grace: Duration,
-) -> Result<Vec<(Message, Snapshot)>> {
-    #[derive(sqlx::FromRow)]
-    struct Both {
-        #[sqlx(flatten)]
-        raw: Raw,
-        #[sqlx(flatten)]
-        due: due::Row,
-    }
-    let rows: Vec<Both> = db
+) -> Result<Vec<(DeliveryKey, i32)>> {
+    let rows: Vec<(Uuid, i32)> = db
         .run(async |c| {
-            sqlx::query_as(concat!(
-                "select ",
-                columns!(),
-                ", e.tenant, e.event_type, e.payload::text as payload, e.traceparent
-                   from posthaste.deliveries d join posthaste.events e on e.id = d.event_id
-                  where d.status = 'dead' and d.endpoint_id = $1 and d.event_id > $2
-                    and d.updated_at < now() - $4 * interval '1 second'
-                  order by d.event_id limit $3"
-            ))
+            sqlx::query_as(
+                "select event_id, attempts from posthaste.deliveries
+                  where status = 'dead' and endpoint_id = $1 and event_id > $2
+                    and updated_at < now() - $4 * interval '1 second'
+                  order by event_id limit $3",
+            )
             .bind(endpoint)
             .bind(after)
             .bind(limit)
@@ -196,18 +190,56 @@ pub async fn letters(
             .await
         })
         .await?;
+    let key = |event_id| DeliveryKey { event_id, endpoint_id: endpoint };
+    Ok(rows.into_iter().map(|(event_id, attempts)| (key(event_id), attempts)).collect())
+}
+
+/// A delivery's row and its event, as read together.
+#[derive(sqlx::FromRow)]
+struct Both {
+    #[sqlx(flatten)]
+    raw: Raw,
+    #[sqlx(flatten)]
+    due: due::Row,
+}
+
+fn both(rows: Vec<Both>) -> Result<Vec<(Message, Snapshot)>> {
     rows.into_iter().map(|both| Ok((Message::from(both.due), both.raw.snapshot()?))).collect()
+}
+
+/// Those of the given deliveries that are dead, with their events, for writing letters that are missing.
+pub async fn letters(db: &Db, keys: &[DeliveryKey]) -> Result<Vec<(Message, Snapshot)>> {
+    let Some(bounds) = ids::bounds(keys.iter().map(|key| key.event_id)) else { return Ok(Vec::new()) };
+    let (events, endpoints) = columns_of(keys);
+    let rows: Vec<Both> = db
+        .run(async |c| {
+            sqlx::query_as(concat!(
+                "select ",
+                columns!(),
+                ", e.tenant, e.event_type, e.payload::text as payload, e.traceparent
+                   from unnest($1::uuid[], $2::uuid[]) as k(event_id, endpoint_id)
+                   join posthaste.deliveries d on (d.event_id, d.endpoint_id) = (k.event_id, k.endpoint_id)
+                   join posthaste.events e on e.id = k.event_id
+                  where d.status = 'dead' and d.event_id between $3 and $4 and e.id between $3 and $4"
+            ))
+            .bind(&events)
+            .bind(&endpoints)
+            .bind(bounds.start())
+            .bind(bounds.end())
+            .fetch_all(c)
+            .await
+        })
+        .await?;
+    both(rows)
+}
+
+/// The database's clock: the only one that counts.
+pub async fn now(db: &Db) -> Result<DateTime<Utc>> {
+    db.run(async |c| sqlx::query_scalar("select now()").fetch_one(c).await).await
 }
 
 /// Ends every unfinished delivery of an endpoint that was removed. Returns how many rows were ended, at most `limit`.
 pub async fn bury_removed(db: &Db, endpoint: Uuid, limit: i64) -> Result<Vec<(Message, Snapshot)>> {
-    #[derive(sqlx::FromRow)]
-    struct Both {
-        #[sqlx(flatten)]
-        raw: Raw,
-        #[sqlx(flatten)]
-        due: due::Row,
-    }
     let rows: Vec<Both> = db
         .run(async |c| {
             sqlx::query_as(concat!(
@@ -232,5 +264,5 @@ pub async fn bury_removed(db: &Db, endpoint: Uuid, limit: i64) -> Result<Vec<(Me
             .await
         })
         .await?;
-    rows.into_iter().map(|both| Ok((Message::from(both.due), both.raw.snapshot()?))).collect()
+    both(rows)
 }

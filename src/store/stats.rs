@@ -77,3 +77,18 @@ pub async fn unfinished(db: &Db) -> Result<i64> {
     })
     .await
 }
+
+/// Deliveries of the last day to these endpoints that have reached an end.
+pub async fn settled(db: &Db, endpoints: &[uuid::Uuid]) -> Result<i64> {
+    db.run(async |c| {
+        sqlx::query_scalar(
+            "select count(*) from posthaste.deliveries
+              where endpoint_id = any ($1) and status in ('delivered', 'dead')
+                and event_id >= posthaste.uuid_v7_floor(now() - interval '24 hours')",
+        )
+        .bind(endpoints)
+        .fetch_one(c)
+        .await
+    })
+    .await
+}

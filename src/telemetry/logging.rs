@@ -11,18 +11,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 /// Libraries whose lines below a warning are about themselves, not about events and deliveries.
-const QUIET: [&str; 10] = [
-    "h2",
-    "hickory_net",
-    "hickory_proto",
-    "hickory_resolver",
-    "hyper",
-    "hyper_util",
-    "lapin",
-    "reqwest",
-    "rustls",
-    "sqlx",
-];
+const QUIET: [&str; 9] =
+    ["h2", "hickory_net", "hickory_proto", "hickory_resolver", "hyper", "hyper_util", "reqwest", "rustls", "sqlx"];
 
 #[derive(Debug, Error)]
 pub enum LoggingError {
@@ -52,14 +42,18 @@ where
     })
 }
 
+/// Returns every error that it logs to its caller, who handles it; its own lines only repeat them, also for an orderly
+/// close.
+const SILENT: &str = "lapin=off";
+
 /// The libraries come first, so a directive of the operator's for the same target wins.
 fn quiet(filter: &str) -> Result<EnvFilter, ParseError> {
     let asked = EnvFilter::try_new(filter)?;
     if asked.max_level_hint().is_some_and(|level| level <= LevelFilter::WARN) {
-        return Ok(asked);
+        return EnvFilter::try_new(format!("{SILENT},{filter}"));
     }
     let libraries = QUIET.map(|target| format!("{target}=warn")).join(",");
-    EnvFilter::try_new(format!("{libraries},{filter}"))
+    EnvFilter::try_new(format!("{SILENT},{libraries},{filter}"))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{self, Attempted};
@@ -18,6 +19,7 @@ use crate::broker::consumer::Delivery;
 use crate::domain::decision::{Decision, decide};
 use crate::domain::delivery::{DeadReason, DropReason, Received, Step, receive, successor};
 use crate::domain::gate;
+use crate::domain::ids;
 use crate::domain::message::Message;
 use crate::store::deliveries::{self, Snapshot};
 use crate::telemetry::metrics;
@@ -26,6 +28,10 @@ use crate::telemetry::names::HeldReason;
 /// How long a message waits for a row that is not there yet. Committed before published, it can only be late by a crash.
 const ROW_PATIENCE: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(600)];
+
+/// A first attempt younger than this is made without reading its row, which saves a statement in the calm case. Batches
+/// of a dead relay are adopted later than this.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// A message in hand with all that its journey needs.
 struct Journey {
@@ -78,7 +84,7 @@ pub async fn make(
 impl Journey {
     async fn travel(self) -> Result<(), Stopping> {
         let (hand, waited) = self.context.in_hand.take(self.message.key()).await;
-        let mut must_read = waited || self.received.needs_row();
+        let mut must_read = waited || self.received.needs_row() || self.is_old();
         loop {
             if must_read && !self.may_proceed().await? {
                 return Ok(());
@@ -100,6 +106,12 @@ impl Journey {
                 Stage::Done => return Ok(()),
             }
         }
+    }
+
+    /// Other copies of a first attempt (an adopted batch) come later than this; only a fresh message is surely alone.
+    fn is_old(&self) -> bool {
+        let age_ms = Utc::now().timestamp_millis() - ids::unix_ms(self.message.event_id);
+        age_ms > FRESH.as_millis() as i64
     }
 
     /// Applies the table of the protocol to the row. True: go on to the gate.

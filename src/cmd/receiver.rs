@@ -1,0 +1,29 @@
+//! `receiver`: a scriptable test receiver that verifies signatures.
+
+use super::{Failure, Outcome, output};
+use crate::cli::ReceiverArgs;
+use crate::lifecycle::{EXIT_FORCED, Shutdown, signals};
+use crate::receiver::server::{Server, Settings};
+use crate::telemetry::metrics;
+
+pub async fn run(args: ReceiverArgs) -> Outcome {
+    let behaviour = args.behaviour.parse().map_err(|error| Failure::Usage(format!("{error}")))?;
+    let settings = Settings {
+        secrets: args.secrets,
+        behaviour,
+        max_ids: args.max_ids as usize,
+        quiet: args.quiet,
+        on_verification: Some(metrics::receiver_verification),
+        ..Settings::default()
+    };
+    let server = Server::bind(args.listen, settings)
+        .await
+        .map_err(|error| Failure::Usage(format!("listen: cannot listen on {}: {error}", args.listen)))?;
+    let shutdown = Shutdown::new();
+    let signals = signals().map_err(|error| Failure::Failed(error.to_string()))?;
+    shutdown.on_signals(signals, || std::process::exit(EXIT_FORCED));
+    let handle = server.handle();
+    output::line(&format!("listening on http://{}", handle.local_addr()))?;
+    server.serve(async move { shutdown.asked().await }).await;
+    output::json(&handle.stats())
+}

@@ -1,0 +1,168 @@
+//! The test receiver: answers webhooks on any path as its behaviour says, verifies every signature, and counts.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::body::Bytes;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::behaviour::Behaviour;
+use super::connection;
+use super::shared::Shared;
+use super::stats::Stats;
+use crate::domain::signature::Secret;
+
+/// The largest body that is taken, in bytes.
+pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+/// Webhook ids that are remembered unless set otherwise; about 100 bytes each.
+pub const DEFAULT_MAX_IDS: usize = 1_000_000;
+/// How long responses in flight may take once the receiver is told to stop.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+/// The pause after a connection could not be accepted, for example for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Any of these may have signed. Without secrets, nothing is verified.
+    pub secrets: Vec<Secret>,
+    pub behaviour: Behaviour,
+    /// How many of the last requests are kept for `Handle::requests`.
+    pub record: usize,
+    pub max_ids: usize,
+    /// No log line per request.
+    pub quiet: bool,
+    /// Told the result of each verification: `ok`, or the label of the error.
+    pub on_verification: Option<fn(&'static str)>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            secrets: Vec::new(),
+            behaviour: Behaviour::Ok,
+            record: 0,
+            max_ids: DEFAULT_MAX_IDS,
+            quiet: false,
+            on_verification: None,
+        }
+    }
+}
+
+/// A request as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    pub path: String,
+    /// Names in lower case, in the order of arrival.
+    pub headers: Vec<(String, String)>,
+    pub body: Bytes,
+    pub arrived: SystemTime,
+}
+
+impl Recorded {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+pub struct Server {
+    listener: TcpListener,
+    handle: Handle,
+}
+
+impl Server {
+    pub async fn bind(addr: SocketAddr, settings: Settings) -> io::Result<Server> {
+        let listener = TcpListener::bind(addr).await?;
+        let handle = Handle { addr: listener.local_addr()?, shared: Arc::new(Shared::new(settings)) };
+        Ok(Server { listener, handle })
+    }
+
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Serves until `shutdown` is done. What is then in flight has a second to end.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let stop = CancellationToken::new();
+        let mut connections = JoinSet::new();
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        connections.spawn(connection::run(stream, self.handle.shared.clone(), stop.clone()));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+        drop(self.listener);
+        stop.cancel();
+        let drained = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_GRACE, drained).await.is_err() {
+            connections.shutdown().await;
+        }
+    }
+}
+
+/// Reads and steers a running receiver.
+#[derive(Clone)]
+pub struct Handle {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Handle {
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.shared.state().ledger.stats.clone()
+    }
+
+    /// Each webhook id with its number of 2xx answers.
+    pub fn ids(&self) -> HashMap<String, u64> {
+        self.shared.state().ledger.ids()
+    }
+
+    /// The last `Settings::record` requests, oldest first.
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.shared.state().recorded.iter().cloned().collect()
+    }
+
+    pub fn set_behaviour(&self, behaviour: Behaviour) {
+        self.shared.state().behaviour = behaviour;
+    }
+
+    /// Waits until the counts are as wanted; `Err` holds what they were when the time was up.
+    pub async fn wait_until(&self, timeout: Duration, wanted: impl Fn(&Stats) -> bool) -> Result<Stats, Stats> {
+        let wait = async {
+            loop {
+                // Asked for before looking, so that no change between the two is missed.
+                let changed = self.shared.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                let stats = self.stats();
+                if wanted(&stats) {
+                    return stats;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(timeout, wait).await.map_err(|_| self.stats())
+    }
+}
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

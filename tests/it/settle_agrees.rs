@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use posthaste::domain::decision::Decision;
 use posthaste::domain::delivery::{self as domain, DeadReason, Row, Status};
 use posthaste::domain::ids::{DeliveryKey, new_v7};
 use posthaste::store::deliveries::{self, Snapshot};
+use posthaste::store::due::Batch;
 use posthaste::store::settle::{self, Settlement};
 use posthaste::store::{Db, Options, release, requeue};
 use uuid::Uuid;
@@ -18,6 +19,7 @@ use crate::harness::Stack;
 const RETRY_MS: u64 = 3_600_000;
 const PARK_MS: u64 = 7_200_000;
 const HOLD_MS: u64 = 5_400_000;
+const RELAY: i64 = 17;
 
 fn store(stack: &Stack) -> Db {
     Db::new(&Options {
@@ -270,13 +272,16 @@ async fn releasing_in_sql_agrees_with_the_domain_once_the_time_has_come() {
         .collect();
     let (due_keys, later_keys) = (insert(&stack, endpoint, &due).await, insert_later(&stack, endpoint, &later).await);
     stack.change(endpoint, "update posthaste.endpoints set status = 'disabled' where id = $1").await;
-    assert!(release::release(&db, endpoint, 10_000).await.unwrap().is_empty(), "disabled");
+    let none = release::release(&db, RELAY, endpoint, 10_000).await.unwrap();
+    assert!(none.messages.is_empty() && none.id.is_none(), "disabled");
     stack.change(endpoint, "update posthaste.endpoints set status = 'enabled' where id = $1").await;
 
-    let messages = release::release(&db, endpoint, 10_000).await.unwrap();
+    let batch = release::release(&db, RELAY, endpoint, 10_000).await.unwrap();
 
+    assert!(is_listed(&stack, &batch).await);
     let now = stored(&db, &due_keys).await;
-    let mut published: BTreeMap<Uuid, (i32, i32, i32)> = messages
+    let mut published: BTreeMap<Uuid, (i32, i32, i32)> = batch
+        .messages
         .iter()
         .map(|message| (message.event_id, (message.attempt, message.base_attempts, message.max_attempts)))
         .collect();
@@ -289,6 +294,17 @@ async fn releasing_in_sql_agrees_with_the_domain_once_the_time_has_come() {
     assert_eq!(published, BTreeMap::new(), "what is due later is not released");
     let now = stored(&db, &later_keys).await;
     assert!(now.values().all(|row| row.status == Status::Held));
+}
+
+/// Until the broker has confirmed them, the messages are listed for whoever adopts them.
+async fn is_listed(stack: &Stack, batch: &Batch) -> bool {
+    let listed = "select event_ids from posthaste.relay_batches where id = $1 and relay = $2";
+    let listed = sqlx::query_scalar(listed).bind(batch.id).bind(RELAY).fetch_one(&stack.db);
+    let (mut listed, mut ids): (Vec<Uuid>, Vec<Uuid>) =
+        (listed.await.unwrap(), batch.messages.iter().map(|message| message.event_id).collect());
+    listed.sort();
+    ids.sort();
+    listed == ids
 }
 
 /// Like `insert`, under other ids.
@@ -304,17 +320,17 @@ async fn granting_fresh_attempts_in_sql_agrees_with_the_domain() {
     let endpoint = stack.endpoint("acme", "https://1.1.1.1/", &[]).await.id;
     let rows = rows();
     let keys = insert(&stack, endpoint, &rows).await;
-    let everything = requeue::Filter::default();
-    let two_hours = Duration::from_secs(7_200);
-    let none = requeue::grant(&db, endpoint, &everything, Uuid::nil(), 10_000, two_hours).await.unwrap();
-    assert!(none.is_empty(), "died less than the grace ago");
+    let before = requeue::Filter { until: Some(Utc::now() - TimeDelta::hours(2)), ..requeue::Filter::default() };
+    let none = requeue::grant(&db, RELAY, endpoint, &before, Uuid::nil(), 10_000).await.unwrap();
+    assert!(none.messages.is_empty() && none.id.is_none(), "they died one hour ago");
+    let until_now = requeue::Filter { until: Some(Utc::now()), ..requeue::Filter::default() };
 
-    let messages =
-        requeue::grant(&db, endpoint, &everything, Uuid::nil(), 10_000, Duration::from_secs(60)).await.unwrap();
+    let batch = requeue::grant(&db, RELAY, endpoint, &until_now, Uuid::nil(), 10_000).await.unwrap();
 
+    assert!(is_listed(&stack, &batch).await);
     let now = stored(&db, &keys).await;
     let mut published: BTreeMap<Uuid, (i32, i32)> =
-        messages.iter().map(|message| (message.event_id, (message.attempt, message.base_attempts))).collect();
+        batch.messages.iter().map(|message| (message.event_id, (message.attempt, message.base_attempts))).collect();
     for (key, row) in keys.iter().zip(&rows) {
         let expected = domain::requeue(row);
         assert!(same(&now[key], &expected.unwrap_or(*row)), "{row:?}: {:?}", now[key]);

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::markers::Markers;
 use super::reconcile::Reconciler;
-use super::{Context, publish};
+use super::{Context, letters, publish};
 use crate::store::locks::{Role, Session};
 use crate::store::release::{self, Holder};
 use crate::store::requeue;
@@ -133,9 +133,11 @@ async fn release_all(context: &Context, relay: i64, stop: &CancellationToken) ->
 
 /// An endpoint removed by plain SQL leaves held deliveries that nothing else would ever look at.
 async fn bury_removed(context: &Context, endpoint: uuid::Uuid) -> Result<(), StoreError> {
-    for (_, snapshot) in requeue::bury_removed(&context.db, endpoint, RELEASE).await? {
+    let ended = requeue::bury_removed(&context.db, endpoint, RELEASE).await?;
+    for (_, snapshot) in &ended {
         metrics::dead_letter(crate::domain::delivery::DeadReason::EndpointRemoved);
         tracing::warn!(event_id = %snapshot.key.event_id, endpoint_id = %endpoint, "dead: the endpoint was removed");
     }
+    letters::write(&context.publisher, ended).await;
     Ok(())
 }

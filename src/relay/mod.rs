@@ -12,6 +12,7 @@ mod claimer;
 mod gauges;
 mod idle;
 mod keeper;
+pub mod letters;
 mod markers;
 mod publish;
 pub mod reconcile;

@@ -1,6 +1,6 @@
 //! Publishing batches until every copy is confirmed, and finding the message that can never be.
 
-use super::Context;
+use super::{Context, letters};
 use crate::broker::publisher::{PublishError, Published, Publisher, Target};
 use crate::domain::delivery::DeadReason;
 use crate::domain::message::Message;
@@ -85,10 +85,12 @@ async fn set_aside(context: &Context, message: &Message, error: &str) -> bool {
     let key = message.key();
     let reason = DeadReason::Unpublishable;
     match deliveries::bury(&context.db, key, message.attempt, reason, Some(error)).await {
-        Ok(Some(_)) => {
+        Ok(Some(row)) => {
             metrics::dead_letter(reason);
             tracing::error!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, error,
                 "set aside: the broker does not take the message");
+            // A payload that is too large for a work queue is too large for a letter as well, but it may be the queue.
+            letters::write(&context.publisher, vec![(message.clone(), row)]).await;
             true
         }
         // The row has moved on: then somebody else has published it after all.

@@ -44,6 +44,12 @@ fn lanes(context: &Context, topology: &Topology) -> [Arc<Lane>; 2] {
     [lane(topology.names.deliver_queue(), true, 2), lane(topology.names.retry_queue(), false, 1)]
 }
 
+/// How a worker ends: `stop` asks for no more, `abandon` ends the grace period.
+pub struct Ends {
+    pub stop: CancellationToken,
+    pub abandon: CancellationToken,
+}
+
 enum Book {
     Received(u64),
     Settled(u64),
@@ -70,17 +76,12 @@ impl Receipt {
 }
 
 /// Consumes until `stop`, reconnecting by itself; returns when everything in hand is finished or abandoned.
-pub async fn run(
-    context: Arc<Context>,
-    broker: Settings,
-    topology: &Topology,
-    ready: Readiness,
-    stop: CancellationToken,
-) {
+pub async fn run(context: Arc<Context>, broker: Settings, topology: &Topology, ready: Readiness, ends: Ends) {
+    let stop = &ends.stop;
     let lanes = lanes(&context, topology);
     let mut failures = 0;
     while !stop.is_cancelled() {
-        match session(&context, &broker, &lanes, &ready, &stop, &mut failures).await {
+        match session(&context, &broker, &lanes, &ready, &ends, &mut failures).await {
             Ok(()) => break,
             Err(error) => {
                 ready.not_ready("broker", error.to_string());
@@ -117,7 +118,7 @@ async fn session(
     broker: &Settings,
     lanes: &[Arc<Lane>; 2],
     ready: &Readiness,
-    stop: &CancellationToken,
+    ends: &Ends,
     failures: &mut u32,
 ) -> Result<(), BrokerError> {
     let name = format!("posthaste worker {} consume", context.name);
@@ -133,7 +134,7 @@ async fn session(
             lane.clone(),
             subscription,
             journeys.clone(),
-            stop.clone(),
+            ends.stop.clone(),
             over.clone(),
         ));
     }
@@ -146,7 +147,7 @@ async fn session(
     };
     if result.is_ok() {
         // A graceful stop: what is in flight is finished and settled, or the grace period ends it.
-        drain(&mut consuming, &journeys, &context.abandon).await;
+        drain(context, &mut consuming, &journeys, &ends.abandon).await;
     }
     over.cancel();
     link.close().await;
@@ -170,6 +171,7 @@ async fn disconnected(context: &Context, link: &Link) {
 }
 
 async fn drain(
+    context: &Context,
     consuming: &mut tokio::task::JoinSet<Result<(), BrokerError>>,
     journeys: &TaskTracker,
     abandon: &CancellationToken,
@@ -181,7 +183,10 @@ async fn drain(
     };
     tokio::select! {
         () = finish => {}
-        () = abandon.cancelled() => {}
+        () = abandon.cancelled() => tracing::warn!(
+            deliveries = context.in_hand.len(),
+            "abandoned at the end of the grace period; another worker takes them, and no attempt is spent"
+        ),
     }
 }
 

@@ -25,7 +25,7 @@ use crate::telemetry::names::{AttemptOutcome, HeldReason};
 /// The most attempts that one statement records.
 const BATCH: usize = 200;
 /// Batches under way at once: while one waits for the disk or for confirms, the next is being recorded.
-const BATCHES: usize = 4;
+const BATCHES: usize = 2;
 
 /// A finished attempt on its way to be recorded.
 pub struct Job {

@@ -6,8 +6,10 @@ DOCKER_BY=""               # compose or run
 DOCKER_JOB=""
 DOCKER_PASSWORD=""         # of the superuser posthaste
 
-# docker_answers: is there an engine? The client alone is often installed.
+# docker_answers: is there an engine? The client alone is often installed. One on another machine is of no use: its ports
+# are not ours.
 docker_answers() {
+    case ${DOCKER_HOST:-} in tcp:* | ssh:*) return 1 ;; esac
     have docker && bounded 10 docker info
 }
 
@@ -37,18 +39,25 @@ compose() {
         docker compose --project-name "$DOCKER_NAME" --file "$TOP/docker-compose.yml" "$@"
 }
 
-# --env NAME without a value takes it from here, so that the password is in no command line.
 run_containers() {
     local image
     for image in $(docker_images); do
-        POSTGRES_USER=posthaste POSTGRES_PASSWORD=$DOCKER_PASSWORD POSTGRES_DB=posthaste \
-            docker run --detach --name "$DOCKER_NAME-${image%%:*}" --hostname "${image%%:*}" \
-            --publish 127.0.0.1::5432 --publish 127.0.0.1::5672 --publish 127.0.0.1::15672 \
-            --env POSTGRES_USER --env POSTGRES_PASSWORD --env POSTGRES_DB "$image" || return
+        run_container "$image" || return
     done
     # By TCP: the server that initializes the database listens on its socket alone.
     await_container postgres pg_isready -q -h 127.0.0.1 &&
         await_container rabbitmq rabbitmq-diagnostics -q check_port_connectivity
+}
+
+# run_container IMAGE: --env NAME without a value takes it from here, so that the password is in no command line.
+run_container() {
+    local ports="5432"
+    [ "${1%%:*}" = postgres ] || ports="5672 15672"
+    # shellcheck disable=SC2046,SC2086 # lists of options and of numbers
+    POSTGRES_USER=posthaste POSTGRES_PASSWORD=$DOCKER_PASSWORD POSTGRES_DB=posthaste \
+        docker run --detach --name "$DOCKER_NAME-${1%%:*}" --hostname "${1%%:*}" \
+        --env POSTGRES_USER --env POSTGRES_PASSWORD --env POSTGRES_DB \
+        $(printf -- '--publish 127.0.0.1::%s ' $ports) "$1"
 }
 
 # await_container postgres|rabbitmq COMMAND...: until the command succeeds in it, at most two minutes.

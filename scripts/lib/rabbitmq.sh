@@ -50,15 +50,19 @@ $(random_hex 20)
 END
     spawn TERM "$RUN_DIR/epmd.log" in_rabbit_environment epmd -address 127.0.0.1 -port "$EPMD_PORT"
     EPMD_JOB=$SPAWNED
-    await_epmd
+    # Without it there is nothing to start, and await_rabbitmq finds it gone.
+    RABBIT_JOB=$EPMD_JOB
+    await_epmd || return 0
     spawn KILL "$RUN_DIR/rabbitmq.log" in_rabbit_environment "$RABBIT_BIN/rabbitmq-server"
     RABBIT_JOB=$SPAWNED
 }
 
-# A node that finds no epmd starts one itself, and that one would stay.
+# A node that finds no epmd starts one itself, and that one would stay. Ours ends without a word where the port is taken,
+# perhaps by another epmd.
 await_epmd() {
     local tenths=50
-    while job_alive "$EPMD_JOB" && ! port_answers "$EPMD_PORT" && [ "$tenths" -gt 0 ]; do
+    until port_answers "$EPMD_PORT" && job_alive "$EPMD_JOB"; do
+        job_alive "$EPMD_JOB" && [ "$tenths" -gt 0 ] || return 1
         sleep 0.1
         tenths=$((tenths - 1))
     done
@@ -68,8 +72,7 @@ await_epmd() {
 # no file in /etc/rabbitmq has a say.
 in_rabbit_environment() {
     cd "$RABBIT_DIR" || return
-    # Debian's hard limit is high enough; the soft one of 1024 is not.
-    [ "$(ulimit -n)" = unlimited ] || [ "$(ulimit -n)" -ge 16384 ] || ulimit -n 16384 2>/dev/null || ulimit -n "$(ulimit -Hn)"
+    raise_open_files
     as_user "$RABBIT_USER" env -i PATH="$PATH" HOME="$RABBIT_DIR" LANG=C.UTF-8 \
         ERL_EPMD_PORT="$EPMD_PORT" ERL_EPMD_ADDRESS=127.0.0.1 \
         RABBITMQ_NODENAME="posthaste-$AMQP_PORT@localhost" \
@@ -86,6 +89,14 @@ in_rabbit_environment() {
         RABBITMQ_PID_FILE="$RABBIT_DIR/node.pid" \
         RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}" \
         "$@"
+}
+
+# Every queue takes files, and the usual soft limit is 1024.
+raise_open_files() {
+    case $(ulimit -n) in
+        unlimited) ;;
+        *) [ "$(ulimit -n)" -ge 16384 ] || ulimit -n 16384 2>/dev/null || ulimit -n "$(ulimit -Hn)" 2>/dev/null || true ;;
+    esac
 }
 
 await_rabbitmq() {
@@ -109,11 +120,13 @@ rabbitmq_is_ready() {
 }
 
 rabbitmq_port_was_taken() {
-    cat "$RUN_DIR/epmd.log" "$RUN_DIR/rabbitmq.log" "$RABBIT_DIR/log/node.log" 2>/dev/null |
-        grep -q -i -e eaddrinuse -e 'already in use' -e 'address in use'
+    job_alive "$EPMD_JOB" || return 0
+    grep -q -i -e eaddrinuse -e 'already in use' -e already_used \
+        "$RUN_DIR/rabbitmq.log" "$RABBIT_DIR/log/node.log" 2>/dev/null
 }
 
 fail_rabbitmq() {
+    show_tail "$RUN_DIR/epmd.log"
     show_tail "$RUN_DIR/rabbitmq.log"
     show_tail "$RABBIT_DIR/log/node.log"
     die "$1"
@@ -129,5 +142,5 @@ relaunch_rabbitmq() {
 
 # rabbitmq_version: of the node that runs.
 rabbitmq_version() {
-    sed -n 's/.*Starting RabbitMQ \([0-9.]*\) on Erlang.*/\1/p' "$RABBIT_DIR/log/node.log" | head -n 1
+    sed -n '/Starting RabbitMQ .* on Erlang/{s/.*Starting RabbitMQ \([0-9.]*\).*/\1/p;q;}' "$RABBIT_DIR/log/node.log"
 }

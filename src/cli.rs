@@ -17,7 +17,7 @@ use secrecy::SecretString;
 
 pub use bench::{Bench, Burst, ReceiverArgs};
 pub use endpoint::{AddEndpoint, Endpoint, EndpointId, ListEndpoints, RotateSecret, SetEndpoint};
-pub use event::{Dead, DeadFilter, DeliveryId, Emit, Event, ListDead, ListEvents, Requeue};
+pub use event::{Dead, DeadFilter, DeliveryId, Emit, Event, ListDead, ListEvents, Reconcile, Requeue};
 pub use parse::{Header, Payload, Setting};
 
 use crate::config::Overrides;
@@ -71,6 +71,8 @@ pub enum Command {
     Worker,
     /// Give dead deliveries a fresh set of attempts.
     Requeue(Requeue),
+    /// Publish again what the broker has lost, and set the dead-letter queue right.
+    Reconcile(Reconcile),
     /// The exchanges and queues in RabbitMQ.
     #[command(subcommand)]
     Topology(Topology),

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
-use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
+use lapin::{BasicProperties, Channel};
 
 use super::connection::Link;
 use super::wire::{self, Undecodable};
@@ -19,7 +21,35 @@ pub struct Delivery {
     pub delivery_count: u32,
     /// Present on letters of the dead-letter queue that we wrote.
     pub letter_attempts: Option<i32>,
-    pub content: std::result::Result<Message, (Undecodable, Vec<u8>)>,
+    pub content: Content,
+}
+
+pub enum Content {
+    Message(Message),
+    /// A marker, with the time of its publishing.
+    Marker(DateTime<Utc>),
+    /// Not one of ours: the reason and the bytes.
+    Foreign(Undecodable, Bytes),
+}
+
+impl Content {
+    pub fn message(&self) -> Option<&Message> {
+        match self {
+            Content::Message(message) => Some(message),
+            Content::Marker(_) | Content::Foreign(..) => None,
+        }
+    }
+
+    fn read(properties: &BasicProperties, body: Vec<u8>) -> Content {
+        if let Some(published_at) = wire::marker(properties) {
+            return Content::Marker(published_at);
+        }
+        let body = Bytes::from(body);
+        match wire::decode(properties, body.clone()) {
+            Ok(message) => Content::Message(message),
+            Err(error) => Content::Foreign(error, body),
+        }
+    }
 }
 
 /// A consumer of one queue.
@@ -53,13 +83,12 @@ impl Subscription {
             Ok(delivery) => delivery,
             Err(error) => return Some(Err(BrokerError::from(error))),
         };
-        let content = wire::decode(&delivery.properties, delivery.data.clone());
         Some(Ok(Delivery {
             tag: delivery.delivery_tag,
             redelivered: delivery.redelivered,
             delivery_count: wire::delivery_count(&delivery.properties),
             letter_attempts: wire::letter_attempts(&delivery.properties),
-            content: content.map_err(|error| (error, delivery.data)),
+            content: Content::read(&delivery.properties, delivery.data),
         }))
     }
 

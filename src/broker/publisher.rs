@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 use thiserror::Error;
@@ -27,6 +28,25 @@ pub enum Target {
     Delay(u64),
     /// The dead-letter queue.
     Dead(Obituary),
+}
+
+/// The two queues that workers consume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WorkQueue {
+    Deliver,
+    Retry,
+}
+
+impl WorkQueue {
+    pub const ALL: [WorkQueue; 2] = [WorkQueue::Deliver, WorkQueue::Retry];
+
+    /// The routing key, which also names the queue's markers.
+    pub fn key(self) -> &'static str {
+        match self {
+            WorkQueue::Deliver => DELIVER,
+            WorkQueue::Retry => RETRY,
+        }
+    }
 }
 
 #[derive(Debug, Error)]
@@ -95,6 +115,13 @@ impl Publisher {
     pub async fn publish_undecodable(&self, error: &Undecodable, body: &[u8]) -> Published {
         let properties = wire::undecodable_properties(error);
         let parts = vec![(self.inner.names.dead(), DEAD.to_owned(), properties, body)];
+        self.publish_parts(parts).await.pop().unwrap_or(Err(PublishError::Nacked))
+    }
+
+    /// A marker at the tail of a work queue.
+    pub async fn publish_marker(&self, queue: WorkQueue, published_at: DateTime<Utc>) -> Published {
+        let properties = wire::marker_properties(published_at);
+        let parts = vec![(self.inner.names.work().to_owned(), queue.key().to_owned(), properties, &b"{}"[..])];
         self.publish_parts(parts).await.pop().unwrap_or(Err(PublishError::Nacked))
     }
 

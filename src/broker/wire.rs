@@ -4,6 +4,7 @@
 //! detection drop the message silently.
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use thiserror::Error;
@@ -12,6 +13,8 @@ use uuid::Uuid;
 use crate::domain::message::{Message, Obituary};
 
 pub const APP_ID: &str = "posthaste";
+/// The `type` of a marker. No event type has a hyphen, so no event looks like one.
+const MARKER: &str = "posthaste-marker";
 const PERSISTENT: u8 = 2;
 /// Headers share one frame with the properties, so texts that others control are cut.
 const MAX_ERROR_CHARS: usize = 500;
@@ -57,6 +60,26 @@ pub fn undecodable_properties(error: &Undecodable) -> BasicProperties {
     BasicProperties::default().with_app_id(APP_ID.into()).with_delivery_mode(PERSISTENT).with_headers(headers)
 }
 
+/// A marker: it carries nothing but the time of its publishing, by the database's clock, in microseconds.
+pub fn marker_properties(published_at: DateTime<Utc>) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    headers.insert(ShortString::from("published-at"), AMQPValue::LongLongInt(published_at.timestamp_micros()));
+    BasicProperties::default()
+        .with_content_type("application/json".into())
+        .with_delivery_mode(PERSISTENT)
+        .with_type(MARKER.into())
+        .with_app_id(APP_ID.into())
+        .with_headers(headers)
+}
+
+/// The publishing time of a marker; `None` for anything else.
+pub fn marker(properties: &BasicProperties) -> Option<DateTime<Utc>> {
+    if properties.kind().as_ref().is_none_or(|kind| kind.as_str() != MARKER) {
+        return None;
+    }
+    DateTime::from_timestamp_micros(number(properties.headers().as_ref()?, "published-at")?)
+}
+
 fn base(message_id: &str, kind: &str) -> BasicProperties {
     BasicProperties::default()
         .with_content_type("application/json".into())
@@ -85,7 +108,7 @@ fn put_number(headers: &mut FieldTable, name: &'static str, value: i32) {
     headers.insert(ShortString::from(name), AMQPValue::LongInt(value));
 }
 
-pub fn decode(properties: &BasicProperties, body: Vec<u8>) -> Result<Message, Undecodable> {
+pub fn decode(properties: &BasicProperties, body: Bytes) -> Result<Message, Undecodable> {
     let event_id = properties
         .message_id()
         .as_ref()
@@ -106,7 +129,7 @@ pub fn decode(properties: &BasicProperties, body: Vec<u8>) -> Result<Message, Un
         endpoint_id,
         tenant: text(headers, "tenant").ok_or(Undecodable::Header("tenant"))?,
         event_type: properties.kind().as_ref().ok_or(Undecodable::Type)?.to_string(),
-        body: Bytes::from(body),
+        body,
         attempt,
         max_attempts: required("max-attempts")?,
         base_attempts: required("base-attempts")?,

@@ -19,7 +19,7 @@ fn message() -> Message {
 #[test]
 fn a_message_survives_the_wire_and_is_readable_there() {
     let properties = properties(&message());
-    assert_eq!(decode(&properties, message().body.to_vec()), Ok(message()));
+    assert_eq!(decode(&properties, message().body), Ok(message()));
     assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/json");
     assert_eq!(properties.delivery_mode(), &Some(2));
     assert_eq!(properties.app_id().as_ref().unwrap().as_str(), "posthaste");
@@ -55,9 +55,9 @@ fn what_is_not_a_message_says_which_part_is_wrong() {
                 table
             },
         );
-        decode(&whole.clone().with_headers(headers), vec![])
+        decode(&whole.clone().with_headers(headers), Bytes::new())
     };
-    assert_eq!(decode(&BasicProperties::default(), vec![]), Err(Undecodable::MessageId));
+    assert_eq!(decode(&BasicProperties::default(), Bytes::new()), Err(Undecodable::MessageId));
     assert_eq!(without("endpoint-id"), Err(Undecodable::Header("endpoint-id")));
     assert_eq!(without("attempt"), Err(Undecodable::Header("attempt")));
     assert_eq!(without("tenant"), Err(Undecodable::Header("tenant")));
@@ -67,6 +67,14 @@ fn what_is_not_a_message_says_which_part_is_wrong() {
     assert_eq!(text(letter.headers().as_ref().unwrap(), "last-error").as_deref(), Some("type: is missing"));
 }
 
+#[test]
+fn a_marker_is_told_from_messages_and_keeps_its_time_to_the_microsecond() {
+    let published_at = DateTime::from_timestamp_micros(1_700_000_000_123_456).unwrap();
+    assert_eq!(marker(&marker_properties(published_at)), Some(published_at));
+    assert_eq!(marker(&properties(&message())), None);
+    assert_eq!(marker(&BasicProperties::default()), None);
+}
+
 proptest! {
     #[test]
     fn any_message_survives(
@@ -74,6 +82,6 @@ proptest! {
         tenant in ".{1,40}", attempt in 1i32..1000, base in 0i32..1000, max in 1i32..1000,
     ) {
         let sent = Message { body: body.into(), tenant, attempt, base_attempts: base, max_attempts: max, ..message() };
-        prop_assert_eq!(decode(&properties(&sent), sent.body.to_vec()), Ok(sent));
+        prop_assert_eq!(decode(&properties(&sent), sent.body.clone()), Ok(sent));
     }
 }

@@ -144,3 +144,12 @@ pub struct Requeue {
     #[command(flatten)]
     pub output: Output,
 }
+
+#[derive(Debug, Args)]
+pub struct Reconcile {
+    /// Only say what would be published again, and why.
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub output: Output,
+}

@@ -9,6 +9,7 @@ use crate::config::{Config, LogFormat, Overrides};
 use crate::domain::backoff::Policies;
 use crate::domain::sealing::Key;
 use crate::http::client;
+use crate::relay::reconcile::Grace;
 use crate::store::claim::Ceilings;
 use crate::store::{self, Db};
 use crate::telemetry::logging;
@@ -65,6 +66,15 @@ pub fn key(config: &Config) -> Result<Key, Failure> {
 pub fn ceilings(policies: &Policies) -> Ceilings {
     let (names, values) = policies.named().map(|policy| (policy.name.clone(), policy.max_attempts())).unzip();
     Ceilings { default: policies.default_policy().max_attempts(), names, values }
+}
+
+pub fn reconcile_grace(config: &Config) -> Grace {
+    Grace {
+        configured: config.reconcile.grace,
+        timeout: config.delivery.timeout,
+        prefetch: config.worker.prefetch.into(),
+        concurrency: config.worker.concurrency,
+    }
 }
 
 pub fn policies(config: &Config) -> Arc<Policies> {

@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal;
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -14,13 +13,10 @@ use crate::cli::{Dead, DeadFilter, DeliveryId, ListDead};
 use crate::config::Config;
 use crate::relay;
 use crate::relay::requeue::{Plan, Requeue};
-use crate::relay::sweep::{Sweep, Swept};
+use crate::relay::sweep::{GRACE, Sweep, Swept};
 use crate::store::locks::Role;
 use crate::store::requeue::{self, Filter};
 use crate::store::{Db, attempts, deliveries};
-
-/// A worker writes the letter right after the row; this is ample, and a delivery that died just now is waited for.
-const GRACE: Duration = Duration::from_secs(2);
 
 pub async fn run(config: &Config, command: Dead) -> Outcome {
     match command {

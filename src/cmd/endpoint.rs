@@ -9,16 +9,20 @@ use uuid::Uuid;
 
 use super::output::{self, or_dash};
 use super::{Failure, Outcome, compose, confirm};
+use crate::broker::publisher::Publisher;
 use crate::cli::{AddEndpoint, Endpoint, EndpointId, Header, ListEndpoints, RotateSecret, SetEndpoint, Setting};
 use crate::config::Config;
+use crate::domain::delivery::DeadReason;
 use crate::domain::ids;
 use crate::domain::message::Message;
 use crate::domain::sealing::{Key, NONCE_BYTES};
 use crate::domain::signature::Secret;
 use crate::http::resolver::ResolveError;
 use crate::http::target;
+use crate::relay::letters;
 use crate::store::endpoints::{self, Changes};
-use crate::store::{Db, requeue, secrets};
+use crate::store::requeue::{self, Filter};
+use crate::store::{Db, secrets};
 use crate::worker::{EndpointCache, test_request};
 
 pub async fn run(config: &Config, command: Endpoint) -> Outcome {
@@ -146,14 +150,19 @@ async fn remove(config: &Config, args: &EndpointId, yes: bool) -> Outcome {
     if !endpoints::remove(&db, args.id).await? {
         return Err(unknown(args.id));
     }
-    let mut ended = 0;
+    let names = compose::topology(config).names;
+    let publisher = Publisher::new(compose::broker_settings(config)?, names, "posthaste endpoint remove");
     loop {
-        let batch = requeue::bury_removed(&db, args.id, BATCH).await?.len();
-        ended += batch;
-        if batch == 0 {
+        let batch = requeue::bury_removed(&db, args.id, BATCH).await?;
+        if batch.is_empty() {
             break;
         }
+        letters::write(&publisher, batch).await;
     }
+    publisher.close().await;
+    // A relay may have been faster with some of them, so they are counted rather than added up.
+    let reason = Some(DeadReason::EndpointRemoved);
+    let ended = requeue::count(&db, args.id, &Filter { reason, ..Filter::default() }).await?;
     if args.output.json {
         return output::json(&json!({"id": args.id, "removed": true, "deliveries_ended": ended}));
     }

@@ -12,6 +12,7 @@ mod endpoint;
 mod event;
 mod output;
 mod receiver;
+mod reconcile;
 mod schema;
 mod serve;
 mod stats;
@@ -86,6 +87,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Event(command) => event::run(&compose::load(&overrides)?, command).await,
         Command::Dead(command) => dead::run(&compose::load(&overrides)?, command).await,
         Command::Requeue(args) => dead::requeue(&compose::load(&overrides)?, args).await,
+        Command::Reconcile(args) => reconcile::run(&compose::load(&overrides)?, args).await,
         Command::Topology(command) => topology::run(&compose::load(&overrides)?, command).await,
         Command::Stats(output) => stats::run(&compose::load(&overrides)?, output.json).await,
         Command::Receiver(args) => receiver::run(args).await,

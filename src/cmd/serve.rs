@@ -87,6 +87,8 @@ fn relay_parts(config: &Config, readiness: &Readiness) -> Result<relay::Parts, F
             poll_interval: config.relay.poll_interval,
             listen: config.relay.wake == Wake::Listen,
             release_rate: config.relay.release_rate,
+            reconcile_interval: config.reconcile.interval,
+            grace: compose::reconcile_grace(config),
         },
         readiness: readiness.clone(),
     })

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The longest wait in the worker that is worth its place in the prefetch.
-pub const MAX_WAIT: Duration = Duration::from_millis(500);
+pub const MAX_WAIT: Duration = Duration::from_secs(2);
 /// How long a held delivery stays in PostgreSQL before it may come back.
 const HOLD: std::ops::RangeInclusive<u64> = 1_000..=30_000;
 /// Weight of the newest response time in the running mean: one eighth.

@@ -37,8 +37,8 @@ fn an_endpoint_that_hangs_gets_its_excess_held() {
         assert!(matches!(gate.ask(LIMITS, 0), Answer::Send(_)));
     }
     assert_eq!(gate.ask(LIMITS, 10), Answer::Wait, "nothing wrong yet");
-    assert!(matches!(gate.ask(LIMITS, 600), Answer::Hold { .. }), "the oldest request has been open for too long");
-    assert!(matches!(gate.ask_again(LIMITS, 600, 590), Answer::Hold { .. }), "and who waits is sent back too");
+    assert!(matches!(gate.ask(LIMITS, 2_100), Answer::Hold { .. }), "the oldest request has been open for too long");
+    assert!(matches!(gate.ask_again(LIMITS, 2_100, 2_090), Answer::Hold { .. }), "and who waits is sent back too");
     assert_eq!((gate.in_flight(), gate.waiting()), (4, 0));
 }
 
@@ -48,7 +48,7 @@ proptest! {
     fn bounds_hold_and_nothing_is_counted_twice(
         max_in_flight in 1usize..6,
         max_waiting in 0usize..6,
-        steps in prop::collection::vec((0u8..3, 0u64..700), 1..200),
+        steps in prop::collection::vec((0u8..3, 0u64..2_500), 1..200),
     ) {
         let limits = Limits { max_in_flight, max_waiting };
         let mut gate = Gate::default();

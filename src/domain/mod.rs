@@ -11,6 +11,7 @@ pub mod gate;
 pub mod ids;
 pub mod message;
 pub mod outcome;
+pub mod reconcile;
 pub mod reconnect;
 pub mod retry_after;
 #[cfg(feature = "service")]

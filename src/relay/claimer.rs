@@ -190,11 +190,11 @@ async fn publish_batch(
     done: &mpsc::UnboundedSender<i64>,
     abandon: &CancellationToken,
 ) {
-    let published = tokio::select! {
-        published = publish::first_attempts(context, batch.messages) => published,
+    tokio::select! {
+        () = publish::first_attempts(context, batch.messages) => {}
         () = abandon.cancelled() => return,
-    };
-    if let (true, Some(id)) = (published, batch.id) {
+    }
+    if let Some(id) = batch.id {
         let _ = done.send(id);
     }
 }

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, publish};
+use super::markers::Markers;
+use super::reconcile::Reconciler;
+use super::{Context, letters, publish};
 use crate::store::locks::{Role, Session};
 use crate::store::release::{self, Holder};
 use crate::store::requeue;
@@ -29,6 +31,8 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) -> Result<(), StoreError> {
     let mut leads = false;
+    let mut markers = Markers::default();
+    let mut reconciler = Reconciler::default();
     let mut last_adoption = None;
     let mut last_partitions = Instant::now();
     let mut tick = tokio::time::interval(TICK);
@@ -51,6 +55,14 @@ pub(super) async fn run(
             last_adoption = Some(Instant::now());
         }
         release_all(context, relay.into(), &stop).await?;
+        let rebuilding = async {
+            markers.step(context).await?;
+            reconciler.step(context, relay.into()).await
+        };
+        tokio::select! {
+            rebuilt = rebuilding => rebuilt?,
+            () = stop.cancelled() => return Ok(()),
+        }
         if last_partitions.elapsed() >= PARTITIONS {
             partitions::make_ahead(&context.db).await?;
             last_partitions = Instant::now();
@@ -86,13 +98,11 @@ async fn adopt_batches(context: &Context, other: i64, stop: &CancellationToken) 
     for batch in batches {
         let messages = relay_batches::unfinished(&context.db, batch).await?;
         tracing::info!(relay = other, batch, messages = messages.len(), "adopting a batch of a relay that is gone");
-        let published = tokio::select! {
-            published = publish::due(context, messages) => published,
+        tokio::select! {
+            () = publish::due(context, messages) => {}
             () = stop.cancelled() => return Ok(()),
-        };
-        if published {
-            relay_batches::unlist(&context.db, &[batch]).await?;
         }
+        relay_batches::unlist(&context.db, &[batch]).await?;
     }
     Ok(())
 }
@@ -108,13 +118,12 @@ async fn release_all(context: &Context, relay: i64, stop: &CancellationToken) ->
                 let batch = release::release(&context.db, relay, endpoint_id, limit).await?;
                 let Some(id) = batch.id else { continue };
                 tracing::debug!(%endpoint_id, deliveries = batch.messages.len(), "released");
-                let published = tokio::select! {
-                    published = publish::due(context, batch.messages) => published,
+                // What is interrupted here stays listed, and is adopted.
+                tokio::select! {
+                    () = publish::due(context, batch.messages) => {}
                     () = stop.cancelled() => return Ok(()),
-                };
-                if published {
-                    relay_batches::unlist(&context.db, &[id]).await?;
                 }
+                relay_batches::unlist(&context.db, &[id]).await?;
             }
             Holder { .. } => {}
         }
@@ -124,9 +133,11 @@ async fn release_all(context: &Context, relay: i64, stop: &CancellationToken) ->
 
 /// An endpoint removed by plain SQL leaves held deliveries that nothing else would ever look at.
 async fn bury_removed(context: &Context, endpoint: uuid::Uuid) -> Result<(), StoreError> {
-    for (_, snapshot) in requeue::bury_removed(&context.db, endpoint, RELEASE).await? {
+    let ended = requeue::bury_removed(&context.db, endpoint, RELEASE).await?;
+    for (_, snapshot) in &ended {
         metrics::dead_letter(crate::domain::delivery::DeadReason::EndpointRemoved);
         tracing::warn!(event_id = %snapshot.key.event_id, endpoint_id = %endpoint, "dead: the endpoint was removed");
     }
+    letters::write(&context.publisher, ended).await;
     Ok(())
 }

@@ -12,7 +12,10 @@ mod claimer;
 mod gauges;
 mod idle;
 mod keeper;
+pub mod letters;
+mod markers;
 mod publish;
+pub mod reconcile;
 pub mod requeue;
 pub mod sweep;
 mod watermark;
@@ -50,6 +53,9 @@ pub struct Limits {
     pub listen: bool,
     /// Held deliveries released for one endpoint, per second.
     pub release_rate: u32,
+    /// Markers are published, and losses looked for, this often.
+    pub reconcile_interval: Duration,
+    pub grace: reconcile::Grace,
 }
 
 struct Context {

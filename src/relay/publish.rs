@@ -1,7 +1,7 @@
 //! Publishing batches until every copy is confirmed, and finding the message that can never be.
 
-use super::Context;
-use crate::broker::publisher::{PublishError, Published, Target};
+use super::{Context, letters};
+use crate::broker::publisher::{PublishError, Published, Publisher, Target};
 use crate::domain::delivery::DeadReason;
 use crate::domain::message::Message;
 use crate::domain::reconnect;
@@ -11,17 +11,17 @@ use crate::telemetry::metrics;
 /// The broker may refuse a message this often before it is set aside.
 const TRIES: u32 = 3;
 
-/// Publishes first attempts. True: every one is confirmed, or set aside as impossible to publish.
-pub(super) async fn first_attempts(context: &Context, messages: Vec<Message>) -> bool {
-    all(context, &Target::Deliver, messages).await
+/// Publishes first attempts, until every one is confirmed or set aside as impossible to publish.
+pub(super) async fn first_attempts(context: &Context, messages: Vec<Message>) {
+    all(context, &Target::Deliver, messages).await;
 }
 
 /// Publishes releases and adoptions: their workers read the row first, so a copy that is still there does no harm.
-pub(super) async fn due(context: &Context, messages: Vec<Message>) -> bool {
-    all(context, &Target::Retry, messages).await
+pub(super) async fn due(context: &Context, messages: Vec<Message>) {
+    all(context, &Target::Retry, messages).await;
 }
 
-async fn all(context: &Context, target: &Target, messages: Vec<Message>) -> bool {
+async fn all(context: &Context, target: &Target, messages: Vec<Message>) {
     let mut open = messages;
     let mut failures = 0;
     while !open.is_empty() {
@@ -29,7 +29,7 @@ async fn all(context: &Context, target: &Target, messages: Vec<Message>) -> bool
         let answers = context.publisher.publish(&batch).await;
         let confirmed = answers.iter().filter(|answer| answer.is_ok()).count();
         metrics::relay_published(confirmed as u64);
-        let Some(failure) = answers.iter().find_map(|answer| answer.as_ref().err()) else { return true };
+        let Some(failure) = answers.iter().find_map(|answer| answer.as_ref().err()) else { return };
         tracing::warn!(error = %failure, messages = open.len() - confirmed, failures, "publishing failed; trying again");
         let refused = matches!(failure, PublishError::Refused(_));
         let returned = matches!(failure, PublishError::Returned(_));
@@ -44,23 +44,19 @@ async fn all(context: &Context, target: &Target, messages: Vec<Message>) -> bool
         tokio::time::sleep(reconnect::pause(failures, rand::random())).await;
         failures += 1;
     }
-    true
 }
 
 fn failed(messages: Vec<Message>, answers: Vec<Published>) -> Vec<Message> {
     messages.into_iter().zip(answers).filter(|(_, answer)| answer.is_err()).map(|(message, _)| message).collect()
 }
 
-async fn one_by_one(context: &Context, target: &Target, messages: Vec<Message>) -> bool {
+async fn one_by_one(context: &Context, target: &Target, messages: Vec<Message>) {
     for message in messages {
-        if !one(context, target, &message).await {
-            return false;
-        }
+        one(context, target, &message).await;
     }
-    true
 }
 
-async fn one(context: &Context, target: &Target, message: &Message) -> bool {
+async fn one(context: &Context, target: &Target, message: &Message) {
     let mut refusals = 0;
     let mut failures = 0;
     loop {
@@ -68,12 +64,12 @@ async fn one(context: &Context, target: &Target, message: &Message) -> bool {
         match answer {
             Some(Ok(())) => {
                 metrics::relay_published(1);
-                return true;
+                return;
             }
             Some(Err(PublishError::Refused(error))) => {
                 refusals += 1;
-                if refusals >= TRIES {
-                    return set_aside(context, message, &error.to_string()).await;
+                if refusals >= TRIES && set_aside(context, message, &error.to_string()).await {
+                    return;
                 }
             }
             Some(Err(PublishError::Returned(_))) => declare_again(context).await,
@@ -84,15 +80,17 @@ async fn one(context: &Context, target: &Target, message: &Message) -> bool {
     }
 }
 
-/// The delivery ends as a dead letter with the broker's reason; an operator sees it with `posthaste dead list`.
+/// The delivery ends as dead with the broker's reason; an operator sees it with `posthaste dead list`. False: try again.
 async fn set_aside(context: &Context, message: &Message, error: &str) -> bool {
     let key = message.key();
     let reason = DeadReason::Unpublishable;
     match deliveries::bury(&context.db, key, message.attempt, reason, Some(error)).await {
-        Ok(Some(_)) => {
+        Ok(Some(row)) => {
             metrics::dead_letter(reason);
             tracing::error!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, error,
                 "set aside: the broker does not take the message");
+            // A payload that is too large for a work queue is too large for a letter as well, but it may be the queue.
+            letters::write(&context.publisher, vec![(message.clone(), row)]).await;
             true
         }
         // The row has moved on: then somebody else has published it after all.
@@ -109,5 +107,34 @@ async fn declare_again(context: &Context) {
     tracing::warn!("the broker has no queue for a message; declaring the topology again");
     if let Err(error) = super::declare(&context.db, &context.broker, &context.topology).await {
         tracing::warn!(%error, "cannot declare the topology");
+    }
+}
+
+/// A broker that is away for longer than this many tries ends a command.
+const COMMAND_TRIES: u32 = 8;
+
+/// Publishes for a command: it gives up in the end, and says so. What it listed is adopted by a relay.
+pub(super) async fn publish_due(publisher: &Publisher, messages: Vec<Message>) -> Result<(), PublishError> {
+    let mut open = messages;
+    let mut failures = 0;
+    loop {
+        let batch: Vec<(Target, &Message)> = open.iter().map(|message| (Target::Retry, message)).collect();
+        let answers = publisher.publish(&batch).await;
+        let mut failed = Vec::new();
+        let mut last = None;
+        for (message, answer) in open.into_iter().zip(answers) {
+            if let Err(error) = answer {
+                last = Some(error);
+                failed.push(message);
+            }
+        }
+        let Some(error) = last else { return Ok(()) };
+        if failures >= COMMAND_TRIES {
+            return Err(error);
+        }
+        tracing::warn!(%error, messages = failed.len(), failures, "publishing failed; trying again");
+        tokio::time::sleep(reconnect::pause(failures, rand::random())).await;
+        failures += 1;
+        open = failed;
     }
 }

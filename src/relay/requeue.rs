@@ -9,17 +9,14 @@ use chrono::{DateTime, Utc};
 use governor::{Quota, RateLimiter};
 use uuid::Uuid;
 
+use super::publish::publish_due;
 use super::sweep::SweepError;
-use crate::broker::publisher::{PublishError, Publisher, Target};
-use crate::domain::message::Message;
-use crate::domain::reconnect;
+use crate::broker::publisher::Publisher;
 use crate::store::requeue::{self, Filter};
 use crate::store::{Db, StoreError, endpoints, relay_batches};
 
 /// Deliveries granted with one statement.
 const BATCH: u32 = 500;
-/// A broker that is away for longer ends the run; what was granted and not published is reported.
-const TRIES: u32 = 8;
 
 pub struct Requeue {
     pub db: Db,
@@ -92,7 +89,7 @@ impl Requeue {
                 let (Some(last), Some(id)) = (granted.messages.last(), granted.id) else { break };
                 after = last.event_id;
                 done += granted.messages.len() as u64;
-                self.publish(granted.messages).await?;
+                publish_due(&self.publisher, granted.messages).await?;
                 relay_batches::unlist(&self.db, &[id]).await?;
                 progress(done);
             }
@@ -110,30 +107,5 @@ impl Requeue {
             }
         }
         Ok(())
-    }
-
-    async fn publish(&self, messages: Vec<Message>) -> Result<(), PublishError> {
-        let mut open = messages;
-        let mut failures = 0;
-        loop {
-            let batch: Vec<(Target, &Message)> = open.iter().map(|message| (Target::Retry, message)).collect();
-            let answers = self.publisher.publish(&batch).await;
-            let mut failed = Vec::new();
-            let mut last = None;
-            for (message, answer) in open.into_iter().zip(answers) {
-                if let Err(error) = answer {
-                    last = Some(error);
-                    failed.push(message);
-                }
-            }
-            let Some(error) = last else { return Ok(()) };
-            if failures >= TRIES {
-                return Err(error);
-            }
-            tracing::warn!(%error, messages = failed.len(), failures, "publishing failed; trying again");
-            tokio::time::sleep(reconnect::pause(failures, rand::random())).await;
-            failures += 1;
-            open = failed;
-        }
     }
 }

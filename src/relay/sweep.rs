@@ -10,7 +10,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::broker::connection::Link;
-use crate::broker::consumer::Delivery;
+use crate::broker::consumer::{Content, Delivery};
 use crate::broker::letters::Pass;
 use crate::broker::publisher::{PublishError, Publisher, Target};
 use crate::broker::topology::Names;
@@ -21,6 +21,8 @@ use crate::domain::message::{Message, Obituary};
 use crate::store::deliveries::{self, Snapshot};
 use crate::store::{Db, StoreError, requeue};
 
+/// A worker writes the letter right after the row; this is ample for it.
+pub const GRACE: Duration = Duration::from_secs(2);
 /// Letters in hand at once.
 const PASS: u16 = 500;
 /// Letters looked at with one statement.
@@ -108,11 +110,11 @@ impl Sweep {
         kept: &mut Kept,
         swept: &mut Swept,
     ) -> Result<(), SweepError> {
-        let keys: Vec<DeliveryKey> = letters.iter().filter_map(|l| l.content.as_ref().ok().map(Message::key)).collect();
+        let keys: Vec<DeliveryKey> = letters.iter().filter_map(|l| l.content.message().map(Message::key)).collect();
         let rows = deliveries::read(&self.db, &keys).await?;
         let rows: HashMap<DeliveryKey, Snapshot> = rows.into_iter().map(|row| (row.key, row)).collect();
         for letter in letters {
-            let row = letter.content.as_ref().ok().and_then(|message| rows.get(&message.key()));
+            let row = letter.content.message().and_then(|message| rows.get(&message.key()));
             if self.stays(&letter, row, kept).await? {
                 swept.kept += 1;
                 if rotate {
@@ -130,8 +132,13 @@ impl Sweep {
     }
 
     async fn stays(&self, letter: &Delivery, row: Option<&Snapshot>, kept: &mut Kept) -> Result<bool, SweepError> {
-        // What is no message of ours has no row to ask; an operator decides about it.
-        let Ok(message) = &letter.content else { return Ok(true) };
+        let message = match &letter.content {
+            Content::Message(message) => message,
+            // A marker that was handed out too often; newer ones have taken its place.
+            Content::Marker(_) => return Ok(false),
+            // What is no message of ours has no row to ask; an operator decides about it.
+            Content::Foreign(..) => return Ok(true),
+        };
         let Some(attempts) = letter.letter_attempts else {
             self.end_poison(message).await?;
             return Ok(false);
@@ -150,9 +157,9 @@ impl Sweep {
 
     async fn to_the_tail(&self, letter: &Delivery, row: Option<&Snapshot>) -> Result<(), SweepError> {
         match (&letter.content, row) {
-            (Ok(message), Some(row)) => Ok(self.write(message, row.obituary()).await?),
-            (Err((error, body)), _) => Ok(self.publisher.publish_undecodable(error, body).await?),
-            (Ok(_), None) => Ok(()),
+            (Content::Message(message), Some(row)) => Ok(self.write(message, row.obituary()).await?),
+            (Content::Foreign(error, body), _) => Ok(self.publisher.publish_undecodable(error, body).await?),
+            (Content::Message(_), None) | (Content::Marker(_), _) => Ok(()),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Endpoints: a customer's URL with its filters, limits and retry policy.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -158,6 +160,14 @@ pub async fn remove(db: &Db, id: Uuid) -> Result<bool> {
         .run(async |c| sqlx::query("delete from posthaste.endpoints where id = $1").bind(id).execute(c).await)
         .await?;
     Ok(removed.rows_affected() > 0)
+}
+
+/// The longest total time-out that any endpoint sets for itself.
+pub async fn longest_timeout(db: &Db) -> Result<Option<Duration>> {
+    let ms: Option<i32> = db
+        .run(async |c| sqlx::query_scalar("select max(timeout_ms) from posthaste.endpoints").fetch_one(c).await)
+        .await?;
+    Ok(ms.map(|ms| Duration::from_millis(ms.max(0) as u64)))
 }
 
 const SENDABLE: &str = "select e.id, e.url, e.status, e.max_in_flight, e.timeout_ms, e.retry_policy, e.headers,

@@ -31,6 +31,8 @@ pub struct Settlement {
 /// The row decides: whether the attempts are exhausted comes from its own ceiling, and a dead row stays dead unless the
 /// attempt succeeded. `domain::delivery::settle` says the same in Rust; a test holds the two against each other.
 ///
+/// An endpoint that answered 410 is disabled in the same statement.
+///
 /// A double within one batch wins once, because the winners are joined by their place in the batch.
 const SETTLE: &str = concat!(
     "
@@ -57,7 +59,7 @@ with s as (
                                else 'retrying' end as status) v)
     from s
    where d.event_id = s.event_id and d.endpoint_id = s.endpoint_id
-     and d.attempts = s.n - 1 and d.status <> 'delivered'
+     and d.attempts = s.n - 1 and d.status <> 'delivered' and s.verdict <> 'not_spent'
      and d.event_id between $15 and $16
   returning s.ord, d.next_attempt_at, ",
     columns!(),
@@ -70,6 +72,9 @@ with s as (
          s.code, s.error, s.duration_ms, s.started_at, u.next_attempt_at, s.request_headers, s.response_headers,
          s.response_body, $17
     from u join s on s.ord = u.ord
+), gone as (
+  update posthaste.endpoints e set status = 'disabled', disabled_reason = 'the endpoint answered 410'
+   where e.status = 'enabled' and e.id in (select s.endpoint_id from u join s on s.ord = u.ord where s.reason = 'gone')
 )
 select ord, event_id, endpoint_id, status, attempts, base_attempts, max_attempts, dead_reason, last_status_code,
        last_error, due_in_ms
@@ -132,8 +137,9 @@ fn verdict(decision: &Decision) -> &'static str {
         Decision::Delivered => "delivered",
         Decision::Dead(_) => "dead",
         Decision::Retry { .. } => "retry",
+        Decision::Park { .. } => "park",
         // A fault of ours never gets here: it spends no attempt, so there is nothing to settle.
-        Decision::Park { .. } | Decision::NotSpent { .. } => "park",
+        Decision::NotSpent { .. } => "not_spent",
     }
 }
 

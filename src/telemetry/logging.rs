@@ -11,17 +11,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 /// Libraries whose lines below a warning are about themselves, not about events and deliveries.
-const QUIET: [&str; 9] = [
-    "h2",
-    "hickory_net",
-    "hickory_proto",
-    "hickory_resolver",
-    "hyper",
-    "hyper_util",
-    "reqwest",
-    "rustls",
-    "sqlx",
-];
+const QUIET: [&str; 9] =
+    ["h2", "hickory_net", "hickory_proto", "hickory_resolver", "hyper", "hyper_util", "reqwest", "rustls", "sqlx"];
 
 #[derive(Debug, Error)]
 pub enum LoggingError {

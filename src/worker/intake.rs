@@ -11,6 +11,7 @@ use super::acks::AckBook;
 use super::{Context, journey};
 use crate::broker::connection::Link;
 use crate::broker::consumer::{Acknowledger, Subscription};
+use crate::broker::declare;
 use crate::broker::topology::Topology;
 use crate::broker::{BrokerError, Settings};
 use crate::domain::reconnect;
@@ -43,6 +44,12 @@ fn lanes(context: &Context, topology: &Topology) -> [Arc<Lane>; 2] {
     [lane(topology.names.deliver_queue(), true, 2), lane(topology.names.retry_queue(), false, 1)]
 }
 
+/// How a worker ends: `stop` asks for no more, `abandon` ends the grace period.
+pub struct Ends {
+    pub stop: CancellationToken,
+    pub abandon: CancellationToken,
+}
+
 enum Book {
     Received(u64),
     Settled(u64),
@@ -69,20 +76,18 @@ impl Receipt {
 }
 
 /// Consumes until `stop`, reconnecting by itself; returns when everything in hand is finished or abandoned.
-pub async fn run(
-    context: Arc<Context>,
-    broker: Settings,
-    topology: &Topology,
-    ready: Readiness,
-    stop: CancellationToken,
-) {
+pub async fn run(context: Arc<Context>, broker: Settings, topology: &Topology, ready: Readiness, ends: Ends) {
+    let stop = &ends.stop;
     let lanes = lanes(&context, topology);
     let mut failures = 0;
     while !stop.is_cancelled() {
-        match session(&context, &broker, &lanes, &ready, &stop, &mut failures).await {
+        match session(&context, &broker, &lanes, &ready, &ends, &mut failures).await {
             Ok(()) => break,
             Err(error) => {
                 ready.not_ready("broker", error.to_string());
+                if error.is_not_found() {
+                    declare_again(&broker, topology).await;
+                }
                 tracing::warn!(%error, failures, "lost the broker; reconnecting");
                 tokio::select! {
                     () = tokio::time::sleep(reconnect::pause(failures, rand::random())) => {}
@@ -94,12 +99,26 @@ pub async fn run(
     }
 }
 
+/// A work queue that is gone was deleted, or the broker came back empty. PostgreSQL rebuilds what was in it.
+async fn declare_again(broker: &Settings, topology: &Topology) {
+    tracing::warn!("the work queues are gone; declaring the topology again");
+    let declared = async {
+        let link = Link::open(broker, "posthaste topology").await?;
+        let declared = declare::declare(&link, topology).await;
+        link.close().await;
+        declared
+    };
+    if let Err(error) = declared.await {
+        tracing::warn!(%error, "cannot declare the topology; a relay or `posthaste topology declare` must");
+    }
+}
+
 async fn session(
     context: &Arc<Context>,
     broker: &Settings,
     lanes: &[Arc<Lane>; 2],
     ready: &Readiness,
-    stop: &CancellationToken,
+    ends: &Ends,
     failures: &mut u32,
 ) -> Result<(), BrokerError> {
     let name = format!("posthaste worker {} consume", context.name);
@@ -115,7 +134,7 @@ async fn session(
             lane.clone(),
             subscription,
             journeys.clone(),
-            stop.clone(),
+            ends.stop.clone(),
             over.clone(),
         ));
     }
@@ -128,7 +147,7 @@ async fn session(
     };
     if result.is_ok() {
         // A graceful stop: what is in flight is finished and settled, or the grace period ends it.
-        drain(&mut consuming, &journeys, &context.abandon).await;
+        drain(context, &mut consuming, &journeys, &ends.abandon).await;
     }
     over.cancel();
     link.close().await;
@@ -152,6 +171,7 @@ async fn disconnected(context: &Context, link: &Link) {
 }
 
 async fn drain(
+    context: &Context,
     consuming: &mut tokio::task::JoinSet<Result<(), BrokerError>>,
     journeys: &TaskTracker,
     abandon: &CancellationToken,
@@ -163,7 +183,10 @@ async fn drain(
     };
     tokio::select! {
         () = finish => {}
-        () = abandon.cancelled() => {}
+        () = abandon.cancelled() => tracing::warn!(
+            deliveries = context.in_hand.len(),
+            "abandoned at the end of the grace period; another worker takes them, and no attempt is spent"
+        ),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{self, Attempted};
@@ -15,13 +15,16 @@ use super::intake::{Lane, Receipt};
 use super::publish::{self, follow};
 use super::settler::Job;
 use super::{Context, settler};
-use crate::broker::consumer::Delivery;
+use crate::broker::consumer::{Content, Delivery};
+use crate::broker::publisher::WorkQueue;
+use crate::broker::wire::Undecodable;
 use crate::domain::decision::{Decision, decide};
 use crate::domain::delivery::{DeadReason, DropReason, Received, Step, receive, successor};
 use crate::domain::gate;
 use crate::domain::ids;
 use crate::domain::message::Message;
 use crate::store::deliveries::{self, Snapshot};
+use crate::store::markers;
 use crate::telemetry::metrics;
 use crate::telemetry::names::HeldReason;
 
@@ -60,15 +63,9 @@ pub async fn make(
     stop: CancellationToken,
 ) {
     let message = match delivery.content {
-        Ok(message) => message,
-        Err((error, body)) => {
-            tracing::error!(%error, "a message that is not ours goes to the dead-letter queue");
-            metrics::dead_letter(DeadReason::Undecodable);
-            if publish::undecodable(&context, &error, &body, &receipt).await.is_ok() {
-                receipt.settled();
-            }
-            return;
-        }
+        Content::Message(message) => message,
+        Content::Marker(published_at) => return record(&context, &lane, published_at, receipt).await,
+        Content::Foreign(error, body) => return bury_foreign(&context, &error, &body, receipt).await,
     };
     let received = Received {
         attempt: message.attempt,
@@ -79,6 +76,25 @@ pub async fn make(
     let journey = Journey { context, lane, message, received, receipt, stop };
     // Err: the worker is stopping. The message stays unacknowledged, and another worker gets it.
     let _ = journey.travel().await;
+}
+
+/// A marker has come through: everything published before it into the same queue has been handed out.
+async fn record(context: &Context, lane: &Lane, published_at: DateTime<Utc>, receipt: Receipt) {
+    let queue = if lane.first { WorkQueue::Deliver } else { WorkQueue::Retry };
+    let record = || markers::record(&context.db, queue.key(), published_at);
+    let Ok(latency) = persist(&context.abandon, "record a marker", record).await else { return };
+    if let Some(seconds) = latency {
+        metrics::queue_latency(queue.key(), Duration::from_secs_f64(seconds.max(0.0)));
+    }
+    receipt.settled();
+}
+
+async fn bury_foreign(context: &Context, error: &Undecodable, body: &[u8], receipt: Receipt) {
+    tracing::error!(%error, "a message that is not ours goes to the dead-letter queue");
+    metrics::dead_letter(DeadReason::Undecodable);
+    if publish::undecodable(context, error, body, &receipt).await.is_ok() {
+        receipt.settled();
+    }
 }
 
 impl Journey {
@@ -144,7 +160,7 @@ impl Journey {
                 Step::Follow(successor) => {
                     metrics::duplicate_discarded();
                     let snapshot = snapshot.as_ref();
-                    let next = snapshot.and_then(|row| follow(successor, row, &self.message, &self.receipt));
+                    let next = snapshot.and_then(|row| follow(successor, row, &self.message));
                     publish::all(&self.context, next.into_iter().collect()).await?;
                     self.receipt.clone().settled();
                     return Ok(false);
@@ -265,7 +281,7 @@ impl Journey {
         tracing::error!(event_id = %snapshot.key.event_id, endpoint_id = %snapshot.key.endpoint_id,
             reason = reason.as_str(), "dead letter without an attempt");
         let next = successor(&snapshot.row, self.context.policies.delays());
-        let next = follow(next, snapshot, &self.message, &self.receipt);
+        let next = follow(next, snapshot, &self.message);
         publish::all(&self.context, next.into_iter().collect()).await?;
         self.receipt.clone().settled();
         Ok(())

@@ -79,14 +79,16 @@ struct Context {
 /// Works until `stop`, then finishes or abandons what is in flight: `abandon` ends the grace period. What is abandoned
 /// stays unacknowledged, so the broker hands it to another worker, and no attempt is spent.
 pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationToken) {
+    // Ends every task of this worker; `abandon` leads to it, once what is left has been counted.
+    let over = CancellationToken::new();
     let publisher = Publisher::new(
         parts.broker.clone(),
         parts.topology.names.clone(),
         &format!("posthaste worker {} publish", parts.name),
     );
     let endpoints = EndpointCache::new(parts.db.clone(), parts.key.clone());
-    let refreshing = tokio::spawn(endpoints.clone().keep_fresh(parts.limits.listen, abandon.clone()));
-    let (rows, reading) = coalesce::RowReader::new(parts.db.clone(), abandon.clone());
+    let refreshing = tokio::spawn(endpoints.clone().keep_fresh(parts.limits.listen, over.clone()));
+    let (rows, reading) = coalesce::RowReader::new(parts.db.clone(), over.clone());
     let (settler, jobs) = settler::Settler::new();
     let context = Arc::new(Context {
         db: parts.db,
@@ -100,16 +102,13 @@ pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationTok
         settler,
         limits: parts.limits,
         name: parts.name,
-        abandon: abandon.clone(),
+        abandon: over.clone(),
     });
     let reading = tokio::spawn(reading);
     let settling = tokio::spawn(settler::run(context.clone(), jobs));
-    intake::run(context.clone(), parts.broker, &parts.topology, parts.readiness, stop).await;
-    let left = context.in_hand.len();
-    if left > 0 {
-        tracing::warn!(deliveries = left, "abandoned at the end of the grace period; another worker will take them");
-    }
-    abandon.cancel();
+    let ends = intake::Ends { stop, abandon };
+    intake::run(context, parts.broker, &parts.topology, parts.readiness, ends).await;
+    over.cancel();
     for task in [refreshing, reading, settling] {
         task.abort();
     }

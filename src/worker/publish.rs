@@ -12,20 +12,14 @@ use crate::domain::message::Message;
 use crate::domain::reconnect;
 use crate::store::deliveries::Snapshot;
 
-/// One message to publish, and the receipt of the message that it follows.
-pub struct Follow<'a> {
+/// One message to publish.
+pub struct Follow {
     pub target: Target,
     pub message: Message,
-    pub receipt: &'a Receipt,
 }
 
 /// The successor of a row as a message. `None`: nothing has to follow.
-pub fn follow<'a>(
-    successor: Successor,
-    snapshot: &Snapshot,
-    message: &Message,
-    receipt: &'a Receipt,
-) -> Option<Follow<'a>> {
+pub fn follow(successor: Successor, snapshot: &Snapshot, message: &Message) -> Option<Follow> {
     let (target, attempt) = match successor {
         Successor::Delay { attempt, ms } => (Target::Delay(ms), attempt),
         Successor::Retry { attempt } => (Target::Retry, attempt),
@@ -38,12 +32,12 @@ pub fn follow<'a>(
         base_attempts: snapshot.row.base_attempts,
         ..message.asking_for(attempt)
     };
-    Some(Follow { target, message, receipt })
+    Some(Follow { target, message })
 }
 
-/// Publishes all and waits for the confirms. A message whose source channel is gone is given up: the broker hands the
-/// source out again, and whoever gets it publishes the successor.
-pub async fn all(context: &Context, follows: Vec<Follow<'_>>) -> Result<(), Stopping> {
+/// Publishes all and waits for the confirms, also when the channel that brought the source message is gone: the copy that
+/// the broker hands out again may have been consumed before the row changed, and then nobody else would publish this.
+pub async fn all(context: &Context, follows: Vec<Follow>) -> Result<(), Stopping> {
     let mut open = follows;
     let mut failures = 0;
     while !open.is_empty() {
@@ -55,9 +49,7 @@ pub async fn all(context: &Context, follows: Vec<Follow<'_>>) -> Result<(), Stop
         let mut failed = Vec::new();
         let mut error = None;
         for (follow, answer) in open.into_iter().zip(answers) {
-            if let Err(failure) = answer
-                && follow.receipt.is_open()
-            {
+            if let Err(failure) = answer {
                 error = Some(failure);
                 failed.push(follow);
             }

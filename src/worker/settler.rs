@@ -18,7 +18,6 @@ use crate::domain::ids::{self, DeliveryKey};
 use crate::domain::message::Message;
 use crate::domain::outcome::Outcome;
 use crate::store::deliveries::{self, Snapshot};
-use crate::store::endpoints;
 use crate::store::settle::{self, Settlement};
 use crate::telemetry::metrics;
 use crate::telemetry::names::{AttemptOutcome, HeldReason};
@@ -90,18 +89,18 @@ async fn settle(context: &Context, jobs: Vec<Job>) -> Result<(), Stopping> {
     let record = || settle::settle(&context.db, &context.name, &settlements);
     let rows = persist(&context.abandon, "settle attempts", record).await?;
     let lost = read_again(context, &jobs, &rows).await?;
-    let mut follows: Vec<Follow<'_>> = Vec::new();
+    let mut follows: Vec<Follow> = Vec::new();
     for (job, row) in jobs.iter().zip(&rows) {
         let next = match row {
             Some(row) => {
                 report(job, row);
-                follow(successor(&row.row, context.policies.delays()), row, &job.message, &job.receipt)
+                follow(successor(&row.row, context.policies.delays()), row, &job.message)
             }
             None => after_loss(context, job, lost.get(&job.message.key())),
         };
         follows.extend(next);
     }
-    disable_gone(context, &jobs).await?;
+    forget_gone(context, &jobs).await?;
     publish::all(context, follows).await?;
     for job in jobs {
         job.receipt.settled();
@@ -123,23 +122,20 @@ async fn read_again(
     Ok(rows.into_iter().map(|row| (row.key, row)).collect())
 }
 
-fn after_loss<'a>(context: &Context, job: &'a Job, row: Option<&Snapshot>) -> Option<Follow<'a>> {
+fn after_loss(context: &Context, job: &Job, row: Option<&Snapshot>) -> Option<Follow> {
     metrics::duplicate_discarded();
     match receive(job.received, row.map(|row| &row.row), context.policies.delays()) {
-        Step::Follow(successor) => row.and_then(|row| follow(successor, row, &job.message, &job.receipt)),
+        Step::Follow(successor) => row.and_then(|row| follow(successor, row, &job.message)),
         // A lost settle never makes the request again, whatever the row says.
         Step::Proceed | Step::AwaitRow | Step::Drop(_) => None,
     }
 }
 
-/// 410: the endpoint says that it is gone for good.
-async fn disable_gone(context: &Context, jobs: &[Job]) -> Result<(), Stopping> {
+/// 410: the endpoint says that it is gone for good. The settlement has disabled it; this worker must know at once.
+async fn forget_gone(context: &Context, jobs: &[Job]) -> Result<(), Stopping> {
     for job in jobs.iter().filter(|job| disables_endpoint(&job.outcome)) {
         let id = job.message.endpoint_id;
-        let disable = || endpoints::set_enabled(&context.db, id, false, Some("the endpoint answered 410"));
-        if persist(&context.abandon, "disable an endpoint", disable).await? {
-            tracing::warn!(endpoint_id = %id, "disabled: the endpoint answered 410 Gone");
-        }
+        tracing::warn!(endpoint_id = %id, "disabled: the endpoint answered 410 Gone");
         let refresh = || context.endpoints.refresh(id);
         persist(&context.abandon, "read the endpoint", refresh).await?;
     }

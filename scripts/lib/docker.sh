@@ -1,0 +1,119 @@
+# Throw-away PostgreSQL and RabbitMQ in containers, by docker compose where the plugin is there, else by docker run.
+# shellcheck shell=bash
+
+DOCKER_NAME=posthaste-$$   # of the compose project, and what the containers of docker run begin with
+DOCKER_BY=""               # compose or run
+DOCKER_JOB=""
+DOCKER_PASSWORD=""         # of the superuser posthaste
+
+# docker_answers: is there an engine? The client alone is often installed.
+docker_answers() {
+    have docker && bounded 10 docker info
+}
+
+# docker_images: the images that docker-compose.yml names, which is the one place that names them.
+docker_images() {
+    sed -n -e 's/^ *image: *\(postgres:[^ ]*\) *$/\1/p' -e 's/^ *image: *\(rabbitmq:[^ ]*\) *$/\1/p' "$TOP/docker-compose.yml"
+}
+
+# launch_docker: begins to fetch and start both; await_docker says when they answer.
+launch_docker() {
+    DOCKER_PASSWORD=$(random_hex 16)
+    at_end remove_containers
+    if docker compose version >/dev/null 2>&1; then
+        DOCKER_BY=compose
+        spawn TERM "$RUN_DIR/docker.log" compose up --detach --wait postgres rabbitmq
+    else
+        DOCKER_BY=run
+        spawn TERM "$RUN_DIR/docker.log" run_containers
+    fi
+    DOCKER_JOB=$SPAWNED
+}
+
+# The file wants every variable, also those of services that are not started. The environment wins over any .env.
+compose() {
+    POSTGRES_PASSWORD=$DOCKER_PASSWORD RABBITMQ_USER=guest RABBITMQ_PASSWORD=guest \
+        POSTGRES_PORT="" AMQP_PORT="" MANAGEMENT_PORT="" POSTHASTE_ENCRYPTION_KEY=unused POSTHASTE_DEMO_SECRET=unused \
+        docker compose --project-name "$DOCKER_NAME" --file "$TOP/docker-compose.yml" "$@"
+}
+
+# --env NAME without a value takes it from here, so that the password is in no command line.
+run_containers() {
+    local image
+    for image in $(docker_images); do
+        POSTGRES_USER=posthaste POSTGRES_PASSWORD=$DOCKER_PASSWORD POSTGRES_DB=posthaste \
+            docker run --detach --name "$DOCKER_NAME-${image%%:*}" --hostname "${image%%:*}" \
+            --publish 127.0.0.1::5432 --publish 127.0.0.1::5672 --publish 127.0.0.1::15672 \
+            --env POSTGRES_USER --env POSTGRES_PASSWORD --env POSTGRES_DB "$image" || return
+    done
+    # By TCP: the server that initializes the database listens on its socket alone.
+    await_container postgres pg_isready -q -h 127.0.0.1 &&
+        await_container rabbitmq rabbitmq-diagnostics -q check_port_connectivity
+}
+
+# await_container postgres|rabbitmq COMMAND...: until the command succeeds in it, at most two minutes.
+await_container() {
+    local service=$1 deadline=$((SECONDS + 120))
+    shift
+    until in_container "$service" "$@"; do
+        if [ "$SECONDS" -gt "$deadline" ] || ! container_runs "$service"; then
+            docker logs --tail 20 "$DOCKER_NAME-$service"
+            return 1
+        fi
+        sleep 0.3
+    done
+}
+
+container_runs() {
+    [ "$(docker inspect --format '{{.State.Running}}' "$DOCKER_NAME-$1")" = true ]
+}
+
+# in_container postgres|rabbitmq COMMAND...: with our standard input.
+in_container() {
+    local service=$1
+    shift
+    case $DOCKER_BY in
+        compose) compose exec -T "$service" "$@" ;;
+        run) docker exec --interactive "$DOCKER_NAME-$service" "$@" ;;
+    esac
+}
+
+# container_port postgres|rabbitmq PORT: the port of 127.0.0.1 that leads there.
+container_port() {
+    case $DOCKER_BY in
+        compose) compose port "$1" "$2" ;;
+        run) docker port "$DOCKER_NAME-$1" "$2" ;;
+    esac | sed -n 's/^127\.0\.0\.1:\([0-9]*\)$/\1/p' | head -n 1
+}
+
+# await_docker: false when they did not come up; fetching the images may take minutes.
+await_docker() {
+    local tenths=9000
+    say "Waiting for the containers; fetching their images can take minutes the first time"
+    while job_alive "$DOCKER_JOB"; do
+        if [ "$tenths" -le 0 ]; then
+            stop_job "$DOCKER_JOB"
+            break
+        fi
+        sleep 0.1
+        tenths=$((tenths - 1))
+    done
+    forget_job "$DOCKER_JOB"
+    wait "$DOCKER_JOB" && return 0
+    show_tail "$RUN_DIR/docker.log"
+    return 1
+}
+
+remove_containers() {
+    local image
+    case $DOCKER_BY in
+        compose) compose down --volumes --remove-orphans >/dev/null 2>&1 ;;
+        run)
+            for image in $(docker_images); do
+                docker rm --force --volumes "$DOCKER_NAME-${image%%:*}" >/dev/null 2>&1
+            done
+            ;;
+    esac
+    DOCKER_BY=""
+    return 0
+}

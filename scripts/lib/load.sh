@@ -1,0 +1,16 @@
+# Everything that the scripts share. Sourced from the top of the repository.
+# shellcheck shell=bash
+
+TOP=$PWD  # of the repository
+
+. scripts/lib/say.sh
+. scripts/lib/jobs.sh
+. scripts/lib/random.sh
+. scripts/lib/ports.sh
+. scripts/lib/users.sh
+. scripts/lib/packages.sh
+. scripts/lib/rust.sh
+. scripts/lib/docker.sh
+. scripts/lib/postgres.sh
+. scripts/lib/rabbitmq.sh
+. scripts/lib/servers.sh

@@ -1,0 +1,131 @@
+# PostgreSQL and RabbitMQ for a script: from a Docker engine, from the programs on this machine, or installed first.
+# Never a server that is running already, and none is left running.
+# shellcheck shell=bash
+
+SERVERS=""           # docker or native
+DATABASE_SERVER=""   # URL of the superuser, without the database: what follows is "/" and a name
+BROKER_URL=""
+MANAGEMENT_URL=""
+
+# choose_servers: sets SERVERS and says so. POSTHASTE_SERVERS=docker or =native takes the choice away.
+choose_servers() {
+    case ${POSTHASTE_SERVERS:-} in
+        docker)
+            docker_answers || die "POSTHASTE_SERVERS=docker, and no Docker engine answers"
+            SERVERS=docker
+            ;;
+        native) choose_native ;;
+        "") if docker_answers; then SERVERS=docker; else choose_native; fi ;;
+        *) die "POSTHASTE_SERVERS is '$POSTHASTE_SERVERS'; it may be docker or native" ;;
+    esac
+}
+
+choose_native() {
+    local missing=""
+    SERVERS=native
+    find_postgres || missing=postgresql
+    find_rabbitmq || missing="$missing rabbitmq-server"
+    [ -z "$missing" ] || get_native "$missing"
+}
+
+# get_native "PACKAGE...": on Debian and Ubuntu the packages have the names of the programs.
+get_native() {
+    local offered
+    can_install_packages || die "there is no Docker engine and not all programs are installed; missing:$(missing_text "$1").
+Start Docker, or install them (Debian and Ubuntu: as root this script does it; macOS: brew install postgresql@16 rabbitmq)."
+    update_packages
+    case $1 in
+        *rabbitmq*)
+            offered=$(offered_version rabbitmq-server)
+            version_at_least "${offered:-0}" "$RABBITMQ_OLDEST" || die_of_old_rabbitmq "${offered:-none}, as this system offers it,"
+            ;;
+    esac
+    # shellcheck disable=SC2086 # a list of packages
+    install_servers $1
+    find_postgres || die "installed PostgreSQL, and find no version from $POSTGRES_OLDEST on"
+    find_rabbitmq || die "installed RabbitMQ, and cannot find it"
+}
+
+missing_text() {
+    case $1 in *postgresql*) printf ' PostgreSQL (%s or newer)' "$POSTGRES_OLDEST" ;; esac
+    case $1 in *rabbitmq*) printf ' RabbitMQ (%s or newer)' "$RABBITMQ_OLDEST" ;; esac
+}
+
+die_of_old_rabbitmq() {
+    die "RabbitMQ $1 is too old: $RABBITMQ_OLDEST or newer is needed. Use Docker, or the packages from rabbitmq.com."
+}
+
+# launch_servers: begins to start them; await_servers says when they answer.
+launch_servers() {
+    make_run_dir
+    case $SERVERS in
+        docker) launch_docker ;;
+        native)
+            launch_postgres
+            launch_rabbitmq
+            ;;
+    esac
+}
+
+# await_servers: then DATABASE_SERVER, BROKER_URL and MANAGEMENT_URL are set.
+await_servers() {
+    local database broker management
+    if [ "$SERVERS" = docker ] && ! await_docker; then
+        [ -z "${POSTHASTE_SERVERS:-}" ] || die "the containers did not start"
+        say "The containers did not start; trying the programs on this machine"
+        remove_containers
+        choose_native
+        launch_servers
+    fi
+    case $SERVERS in
+        docker)
+            database=$(container_port postgres 5432)
+            broker=$(container_port rabbitmq 5672)
+            management=$(container_port rabbitmq 15672)
+            name_servers "posthaste:$DOCKER_PASSWORD" "$database" "$broker" "$management"
+            ;;
+        native)
+            await_postgres
+            await_rabbitmq
+            version_at_least "$(rabbitmq_version)" "$RABBITMQ_OLDEST" || die_of_old_rabbitmq "$(rabbitmq_version)"
+            name_servers "postgres:$PG_PASSWORD" "$PG_PORT" "$AMQP_PORT" "$MANAGEMENT_PORT"
+            ;;
+    esac
+}
+
+# name_servers USER:PASSWORD POSTGRES-PORT AMQP-PORT MANAGEMENT-PORT
+name_servers() {
+    DATABASE_SERVER=postgres://$1@127.0.0.1:$2
+    BROKER_URL=amqp://guest:guest@127.0.0.1:$3/%2f
+    MANAGEMENT_URL=http://127.0.0.1:$4
+}
+
+# servers_text: where they come from, for people.
+servers_text() {
+    case $SERVERS in
+        docker) printf 'containers (%s), thrown away at the end' "$(docker_images | tr '\n' ' ' | sed 's/ $//')" ;;
+        native) printf 'PostgreSQL %s from %s and RabbitMQ from %s, in throw-away directories on free ports' \
+            "$(postgres_version "$PG_BIN")" "$PG_BIN" "$RABBIT_BIN" ;;
+    esac
+}
+
+# sql DATABASE [PSQL-OPTION...]: runs the standard input as SQL.
+sql() {
+    local database=$1
+    shift
+    case $SERVERS in
+        docker) in_container postgres psql -h 127.0.0.1 -U posthaste -d "$database" -X -q -v ON_ERROR_STOP=1 "$@" ;;
+        native)
+            PGHOST=127.0.0.1 PGPORT=$PG_PORT PGUSER=postgres PGPASSWORD=$PG_PASSWORD PGDATABASE=$database \
+                "$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1 "$@"
+            ;;
+    esac
+}
+
+# forget_foreign_settings: PGHOST, PGOPTIONS and the like of the caller would reach psql and the drivers.
+forget_foreign_settings() {
+    local name
+    for name in $(env | sed -n 's/^\(PG[A-Z]*\)=.*/\1/p'); do
+        unset "$name"
+    done
+}

@@ -1,0 +1,98 @@
+//! What the broker has lost: finding it, and putting it on its way again.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Db, Result, due};
+use crate::domain::reconcile::SLACK;
+
+/// The publishing times that markers prove, per work queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proofs {
+    pub retry: Option<DateTime<Utc>>,
+    pub deliver: Option<DateTime<Utc>>,
+}
+
+/// A delivery that the broker has lost, as `posthaste reconcile` explains it.
+#[derive(Debug, Clone, serde::Serialize, sqlx::FromRow)]
+pub struct Lost {
+    pub event_id: Uuid,
+    pub endpoint_id: Uuid,
+    pub status: String,
+    pub attempts: i32,
+    pub due_at: DateTime<Utc>,
+}
+
+/// `domain::reconcile::is_lost` in SQL; a test holds the two against each other. The comparison with the proof of the
+/// retry queue comes first, since the index of due deliveries answers it.
+macro_rules! lost {
+    () => {
+        "status in ('pending', 'retrying')
+         and next_attempt_at < $1::timestamptz - $3 * interval '1 second'
+         and (attempts > 0 or next_attempt_at < $2::timestamptz - $3 * interval '1 second')"
+    };
+}
+
+pub async fn count(db: &Db, proofs: Proofs) -> Result<i64> {
+    db.run(async |c| {
+        sqlx::query_scalar(concat!("select count(*) from posthaste.deliveries where ", lost!()))
+            .bind(proofs.retry)
+            .bind(proofs.deliver)
+            .bind(SLACK.as_secs_f64())
+            .fetch_one(c)
+            .await
+    })
+    .await
+}
+
+/// The lost deliveries that were due first.
+pub async fn list(db: &Db, proofs: Proofs, limit: i64) -> Result<Vec<Lost>> {
+    db.run(async |c| {
+        sqlx::query_as(concat!(
+            "select event_id, endpoint_id, status, attempts, next_attempt_at as due_at from posthaste.deliveries where ",
+            lost!(),
+            " order by next_attempt_at limit $4"
+        ))
+        .bind(proofs.retry)
+        .bind(proofs.deliver)
+        .bind(SLACK.as_secs_f64())
+        .bind(limit)
+        .fetch_all(c)
+        .await
+    })
+    .await
+}
+
+/// Makes up to `limit` lost deliveries due now, lists them under the relay, and returns the messages to publish. Nothing
+/// else of a row changes: invalidating a copy that is in flight after all would never end when a request outlasts the
+/// grace.
+pub async fn republish(db: &Db, relay: i64, proofs: Proofs, limit: i64) -> Result<due::Batch> {
+    let rows: Vec<due::Listed> = db
+        .run(async |c| {
+            sqlx::query_as(concat!(
+                "with l as materialized (
+                   select event_id, endpoint_id from posthaste.deliveries where ",
+                lost!(),
+                "   order by next_attempt_at limit $4 for update skip locked
+                 ), u as (
+                   update posthaste.deliveries d set next_attempt_at = now()
+                     from l where (d.event_id, d.endpoint_id) = (l.event_id, l.endpoint_id)
+                   returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts
+                 ), b as (
+                   insert into posthaste.relay_batches (relay, event_ids)
+                   select $5, array_agg(u.event_id) from u having count(*) > 0 returning id)
+                 select u.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload,
+                        e.traceparent
+                   from u join posthaste.events e on e.id = u.event_id order by 1"
+            ))
+            .bind(proofs.retry)
+            .bind(proofs.deliver)
+            .bind(SLACK.as_secs_f64())
+            .bind(limit)
+            .bind(relay)
+            .fetch_all(c)
+            .await
+        })
+        .await?;
+    Ok(due::Batch::from(rows))
+}

@@ -1,0 +1,145 @@
+//! Looking into the broker beside the processes under test.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions};
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+
+use super::eventually;
+use super::stack::Stack;
+
+/// A message of the dead-letter queue, as the broker's UI would show it.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    pub properties: BasicProperties,
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+impl Letter {
+    /// The value of a header as text; empty when it is absent.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+}
+
+impl Stack {
+    pub async fn channel(&self) -> Channel {
+        let connect = || connect(&self.amqp_url);
+        let connection = self.broker.get_or_try_init(connect).await.expect("a connection to the broker");
+        connection.create_channel().await.expect("a channel")
+    }
+
+    pub fn queue(&self, name: &str) -> String {
+        format!("{}.{name}", self.prefix)
+    }
+
+    /// Messages ready in a queue: `deliver`, `retry`, `dead` or `delay.<ms>`.
+    pub async fn depth(&self, name: &str) -> u32 {
+        let channel = self.channel().await;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let queue = channel.queue_declare(self.queue(name).into(), passive, FieldTable::default()).await;
+        let depth = queue.expect("the queue exists").message_count();
+        channel.close(200, "done".into()).await.expect("the channel can be closed");
+        depth
+    }
+
+    /// Waits until the dead-letter queue has so many letters, and reads them; the queue keeps them. A letter follows the
+    /// commit of its row, so it may be a moment later than the status.
+    pub async fn letters(&self, count: u32) -> Vec<Letter> {
+        let there = async || (self.depth("dead").await == count).then_some(());
+        eventually(&format!("{count} letters are in the queue"), there).await;
+        let channel = self.channel().await;
+        let mut letters = Vec::new();
+        while let Some(got) = channel
+            .basic_get(self.queue("dead").into(), BasicGetOptions::default())
+            .await
+            .expect("the dead-letter queue can be read")
+        {
+            let properties = got.delivery.properties.clone();
+            let headers = properties.headers().iter().flat_map(|table| table.inner().iter());
+            let headers = headers.map(|(name, value)| (name.to_string(), shown(value))).collect();
+            letters.push(Letter { properties, headers, body: got.delivery.data.clone() });
+        }
+        channel.close(200, "done".into()).await.expect("the channel can be closed");
+        eventually("what was not acknowledged is back", there).await;
+        letters
+    }
+
+    /// Declares a queue of another kind than Posthaste would.
+    pub async fn declare(&self, name: &str, arguments: FieldTable) {
+        let queue = self.queue(name);
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner).push(queue.clone());
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        self.channel().await.queue_declare(queue.into(), durable, arguments).await.expect("a queue");
+    }
+
+    /// Publishes anything to the exchange of work.
+    pub async fn publish(&self, key: &str, properties: BasicProperties, body: &[u8]) {
+        let channel = self.channel().await;
+        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
+        let publish = channel.basic_publish(
+            self.prefix.as_str().into(),
+            key.into(),
+            BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() },
+            body,
+            properties,
+        );
+        let confirm = publish.await.expect("a publish").await.expect("a confirm");
+        assert!(confirm.is_ack(), "the broker took the message");
+    }
+}
+
+fn shown(value: &AMQPValue) -> String {
+    match value {
+        AMQPValue::LongString(text) => text.to_string(),
+        AMQPValue::ShortString(text) => text.to_string(),
+        AMQPValue::LongInt(number) => number.to_string(),
+        AMQPValue::LongLongInt(number) => number.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+async fn connect(url: &str) -> lapin::Result<Connection> {
+    Connection::connect(url, ConnectionProperties::default().with_connection_name("posthaste tests".into())).await
+}
+
+/// Deletes what a stack declared, and proves that it is gone.
+pub async fn delete_all(url: &str, prefix: &str, mut queues: Vec<String>) -> Result<(), String> {
+    queues.extend(["deliver", "retry", "dead"].map(|name| format!("{prefix}.{name}")));
+    delete(url, prefix, &queues).await.map_err(|error| format!("deleting queues: {error}"))?;
+    match left(url, &queues).await {
+        Ok(left) if left.is_empty() => Ok(()),
+        Ok(left) => Err(format!("queues: {left:?}")),
+        Err(error) => Err(format!("looking for queues: {error}")),
+    }
+}
+
+async fn delete(url: &str, prefix: &str, queues: &[String]) -> lapin::Result<()> {
+    let connection = connect(url).await?;
+    let channel = connection.create_channel().await?;
+    for queue in queues {
+        channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await?;
+    }
+    for exchange in [prefix.to_owned(), format!("{prefix}.delay"), format!("{prefix}.dead")] {
+        channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await?;
+    }
+    connection.close(200, "done".into()).await
+}
+
+async fn left(url: &str, queues: &[String]) -> lapin::Result<Vec<String>> {
+    let connection = connect(url).await?;
+    let mut left = Vec::new();
+    for queue in queues {
+        let channel = connection.create_channel().await?;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        if channel.queue_declare(queue.as_str().into(), passive, FieldTable::default()).await.is_ok() {
+            left.push(queue.clone());
+        }
+    }
+    connection.close(200, "done".into()).await?;
+    Ok(left)
+}

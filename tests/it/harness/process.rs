@@ -1,0 +1,138 @@
+//! One child process of the binary, with its log.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::{PATIENCE, eventually, unix};
+
+/// Cheap to clone. The stack that started it kills it at the latest when the test is over.
+#[derive(Clone)]
+pub struct Process(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    child: Mutex<Child>,
+    lines: watch::Receiver<Vec<String>>,
+}
+
+impl Process {
+    pub fn start(name: &str, mut command: Command) -> Process {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary can be started");
+        let log = child.stderr.take().expect("stderr is a pipe");
+        let (sender, lines) = watch::channel(Vec::new());
+        std::thread::spawn(move || {
+            for line in BufReader::new(log).lines().map_while(Result::ok) {
+                sender.send_modify(|lines: &mut Vec<String>| lines.push(line));
+            }
+        });
+        Process(Arc::new(Inner { name: name.to_owned(), child: Mutex::new(child), lines }))
+    }
+
+    pub fn log(&self) -> String {
+        format!("---- {} ----\n{}\n", self.0.name, self.0.lines.borrow().join("\n"))
+    }
+
+    /// The first line of the log for which `pick` returns something.
+    pub async fn logged<T>(&self, what: &str, pick: impl Fn(&Value) -> Option<T>) -> T {
+        let mut lines = self.0.lines.clone();
+        let find = |lines: &Vec<String>| {
+            lines.iter().find_map(|line| serde_json::from_str(line).ok().as_ref().and_then(&pick))
+        };
+        let found = tokio::time::timeout(PATIENCE, lines.wait_for(|lines| find(lines).is_some())).await;
+        match found {
+            Ok(Ok(lines)) => find(&lines).expect("it was there"),
+            _ => panic!("{} never logged {what}\n{}", self.0.name, self.log()),
+        }
+    }
+
+    pub async fn logged_message(&self, message: &str) {
+        self.logged(message, |line| (line["message"] == message).then_some(())).await;
+    }
+
+    /// Waits until it says that it can do its work.
+    pub async fn ready(&self) {
+        eventually(&format!("{} is ready\n", self.0.name), async || {
+            assert!(self.is_running(), "{} ended instead of getting ready\n{}", self.0.name, self.log());
+            (self.get("/readyz").await.0 == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// Status and body of an answer of its HTTP server.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        let address = self
+            .logged("the address of its HTTP server", |line| {
+                line["address"].as_str().and_then(|text| text.parse().ok())
+            })
+            .await;
+        get(address, path).await.unwrap_or_default()
+    }
+
+    /// Every series of `/metrics` with its value.
+    pub async fn metrics(&self) -> BTreeMap<String, f64> {
+        let (_, text) = self.get("/metrics").await;
+        let series = |line: &str| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        };
+        text.lines().filter(|line| !line.starts_with('#')).filter_map(series).collect()
+    }
+
+    /// The sum over all label values of one metric; 0 while it was never touched.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let all = self.metrics().await;
+        all.iter().filter(|(series, _)| series.split('{').next() == Some(name)).map(|(_, value)| value).sum()
+    }
+
+    pub fn is_running(&self) -> bool {
+        matches!(self.child().try_wait(), Ok(None))
+    }
+
+    pub fn kill(&self) {
+        let mut child = self.child();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    pub fn terminate(&self) {
+        let mut child = self.child();
+        if matches!(child.try_wait(), Ok(None)) {
+            unix::terminate(child.id());
+        }
+    }
+
+    /// The exit code of a process that ends by itself.
+    pub async fn exit_code(&self) -> Option<i32> {
+        let status =
+            eventually(&format!("{} ends", self.0.name), async || self.child().try_wait().ok().flatten()).await;
+        status.code()
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.0.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    let status = text.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok((status, body.to_owned()))
+}

@@ -1,0 +1,218 @@
+//! The servers that all tests of a run share, and the database that every test's own is copied from.
+
+use std::io::{Write, stderr};
+use std::process::Command;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use testcontainers_modules::postgres::Postgres;
+use testcontainers_modules::rabbitmq::RabbitMq;
+use testcontainers_modules::testcontainers::core::WaitFor;
+use testcontainers_modules::testcontainers::runners::AsyncRunner;
+use testcontainers_modules::testcontainers::{ContainerAsync, ImageExt, TestcontainersError};
+
+use super::unix;
+
+const DATABASE_VARIABLE: &str = "POSTHASTE_TEST_DATABASE_URL";
+const AMQP_VARIABLE: &str = "POSTHASTE_TEST_AMQP_URL";
+/// What a run that was killed leaves behind is removed by a later one after this time.
+const STALE: Duration = Duration::from_secs(3600);
+const CONTAINER_START: Duration = Duration::from_secs(300);
+
+#[derive(Debug, Clone)]
+pub struct Servers {
+    /// A superuser's, to any database.
+    pub database_url: String,
+    pub amqp_url: String,
+    /// A migrated database to copy.
+    pub template: String,
+}
+
+static SHARED: OnceLock<Result<Servers, String>> = OnceLock::new();
+/// The thread that keeps the servers, and the names of databases that it shall drop; it ends with the last sender.
+static KEEPER: Mutex<Option<(Sender<String>, std::thread::JoinHandle<()>)>> = Mutex::new(None);
+
+/// Blocks until the servers answer.
+pub fn shared() -> Servers {
+    match SHARED.get_or_init(start) {
+        Ok(servers) => servers.clone(),
+        Err(problem) => panic!("{problem}"),
+    }
+}
+
+/// Names of this run's databases begin with this: the time of its start, for the removal of what is stale.
+pub fn run_name() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| format!("posthaste_it_{}_{}", unix_seconds(), std::process::id()))
+}
+
+/// The same server, another database.
+pub fn with_database(url: &str, name: &str) -> String {
+    let mut url = url::Url::parse(url).expect("the URL of the test database");
+    url.set_path(name);
+    url.into()
+}
+
+/// One statement on the server's own database.
+pub async fn administer(database_url: &str, statement: String) -> sqlx::Result<()> {
+    let mut connection = PgConnection::connect(database_url).await?;
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await?;
+    connection.close().await
+}
+
+/// Drops a database at some time before the process ends: each drop waits for a checkpoint, and no test needs to.
+pub fn drop_later(database: &str) {
+    if let Some((databases, _)) = &*KEEPER.lock().unwrap_or_else(PoisonError::into_inner) {
+        let _ = databases.send(database.to_owned());
+    }
+}
+
+/// A thread of its own holds on to the servers, because every test's runtime ends with the test.
+fn start() -> Result<Servers, String> {
+    let (ready, answer) = channel();
+    let (databases, dropping) = channel();
+    let keeper = std::thread::spawn(move || keep(&ready, &dropping));
+    let servers = answer.recv().map_err(|_| "the thread that starts the servers failed".to_owned())??;
+    *KEEPER.lock().unwrap_or_else(PoisonError::into_inner) = Some((databases, keeper));
+    unix::at_exit(at_exit);
+    Ok(servers)
+}
+
+extern "C" fn at_exit() {
+    if let Some((databases, keeper)) = KEEPER.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let _ = databases.send(shared().template);
+        drop(databases);
+        let _ = keeper.join();
+    }
+}
+
+fn keep(ready: &Sender<Result<Servers, String>>, databases: &Receiver<String>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let started = runtime.block_on(async {
+        let (database_url, amqp_url, containers) = find().await?;
+        let template = make_template(&database_url).await.map_err(|error| format!("the test database: {error}"))?;
+        Ok((Servers { database_url, amqp_url, template }, containers))
+    });
+    let (servers, containers) = match started {
+        Ok(started) => started,
+        Err(problem) => {
+            let _ = ready.send(Err(problem));
+            return;
+        }
+    };
+    let _ = ready.send(Ok(servers.clone()));
+    while let Ok(name) = databases.recv() {
+        // A container takes its databases with it.
+        if containers.is_none() {
+            runtime.block_on(drop_for_certain(&servers.database_url, &name));
+        }
+    }
+    if let Some(containers) = containers {
+        runtime.block_on(containers.remove());
+    }
+}
+
+/// Sessions of a test that has just ended may take a moment to be gone.
+async fn drop_for_certain(database_url: &str, name: &str) {
+    const TRIES: u32 = 10;
+    for attempt in 1..=TRIES {
+        match administer(database_url, drop_database(name)).await {
+            Ok(()) => return,
+            Err(_) if attempt < TRIES => tokio::time::sleep(Duration::from_secs(1)).await,
+            // Not by the macro: its output would belong to the test that started this thread.
+            Err(error) => drop(writeln!(stderr(), "the database {name} could not be dropped: {error}")),
+        }
+    }
+}
+
+fn drop_database(name: &str) -> String {
+    format!("drop database if exists {name} with (force)")
+}
+
+async fn find() -> Result<(String, String, Option<Containers>), String> {
+    match (given(DATABASE_VARIABLE), given(AMQP_VARIABLE)) {
+        (Some(database), Some(amqp)) => Ok((database, amqp, None)),
+        (None, None) => {
+            let containers = Containers::start().await.map_err(|error| {
+                format!(
+                    "these tests need servers: run scripts/test, which brings them, or set {DATABASE_VARIABLE} and \
+                     {AMQP_VARIABLE} (no Docker engine answers either: {error})"
+                )
+            })?;
+            let (database, amqp) = containers.urls().await.map_err(|error| error.to_string())?;
+            Ok((database, amqp, Some(containers)))
+        }
+        _ => Err(format!("set both {DATABASE_VARIABLE} and {AMQP_VARIABLE}, or none of them")),
+    }
+}
+
+fn given(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|value| !value.is_empty())
+}
+
+struct Containers {
+    postgres: ContainerAsync<Postgres>,
+    rabbitmq: ContainerAsync<RabbitMq>,
+}
+
+impl Containers {
+    async fn start() -> Result<Containers, TestcontainersError> {
+        let settings = ["postgres", "-c", "fsync=off", "-c", "max_connections=300"];
+        let postgres = Postgres::default().with_tag("16").with_cmd(settings).with_startup_timeout(CONTAINER_START);
+        let up = WaitFor::message_on_stdout("Server startup complete");
+        let rabbitmq = RabbitMq::default().with_tag("4-management").with_ready_conditions(vec![up]);
+        let rabbitmq = rabbitmq.with_startup_timeout(CONTAINER_START);
+        let (postgres, rabbitmq) = tokio::try_join!(postgres.start(), rabbitmq.start())?;
+        Ok(Containers { postgres, rabbitmq })
+    }
+
+    async fn urls(&self) -> Result<(String, String), TestcontainersError> {
+        let (postgres, rabbitmq) = (&self.postgres, &self.rabbitmq);
+        let database = (postgres.get_host().await?, postgres.get_host_port_ipv4(5432).await?);
+        let amqp = (rabbitmq.get_host().await?, rabbitmq.get_host_port_ipv4(5672).await?);
+        Ok((
+            format!("postgres://postgres:postgres@{}:{}/postgres", database.0, database.1),
+            format!("amqp://guest:guest@{}:{}/%2f", amqp.0, amqp.1),
+        ))
+    }
+
+    async fn remove(self) {
+        let _ = tokio::join!(self.postgres.rm(), self.rabbitmq.rm());
+    }
+}
+
+/// Migrated once, by the command that operators use.
+async fn make_template(database_url: &str) -> Result<String, String> {
+    let name = format!("{}_template", run_name());
+    remove_stale(database_url).await.map_err(|error| error.to_string())?;
+    let create = format!("create database {name} encoding 'UTF8' template template0");
+    administer(database_url, create).await.map_err(|error| error.to_string())?;
+    let migrate = Command::new(env!("CARGO_BIN_EXE_posthaste"))
+        .args(["migrate", "--database-url", &with_database(database_url, &name)])
+        .current_dir(std::env::temp_dir())
+        .output()
+        .map_err(|error| error.to_string())?;
+    if migrate.status.success() {
+        return Ok(name);
+    }
+    let _ = administer(database_url, drop_database(&name)).await;
+    Err(String::from_utf8_lossy(&migrate.stderr).into_owned())
+}
+
+async fn remove_stale(database_url: &str) -> sqlx::Result<()> {
+    let mut connection = PgConnection::connect(database_url).await?;
+    let list = "select datname from pg_database where datname like 'posthaste\\_it\\_%'";
+    let names: Vec<String> = sqlx::query_scalar(list).fetch_all(&mut connection).await?;
+    let started = |name: &str| name.split('_').nth(2).and_then(|seconds| seconds.parse::<u64>().ok());
+    let is_stale = |name: &&String| started(name).is_some_and(|at| at + STALE.as_secs() < unix_seconds());
+    for name in names.iter().filter(is_stale) {
+        sqlx::raw_sql(AssertSqlSafe(drop_database(name))).execute(&mut connection).await?;
+    }
+    connection.close().await
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,244 @@
+//! One test's own Posthaste: a database, queues under a prefix of its own, and processes of the binary.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::Value;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::process::Process;
+use super::servers;
+
+/// Settings of every process unless a test says otherwise: few queues, short delays, local receivers.
+const SETTINGS: [(&str, &str); 10] = [
+    ("retry.schedule", r#"["300ms", "600ms"]"#),
+    ("retry.jitter_bps", "0"),
+    ("delivery.allow_cidrs", r#"["127.0.0.0/8"]"#),
+    ("delivery.connect_timeout", "2s"),
+    ("delivery.timeout", "10s"),
+    ("security.encryption_key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
+    ("telemetry.listen", "127.0.0.1:0"),
+    ("telemetry.log_format", "json"),
+    ("worker.concurrency", "48"),
+    ("shutdown.grace", "10s"),
+];
+
+pub struct Stack {
+    pub db: PgPool,
+    pub database_url: String,
+    pub amqp_url: String,
+    /// Of all exchanges and queues.
+    pub prefix: String,
+    database: String,
+    settings: Vec<(String, String)>,
+    /// Where processes run: no configuration file is found there.
+    directory: TempDir,
+    processes: Mutex<Vec<Process>>,
+    /// Queues that the test declared itself.
+    pub(super) declared: Mutex<Vec<String>>,
+    pub(super) broker: tokio::sync::OnceCell<lapin::Connection>,
+}
+
+/// An endpoint as `endpoint add` returned it.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    pub id: Uuid,
+    pub secret: String,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Done {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Done {
+    #[track_caller]
+    pub fn ok(self) -> Done {
+        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self
+    }
+
+    /// The one JSON value that a command with `--json` prints.
+    #[track_caller]
+    pub fn json(self) -> Value {
+        let done = self.ok();
+        serde_json::from_str(&done.stdout).unwrap_or_else(|error| panic!("{error} in {:?}", done.stdout))
+    }
+}
+
+impl Stack {
+    pub async fn new() -> Stack {
+        Stack::with(&[]).await
+    }
+
+    /// With settings for all its processes, as `section.key` and value.
+    pub async fn with(settings: &[(&str, &str)]) -> Stack {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let servers = tokio::task::spawn_blocking(servers::shared).await.expect("servers for the tests");
+        let name = format!("{}_{}", servers::run_name(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let create = format!("create database {name} template {}", servers.template);
+        servers::administer(&servers.database_url, create).await.expect("a database for the test");
+        let database_url = servers::with_database(&servers.database_url, &name);
+        let db = PgPoolOptions::new().max_connections(8).connect_lazy(&database_url).expect("a pool");
+        Stack {
+            db,
+            database_url,
+            amqp_url: servers.amqp_url.clone(),
+            prefix: name.replace("posthaste_it", "ph"),
+            database: name,
+            settings: overlaid(&SETTINGS, settings),
+            directory: tempfile::tempdir().expect("a directory for the test"),
+            processes: Mutex::default(),
+            declared: Mutex::default(),
+            broker: tokio::sync::OnceCell::new(),
+        }
+    }
+
+    pub async fn relay(&self) -> Process {
+        self.start("relay", &[]).await
+    }
+
+    pub async fn worker(&self) -> Process {
+        self.start("worker", &[]).await
+    }
+
+    /// Relay and worker in one process.
+    pub async fn run(&self) -> Process {
+        self.start("run", &[]).await
+    }
+
+    /// A service that is ready, with settings of its own.
+    pub async fn start(&self, command: &str, settings: &[(&str, &str)]) -> Process {
+        let process = self.spawn(command, settings);
+        process.ready().await;
+        process
+    }
+
+    /// A service that may never get ready.
+    pub fn spawn(&self, command: &str, settings: &[(&str, &str)]) -> Process {
+        let process = Process::start(command, self.command(&[command], settings));
+        self.processes().push(process.clone());
+        process
+    }
+
+    /// Runs a command to its end.
+    pub async fn cli(&self, arguments: &[&str]) -> Done {
+        self.cli_with(arguments, &[]).await
+    }
+
+    pub async fn cli_with(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Done {
+        finish(self.command(arguments, settings)).await
+    }
+
+    /// An endpoint of the tenant, with further arguments for `endpoint add`.
+    pub async fn endpoint(&self, tenant: &str, url: &str, arguments: &[&str]) -> Endpoint {
+        let add = ["endpoint", "add", "--json", "--tenant", tenant, "--url", url];
+        let added = self.cli(&[&add, arguments].concat()).await.json();
+        let id = added["id"].as_str().and_then(|id| id.parse().ok()).expect("the id of the new endpoint");
+        Endpoint { id, secret: added["secret"].as_str().expect("its secret").to_owned() }
+    }
+
+    fn command(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
+        let mut command = command(arguments, self.directory.path());
+        command.env("DATABASE_URL", &self.database_url).env("AMQP_URL", &self.amqp_url);
+        command.env("POSTHASTE_BROKER__PREFIX", &self.prefix);
+        configure(&mut command, self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        configure(&mut command, settings.iter().copied());
+        command
+    }
+
+    fn processes(&self) -> std::sync::MutexGuard<'_, Vec<Process>> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn clean_up(&self) -> Result<(), String> {
+        let known = "select name from posthaste.delay_queues";
+        let database = PgPoolOptions::new().max_connections(1).connect_lazy(&self.database_url);
+        let read = async { sqlx::query_scalar(known).fetch_all(&database?).await };
+        let mut queues: Vec<String> = read.await.map_err(|error| format!("{known}: {error}"))?;
+        queues.append(&mut self.declared.lock().unwrap_or_else(PoisonError::into_inner));
+        super::broker::delete_all(&self.amqp_url, &self.prefix, queues).await
+    }
+}
+
+/// Runs a command where no server answers and nothing but these settings is configured.
+pub async fn nowhere(arguments: &[&str], settings: &[(&str, &str)]) -> Done {
+    let directory = tempfile::tempdir().expect("a directory for the command");
+    let mut command = command(arguments, directory.path());
+    configure(&mut command, [("database.url", "postgres://127.0.0.1:1/none"), ("broker.url", "amqp://127.0.0.1:1")]);
+    configure(&mut command, settings.iter().copied());
+    finish(command).await
+}
+
+/// The binary, with nothing of the caller's environment that configures it.
+fn command(arguments: &[&str], directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
+    command.args(arguments).current_dir(directory);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("POSTHASTE_") || text == "DATABASE_URL" || text == "AMQP_URL" {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+fn configure<'a>(command: &mut Command, settings: impl IntoIterator<Item = (&'a str, &'a str)>) {
+    for (key, value) in settings {
+        command.env(format!("POSTHASTE_{}", key.replace('.', "__").to_uppercase()), value);
+    }
+}
+
+async fn finish(command: Command) -> Done {
+    let mut command = tokio::process::Command::from(command);
+    let output = command.kill_on_drop(true).stdin(std::process::Stdio::null()).output();
+    let output = tokio::time::timeout(super::PATIENCE, output).await.expect("the command ends in time");
+    let output = output.expect("the binary can be started");
+    Done {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+fn overlaid(defaults: &[(&str, &str)], settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    defaults.iter().chain(settings).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// Nothing is left behind: no process, no queue, no database.
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let failing = std::thread::panicking();
+        for process in self.processes().drain(..) {
+            process.kill();
+            if failing {
+                println!("{}", process.log());
+            }
+        }
+        let cleaned = std::thread::scope(|scope| {
+            let cleaning = scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+                runtime.block_on(async { tokio::time::timeout(super::PATIENCE, self.clean_up()).await })
+            });
+            cleaning.join()
+        });
+        servers::drop_later(&self.database);
+        let problem = match cleaned {
+            Ok(Ok(Ok(()))) => return,
+            Ok(Ok(Err(problem))) => problem,
+            Ok(Err(_)) => "it took too long".to_owned(),
+            Err(_) => "it panicked".to_owned(),
+        };
+        // A second panic would end the process and hide the first one.
+        assert!(failing, "the test left something behind: {problem}");
+        println!("the failed test left something behind: {problem}");
+    }
+}

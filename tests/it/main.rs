@@ -1,0 +1,15 @@
+//! Posthaste on a real PostgreSQL and a real RabbitMQ: the binary runs as child processes, against receivers that do
+//! as a test says. `scripts/test` brings the servers.
+#![cfg(feature = "service")]
+
+mod harness;
+
+mod bytes;
+mod holding;
+mod operations;
+mod refusals;
+mod retries;
+mod settle_agrees;
+mod sharing;
+mod stopping;
+mod transactions;

@@ -1,0 +1,166 @@
+//! What operators look at: health, metrics, and the answers of commands.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Process, Proxy, Receiver, Reply, Stack, eventually};
+
+async fn readiness(process: &Process, status: u16) -> Value {
+    eventually(&format!("/readyz answers {status}"), async || {
+        let (got, body) = process.get("/readyz").await;
+        (got == status).then(|| serde_json::from_str(&body).expect("JSON"))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn readiness_says_no_while_the_database_or_the_broker_is_away() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    let (database, broker) = (Proxy::to(&stack.database_url), Proxy::to(&stack.amqp_url));
+    let urls = [("database.url", database.url(&stack.database_url)), ("broker.url", broker.url(&stack.amqp_url))];
+    let settings = urls.each_ref().map(|(key, url)| (*key, url.as_str()));
+    // Each role by itself: neither may hide behind the other.
+    let processes = [stack.start("relay", &settings).await, stack.start("worker", &settings).await];
+    for (proxy, name) in [(&database, "database"), (&broker, "broker")] {
+        proxy.cut();
+        for process in &processes {
+            let body = readiness(process, 503).await;
+            assert_eq!(body["ready"], json!(false));
+            assert!(body["not_ready"][name].is_string(), "{name}: {body}");
+            assert_eq!(process.get("/healthz").await, (200, "ok\n".to_owned()), "it lives");
+        }
+        let during = stack.emit("acme", "order.created", "{}").await;
+        proxy.forward();
+        for process in &processes {
+            assert_eq!(readiness(process, 200).await, json!({"ready": true, "not_ready": {}}));
+        }
+        assert_eq!(stack.wait_status(during, "delivered").await.attempts, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_process_waits_for_servers_that_come_later() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    let (database, broker) = (Proxy::to(&stack.database_url), Proxy::to(&stack.amqp_url));
+    database.cut();
+    broker.cut();
+    let urls = [("database.url", database.url(&stack.database_url)), ("broker.url", broker.url(&stack.amqp_url))];
+    let process = stack.spawn("run", &urls.each_ref().map(|(key, url)| (*key, url.as_str())));
+    process.logged_message("not ready to start; trying again").await;
+    assert_eq!(process.get("/readyz").await.0, 503);
+    database.forward();
+    broker.forward();
+    let id = stack.emit("acme", "order.created", "{}").await;
+    stack.wait_status(id, "delivered").await;
+}
+
+#[tokio::test]
+async fn the_metrics_count_what_happened() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    receiver.at("/flaky", |n| if n == 1 { Reply::status(500) } else { Reply::ok() });
+    receiver.at("/broken", |_| Reply::reset());
+    stack.endpoint("ok", &receiver.url("/ok"), &[]).await;
+    stack.endpoint("flaky", &receiver.url("/flaky"), &[]).await;
+    stack.endpoint("broken", &receiver.url("/broken"), &[]).await;
+    let process = stack.run().await;
+    stack.emit_many("ok", "order.created", 5).await;
+    stack.emit_many("flaky", "order.created", 3).await;
+    stack.emit_many("broken", "order.created", 2).await;
+    stack.wait_settled().await;
+
+    let expected = [
+        (r#"posthaste_attempts_total{outcome="delivered",status_class="2xx"}"#, 8.0),
+        (r#"posthaste_attempts_total{outcome="retry",status_class="5xx"}"#, 3.0),
+        (r#"posthaste_attempts_total{outcome="retry",status_class="reset"}"#, 4.0),
+        (r#"posthaste_attempts_total{outcome="dead",status_class="reset"}"#, 2.0),
+        (r#"posthaste_dead_letters_total{reason="exhausted"}"#, 2.0),
+        ("posthaste_relay_published_total", 10.0),
+        ("posthaste_attempt_duration_seconds_count", 17.0),
+        ("posthaste_delivery_latency_seconds_count", 8.0),
+        ("posthaste_deliveries_in_flight", 0.0),
+        ("posthaste_outbox_pending", 0.0),
+        ("posthaste_outbox_oldest_age_seconds", 0.0),
+        ("posthaste_dead_letter_depth", 2.0),
+        (r#"posthaste_queue_depth{queue="dead"}"#, 2.0),
+        (r#"posthaste_queue_depth{queue="deliver"}"#, 0.0),
+        ("posthaste_held_deliveries", 0.0),
+    ];
+    for (series, value) in expected {
+        // Gauges of shared state are read every few seconds.
+        eventually(&format!("{series} is {value}"), async || {
+            (process.metrics().await.get(series) == Some(&value)).then_some(())
+        })
+        .await;
+    }
+    let metrics = process.metrics().await;
+    let doubled = metrics.get("posthaste_duplicates_discarded_total").copied().unwrap_or_default();
+    assert_eq!(doubled, 0.0);
+    assert!(!metrics.keys().any(|series| series.contains("endpoint_id")), "no series per endpoint");
+}
+
+#[tokio::test]
+async fn every_attempt_has_one_line_in_the_log() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    receiver.at("/?token=hunter2", |n| if n == 1 { Reply::status(500).body("why-not") } else { Reply::ok() });
+    let endpoint = stack.endpoint("acme", &receiver.url("/?token=hunter2"), &[]).await;
+    let process = stack.run().await;
+    let id = stack.emit("acme", "order.created", r#"{"card":"4111"}"#).await;
+    stack.wait_status(id, "delivered").await;
+
+    for (attempt, outcome, code) in [(1, "retry", 500), (2, "delivered", 200)] {
+        let line = process
+            .logged("the attempt", |line| {
+                (line["message"] == "attempt" && line["attempt"] == attempt).then(|| line.clone())
+            })
+            .await;
+        assert_eq!((&line["outcome"], &line["status_code"]), (&json!(outcome), &json!(code)));
+        assert_eq!(line["event_id"], json!(id.to_string()));
+        assert_eq!(line["endpoint_id"], json!(endpoint.id.to_string()));
+        assert_eq!(line["event_type"], json!("order.created"));
+        assert!(line["duration_ms"].is_u64(), "{line}");
+    }
+    let log = process.log();
+    assert_eq!(log.matches("\"message\":\"attempt\"").count(), 2);
+    for secret in ["hunter2", "4111", "why-not", endpoint.secret.as_str()] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+}
+
+#[tokio::test]
+async fn every_reading_command_prints_one_json_value() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    receiver.at("/", |n| if n == 1 { Reply::status(500) } else { Reply::ok() });
+    let arguments = ["--description", "shop", "--rate-limit", "50", "--timeout", "5s", "--event-types", "order.*"];
+    let endpoint = stack.endpoint("acme", &receiver.url("/"), &arguments).await.id.to_string();
+    stack.run().await;
+    let emitted =
+        stack.cli(&["event", "emit", "--tenant", "acme", "--type", "order.created", "--payload", "[1]", "--json"]);
+    let id: uuid::Uuid = emitted.await.json()["id"].as_str().unwrap().parse().unwrap();
+    stack.wait_status(id, "delivered").await;
+    let event = id.to_string();
+
+    let shown = stack.cli(&["event", "show", &event, "--json"]).await.json();
+    assert_eq!(shown["event"]["payload_bytes"], json!(3));
+    assert_eq!((&shown["event"]["matched"], &shown["event"]["tenant"]), (&json!(1), &json!("acme")));
+    assert_eq!(shown["deliveries"][0]["status"], json!("delivered"));
+    assert_eq!(shown["attempts"].as_array().unwrap().len(), 2);
+    let listed = stack.cli(&["event", "list", "--json"]).await.json();
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    assert_eq!(listed[0]["id"], json!(event));
+    let other = stack.cli(&["event", "list", "--tenant", "other", "--json"]).await.json();
+    assert_eq!(other, json!([]));
+    let shown = stack.cli(&["endpoint", "show", &endpoint, "--json"]).await.json();
+    assert_eq!((&shown["description"], &shown["timeout_ms"]), (&json!("shop"), &json!(5000)));
+    assert_eq!((&shown["event_types"], &shown["live_secrets"]), (&json!(["order.*"]), &json!(1)));
+    let changed = stack.cli(&["endpoint", "set", &endpoint, "--timeout", "none", "--event-types", "*", "--json"]).await;
+    let changed = changed.json();
+    assert_eq!((&changed["timeout_ms"], &changed["event_types"]), (&json!(null), &json!(null)));
+    let listed = stack.cli(&["endpoint", "list", "--json"]).await.json();
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["id"]), (1, &json!(endpoint)));
+    let tested = stack.cli(&["endpoint", "test", &endpoint, "--json"]).await;
+    let tried: Value = serde_json::from_str(&tested.stdout).unwrap();
+    assert_eq!((tested.code, &tried["delivered"], &tried["status_code"]), (1, &json!(false), &json!(500)));
+    let table = stack.cli(&["event", "show", &event]).await.ok().stdout;
+    assert!(table.contains("delivered") && table.contains("status 500"), "{table}");
+}

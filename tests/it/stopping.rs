@@ -1,0 +1,163 @@
+//! Processes end: asked to, or killed. Nothing is lost, and what they were busy with is somebody else's work then.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Door, Proxy, Receiver, Reply, Stack, eventually};
+
+const STOPPING: &str = "stopping; a second signal ends the process at once";
+
+fn doubled(counts: &HashMap<String, usize>) -> usize {
+    counts.values().map(|count| count - 1).sum()
+}
+
+#[tokio::test]
+async fn a_worker_that_is_asked_to_stop_finishes_its_requests_and_leaves_the_rest_to_others() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    let door = Door::closed();
+    let behind = door.clone();
+    receiver.at("/", move |_| Reply::ok().behind(&behind));
+    stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    stack.relay().await;
+    let worker = stack.worker().await;
+    stack.emit_many("acme", "order.created", 60).await;
+    let in_flight = receiver.wait_for(32).await.len() as i64;
+
+    worker.terminate();
+
+    worker.logged_message(STOPPING).await;
+    assert!(worker.is_running(), "requests are in flight");
+    assert_eq!(worker.get("/readyz").await.0, 200, "it can still do its work until it has stopped");
+    door.open();
+    assert_eq!(worker.exit_code().await, Some(0));
+    assert_eq!(stack.statuses().await["delivered"], in_flight);
+    assert_eq!(receiver.count() as i64, in_flight, "nothing new was begun");
+    stack.worker().await;
+    assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), 60)].into());
+    assert_eq!((receiver.counts().len(), doubled(&receiver.counts())), (60, 0));
+    assert_eq!(stack.number("select count(*) from posthaste.attempts where attempt = 1").await, 60);
+}
+
+#[tokio::test]
+async fn a_request_that_outlasts_the_grace_period_is_abandoned_and_its_attempt_is_not_spent() {
+    let (stack, receiver) = (Stack::with(&[("shutdown.grace", "500ms")]).await, Receiver::start());
+    receiver.at("/", |n| if n == 1 { Reply::hang() } else { Reply::ok() });
+    stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    stack.relay().await;
+    let worker = stack.worker().await;
+    let id = stack.emit("acme", "order.created", "{}").await;
+    receiver.wait_for(1).await;
+
+    worker.terminate();
+
+    let began = Instant::now();
+    assert_eq!(worker.exit_code().await, Some(0));
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    let row = stack.delivery(id).await;
+    assert_eq!((row.status.as_str(), row.attempts), ("pending", 0));
+    stack.worker().await;
+    assert_eq!(stack.wait_status(id, "delivered").await.attempts, 1);
+    assert_eq!(stack.attempts(id).await.len(), 1);
+    let asked: Vec<String> = receiver.requests().iter().map(|r| r.header("posthaste-attempt").to_owned()).collect();
+    assert_eq!(asked, ["1", "1"]);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_a_process_at_once() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    receiver.at("/", |_| Reply::hang());
+    stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    let process = stack.run().await;
+    stack.emit("acme", "order.created", "{}").await;
+    receiver.wait_for(1).await;
+    process.terminate();
+    process.logged_message(STOPPING).await;
+
+    process.terminate();
+
+    assert_eq!(process.exit_code().await, Some(130));
+}
+
+#[tokio::test]
+async fn a_relay_that_is_asked_to_stop_under_load_loses_and_doubles_nothing() {
+    const EVENTS: i32 = 1_500;
+    let (stack, receiver) = (Stack::with(&[("relay.batch_size", "20")]).await, Receiver::start());
+    stack.endpoint("acme", &receiver.url("/"), &["--max-in-flight", "100"]).await;
+    stack.worker().await;
+    stack.emit_many("acme", "order.created", EVENTS).await;
+    let mut stopped_midway = 0;
+    for _ in 0..3 {
+        let relay = stack.relay().await;
+        let before = receiver.count();
+        receiver.wait_for((before + 50).min(EVENTS as usize)).await;
+        relay.terminate();
+        assert_eq!(relay.exit_code().await, Some(0));
+        assert_eq!(stack.number("select count(*) from posthaste.relay_batches").await, 0, "every batch was confirmed");
+        stopped_midway += i32::from(stack.number("select count(*) from posthaste.outbox").await > 0);
+    }
+    stack.relay().await;
+
+    assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), i64::from(EVENTS))].into());
+
+    assert!(stopped_midway > 0, "no relay was stopped under load");
+    let counts = receiver.counts();
+    assert_eq!((counts.len(), doubled(&counts)), (EVENTS as usize, 0));
+}
+
+#[tokio::test]
+async fn batches_of_a_relay_that_died_between_commit_and_confirm_are_adopted_within_seconds() {
+    const EVENTS: i32 = 1_000;
+    let (stack, receiver) = (Stack::with(&[("relay.batch_size", "50")]).await, Receiver::start());
+    stack.endpoint("acme", &receiver.url("/"), &["--max-in-flight", "100"]).await;
+    stack.worker().await;
+    let listed = "select count(*) from posthaste.relay_batches";
+    let mut died_with = Vec::new();
+    for round in 1..=3 {
+        let proxy = Proxy::to(&stack.amqp_url);
+        let relay = stack.start("relay", &[("broker.url", &proxy.url(&stack.amqp_url))]).await;
+        stack.emit_many("acme", "order.created", EVENTS / 10).await;
+        receiver.wait_until("some events arrive", |all| all.len() >= round * 50).await;
+        proxy.stall();
+        stack.emit_many("acme", "order.created", EVENTS / 5).await;
+        // Claimed and committed; no confirm can come any more.
+        eventually("batches wait for their confirms", async || (stack.number(listed).await >= 3).then_some(())).await;
+        relay.kill();
+        died_with.push(stack.number(listed).await);
+        drop(proxy);
+    }
+    stack.emit_many("acme", "order.created", EVENTS / 10).await;
+    let began = Instant::now();
+    stack.relay().await;
+
+    assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), i64::from(EVENTS))].into());
+
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    let counts = receiver.counts();
+    assert_eq!(counts.len(), EVENTS as usize);
+    println!("{EVENTS} events, relays died with {died_with:?} batches, {} posted twice", doubled(&counts));
+    assert!(stack.deliveries().await.iter().all(|delivery| delivery.attempts == 1));
+}
+
+#[tokio::test]
+async fn workers_killed_in_the_middle_lose_nothing_and_spend_no_attempt() {
+    const EVENTS: i32 = 600;
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    receiver.at("/", |_| Reply::ok().after(Duration::from_millis(10)));
+    stack.endpoint("acme", &receiver.url("/"), &["--max-in-flight", "100"]).await;
+    stack.relay().await;
+    stack.emit_many("acme", "order.created", EVENTS).await;
+    for round in 1..=3 {
+        let worker = stack.worker().await;
+        receiver.wait_until("some requests", |all| all.len() >= round * 100).await;
+        worker.kill();
+    }
+    stack.worker().await;
+
+    assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), i64::from(EVENTS))].into());
+
+    let counts = receiver.counts();
+    assert_eq!(counts.len(), EVENTS as usize);
+    println!("{EVENTS} events, 3 workers killed, {} posted twice", doubled(&counts));
+    assert!(doubled(&counts) <= 3 * 100, "at most what was in hand at each kill");
+    assert!(stack.deliveries().await.iter().all(|delivery| delivery.attempts == 1));
+}

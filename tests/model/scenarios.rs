@@ -1,0 +1,88 @@
+//! What is explored: each scenario takes a part of the protocol to some depth, all together within seconds.
+
+use crate::checker::Scenario;
+use crate::faults::Fault;
+use crate::reconcile::Markers;
+use crate::world::{Budget, Verdict};
+
+const WORKER_FAULTS: [Fault; 5] =
+    [Fault::WorkerCrash, Fault::ChannelLost, Fault::ConfirmLost, Fault::DoubleExpiry, Fault::LateCopy];
+const RELAY_FAULTS: [Fault; 5] =
+    [Fault::WorkerCrash, Fault::ChannelLost, Fault::RelayCrash, Fault::RelaySessionLost, Fault::DatabaseCrash];
+
+/// Nothing goes wrong: every outcome, holds, an endpoint that is disabled and enabled, requeues.
+pub fn calm() -> Scenario {
+    Scenario {
+        name: "calm",
+        max_attempts: 3,
+        budget: Budget { faults: 0, holds: 2, disables: 1, requeues: 1 },
+        faults: &[],
+        verdicts: vec![Verdict::Success, Verdict::Failure, Verdict::Gone, Verdict::ComeBackLater],
+        markers: Markers::Coarse,
+        poison: false,
+    }
+}
+
+/// Three faults around the workers; what the relay and the reconciler do must not be needed.
+pub fn crashes() -> Scenario {
+    Scenario {
+        name: "crashes",
+        max_attempts: 2,
+        budget: Budget { faults: 3, ..Budget::default() },
+        faults: &WORKER_FAULTS,
+        verdicts: vec![Verdict::Success, Verdict::Failure],
+        markers: Markers::None,
+        poison: false,
+    }
+}
+
+/// As `crashes`, where every message that is handed out again ends its delivery.
+pub fn poison() -> Scenario {
+    Scenario { name: "poison", poison: true, ..crashes() }
+}
+
+/// Three faults around the way from the outbox into the broker.
+pub fn relays() -> Scenario {
+    Scenario { name: "relays", faults: &RELAY_FAULTS, markers: Markers::Coarse, ..crashes() }
+}
+
+/// Two faults of any kind, with holds and an endpoint that is disabled and enabled.
+pub fn losses() -> Scenario {
+    Scenario {
+        name: "losses",
+        budget: Budget { faults: 2, holds: 1, disables: 1, requeues: 0 },
+        faults: &Fault::ALL,
+        markers: Markers::Coarse,
+        ..crashes()
+    }
+}
+
+/// Two faults of any kind while a delivery dies and is requeued twice.
+pub fn requeues() -> Scenario {
+    Scenario {
+        name: "requeues",
+        max_attempts: 1,
+        budget: Budget { faults: 2, requeues: 2, ..Budget::default() },
+        ..losses()
+    }
+}
+
+/// One fault of any kind in a long life: no fault may echo from attempt to attempt.
+pub fn long_lives() -> Scenario {
+    Scenario {
+        name: "long lives",
+        max_attempts: 5,
+        budget: Budget { faults: 1, holds: 1, ..Budget::default() },
+        ..losses()
+    }
+}
+
+/// Every step of every marker, and one fault.
+pub fn markers() -> Scenario {
+    Scenario {
+        name: "markers",
+        budget: Budget { faults: 1, holds: 1, ..Budget::default() },
+        markers: Markers::Fine,
+        ..losses()
+    }
+}

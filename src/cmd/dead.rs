@@ -103,7 +103,11 @@ pub async fn requeue(config: &Config, args: crate::cli::Requeue) -> Outcome {
     let bar = progress(plan.deliveries());
     let done = requeue.run(&plan, |done| bar.set_position(done)).await;
     bar.finish_and_clear();
-    let done = done.map_err(|error| Failure::Failed(format!("{error}; nothing is lost: run the same again")))?;
+    let done = done.map_err(|error| {
+        Failure::Failed(format!(
+            "{error}; nothing is lost: what was granted is published by a relay, and the rest by running the same again"
+        ))
+    })?;
     let sweep = Sweep { db, broker, names: topology.names, publisher: publisher.clone(), grace: GRACE };
     let swept = sweep.run().await.map_err(|error| {
         Failure::Failed(format!(

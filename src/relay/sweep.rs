@@ -57,7 +57,7 @@ pub enum SweepError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    #[error("cannot write a dead letter: {0}")]
+    #[error("publishing failed: {0}")]
     Publish(#[from] PublishError),
 }
 

@@ -16,6 +16,7 @@ pub mod deliveries;
 pub mod due;
 pub mod endpoints;
 pub mod events;
+pub mod idempotency;
 pub mod locks;
 pub mod markers;
 pub mod migrate;

@@ -156,7 +156,7 @@ fn a_refused_value_names_the_flag_and_the_fix() {
     }
     assert!(refused(&["requeue", "--reason", "tired"]).contains("exhausted"));
     assert!(refused(&["requeue", "--since", "x"]).contains("2h for two hours ago"));
-    assert!(refused(&["event", "list", "--tenant", ""]).contains("1 to 256"));
+    assert!(refused(&["event", "list", "--tenant", ""]).contains("1 to 128"));
     let set = refused(&["endpoint", "set", ID, "--rate-limit", "fast"]);
     assert!(set.contains("or none"), "{set}");
 }

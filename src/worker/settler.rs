@@ -85,7 +85,7 @@ pub(super) async fn run(context: Arc<Context>, mut jobs: mpsc::Receiver<Job>) {
 }
 
 async fn settle(context: &Context, jobs: Vec<Job>) -> Result<(), Stopping> {
-    let settlements: Vec<Settlement> = jobs.iter().map(|job| job.settlement.clone()).collect();
+    let settlements: Vec<&Settlement> = jobs.iter().map(|job| &job.settlement).collect();
     let record = || settle::settle(&context.db, &context.name, &settlements);
     let rows = persist(&context.abandon, "settle attempts", record).await?;
     let lost = read_again(context, &jobs, &rows).await?;

@@ -25,6 +25,7 @@ pub mod partitions;
 pub mod reconcile;
 pub mod relay_batches;
 pub mod release;
+pub mod replay;
 pub mod requeue;
 pub mod secrets;
 pub mod settle;

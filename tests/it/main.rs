@@ -7,6 +7,7 @@ mod harness;
 mod bytes;
 mod holding;
 mod operations;
+mod partitions;
 mod refusals;
 mod retries;
 mod settle_agrees;

@@ -17,7 +17,7 @@ const SOON: [(&str, &str); 5] = [
     ("worker.prefetch", "8"),
 ];
 
-/// A marker that was deleted with its queue is given up after half a minute; only then a new one proves the loss.
+/// A marker that was deleted with its queue is given up after a while; only then a new one proves the loss.
 const REBUILD: Duration = Duration::from_secs(90);
 
 async fn soon(settings: &[(&str, &str)]) -> Stack {

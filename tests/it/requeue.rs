@@ -116,7 +116,7 @@ async fn nothing_is_requeued_while_nobody_can_be_asked_or_nothing_is_named() {
     stack.dead(endpoint, ("acme", "order.created"), "exhausted", 10).await;
     let before = stack.deliveries().await;
     for (arguments, said) in [
-        (vec!["requeue", "--all"], "Requeue 1 dead deliveries? Nobody can be asked here: add --yes"),
+        (vec!["requeue", "--all"], "Requeue 1 deliveries? Nobody can be asked here: add --yes"),
         (vec!["requeue", "--yes"], "required arguments were not provided"),
         (vec!["requeue", "--all", "--yes", "--tenant", "acme"], "cannot be used with"),
         (vec!["requeue", "--reason", "bored", "--yes"], "'bored'"),

@@ -22,6 +22,79 @@ async fn with_status(stack: &Stack, status: &str) -> BTreeSet<Uuid> {
 }
 
 #[tokio::test]
+async fn after_the_receiver_heals_a_requeue_delivers_everything_and_empties_the_dead_letter_queue() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    receiver.at("/", |_| Reply::status(500));
+    stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    stack.run().await;
+    let events = stack.emit_many("acme", "order.created", 40).await;
+    assert_eq!(stack.wait_settled().await, [("dead".to_owned(), 40)].into());
+    let before = stack.letters(40).await;
+    assert_eq!(ids(&before), events.iter().map(Uuid::to_string).collect());
+    stack.age_the_dead().await;
+    receiver.at("/", |_| Reply::ok());
+
+    let report = stack.cli(&ALL).await.json();
+
+    assert_eq!((&report["matched"], &report["requeued"], &report["dry_run"]), (&json!(40), &json!(40), &json!(false)));
+    assert_eq!(report["letters"], json!({"kept": 0, "dropped": 40, "written": 0, "refused": 0}));
+    assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), 40)].into());
+    eventually("the queue is empty", async || (stack.depth("dead").await == 0).then_some(())).await;
+    for delivery in stack.deliveries().await {
+        assert_eq!((delivery.attempts, delivery.base_attempts, delivery.dead_reason), (4, 3, None));
+    }
+    let history = stack.attempts(events[0]).await;
+    assert_eq!(history.iter().map(|a| a.attempt).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    let outcomes: Vec<&str> = history.iter().map(|a| a.outcome.as_str()).collect();
+    assert_eq!(outcomes, ["retry", "retry", "dead", "delivered"]);
+    let again = stack.cli(&ALL).await.json();
+    assert_eq!((&again["matched"], &again["requeued"]), (&json!(0), &json!(0)));
+}
+
+#[tokio::test]
+async fn a_requeue_that_was_killed_midway_is_simply_run_again_and_two_never_run_at_once() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    let healed = stack.endpoint("acme", &receiver.url("/"), &[]).await.id;
+    let other = stack.endpoint("other", &receiver.url("/"), &[]).await.id;
+    stack.run().await;
+    for _ in 0..60 {
+        stack.dead(healed, ("acme", "order.created"), "exhausted", 10).await;
+    }
+    let mut stay_dead = BTreeSet::new();
+    for _ in 0..10 {
+        stay_dead.insert(stack.dead(other, ("other", "order.created"), "exhausted", 10).await.to_string());
+    }
+    // Writes their letters.
+    stack.cli(&["reconcile"]).await.ok();
+    assert_eq!(stack.depth("dead").await, 70);
+    let these = ["requeue", "--tenant", "acme", "--yes", "--json"];
+
+    let first = stack.spawn_command(&[&these[..], &["--rate", "10"]].concat(), &[]);
+    receiver.wait_for(15).await;
+    let second = stack.cli(&these).await;
+    assert_eq!(second.code, 1);
+    assert!(second.stderr.contains("another requeue is running"), "{}", second.stderr);
+    assert!(first.is_running(), "it was not finished");
+    first.kill();
+    let left = stack.statuses().await["dead"];
+    assert!((11..60).contains(&left), "{left} are still dead");
+    // The server may need a moment to notice that the first one is gone.
+    let report = eventually("the next one may run", async || {
+        let done = stack.cli(&these).await;
+        (done.code == 0).then(|| done.json())
+    })
+    .await;
+
+    assert_eq!(report["requeued"], json!(left - 10));
+    let statuses = stack.wait_settled().await;
+    assert_eq!(statuses, [("dead".to_owned(), 10), ("delivered".to_owned(), 60)].into());
+    assert_eq!(ids(&stack.letters(10).await), stay_dead);
+    let counts = receiver.counts();
+    assert_eq!((counts.len(), receiver.count()), (60, 60), "none was lost, and none came twice");
+    assert!(stack.deliveries().await.iter().all(|d| d.status == "dead" || (d.attempts, d.base_attempts) == (2, 1)));
+}
+
+#[tokio::test]
 async fn a_delivery_that_dies_again_had_a_fresh_set_of_attempts_and_has_one_current_letter() {
     let stack = Stack::with(&[("retry.schedule", r#"["50ms"]"#)]).await;
     let receiver = Receiver::start();

@@ -176,7 +176,7 @@ async fn alarm(stack: &Stack, hold: Duration) -> Result<(), String> {
 async fn delete_work_queue(stack: &Stack, target: usize) -> Result<(), String> {
     let queue = format!("{PREFIX}.{}", ["deliver", "retry"][target]);
     let rabbitmq = stack.rabbitmq.lock().await;
-    rabbitmq.delete_queue(&queue).await.map(drop).map_err(|error| error.to_string())
+    rabbitmq.delete_queue(&queue).await.map(drop)
 }
 
 /// Of the delay queues, the one that has the most in it.
@@ -202,7 +202,7 @@ async fn delete_fullest(stack: &Stack) -> Result<(), String> {
         }
     }
     let queue = fullest.1.ok_or("no delay queue answers")?;
-    let deleted = rabbitmq.delete_queue(queue).await.map_err(|error| error.to_string())?;
+    let deleted = rabbitmq.delete_queue(queue).await?;
     eprintln!("  {queue} had {deleted} messages");
     Ok(())
 }

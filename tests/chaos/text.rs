@@ -92,6 +92,7 @@ impl Report {
         if self.faults.is_empty() {
             return Ok(());
         }
+        writeln!(text)?;
         line(text, "", ["", "dupli-", "flows", "all work again", "", "beside", "whole"])?;
         line(text, "fault", ["times", "cates", "max", "p50", "max", "another", "again"])?;
         let seconds = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1} s"));

@@ -28,7 +28,9 @@ pub struct Happened {
     pub began: f64,
     /// The process is started again, the server answers again, the network is whole again.
     pub ended: f64,
-    /// Every affected process works again and an event committed after the end was delivered; none: not in time.
+    /// An event that was committed after the end was delivered.
+    pub flowing: Option<f64>,
+    /// And every affected process works again; none: not in time.
     pub recovered: Option<f64>,
     /// Another fault was going on at the same time.
     pub beside_another: bool,
@@ -48,21 +50,26 @@ pub async fn cause(stack: &Stack, fault: Fault, beside_another: bool) -> Happene
     let in_flight = stack.receiver.in_flight();
     let problem = carry_out(stack, fault).await.err();
     let ended = stack.clock.now();
-    let waiting = tokio::time::timeout(PATIENCE, recovery(stack, fault));
-    let recovered = waiting.await.is_ok().then(|| stack.clock.now());
+    let (flowing, working) =
+        tokio::join!(in_time(stack, flows_again(stack, fault)), in_time(stack, work_again(stack, fault)));
     let happened = Happened {
         kind: fault.kind,
         name: fault.kind.name(),
         target: fault.target,
         began,
         ended,
-        recovered,
+        flowing,
+        recovered: flowing.zip(working).map(|(flowing, working)| flowing.max(working)),
         beside_another,
         in_flight,
         problem,
     };
     say(&happened);
     happened
+}
+
+async fn in_time(stack: &Stack, waiting: impl Future<Output = ()>) -> Option<f64> {
+    tokio::time::timeout(PATIENCE, waiting).await.ok().map(|()| stack.clock.now())
 }
 
 fn say(happened: &Happened) {
@@ -169,7 +176,7 @@ async fn alarm(stack: &Stack, hold: Duration) -> Result<(), String> {
 async fn delete_work_queue(stack: &Stack, target: usize) -> Result<(), String> {
     let queue = format!("{PREFIX}.{}", ["deliver", "retry"][target]);
     let rabbitmq = stack.rabbitmq.lock().await;
-    rabbitmq.delete_queue(&queue).await.map(drop).map_err(|error| error.to_string())
+    rabbitmq.delete_queue(&queue).await.map(drop)
 }
 
 /// Of the delay queues, the one that has the most in it.
@@ -195,7 +202,7 @@ async fn delete_fullest(stack: &Stack) -> Result<(), String> {
         }
     }
     let queue = fullest.1.ok_or("no delay queue answers")?;
-    let deleted = rabbitmq.delete_queue(queue).await.map_err(|error| error.to_string())?;
+    let deleted = rabbitmq.delete_queue(queue).await?;
     eprintln!("  {queue} had {deleted} messages");
     Ok(())
 }
@@ -208,21 +215,24 @@ async fn misbehave(stack: &Stack, fault: Fault, manner: Manner) -> Result<(), St
     Ok(())
 }
 
-/// Until every affected process has done some work again, and an event made from now on was delivered.
-async fn recovery(stack: &Stack, fault: Fault) {
+/// Until an event made from now on was delivered.
+async fn flows_again(stack: &Stack, fault: Fault) {
     let since = unix_ms();
-    let affected: Vec<&Service> = match fault.process() {
-        Some(number) => vec![&stack.services[number]],
-        None if fault.kind.is_receiver() => vec![],
-        None => stack.services.iter().map(AsRef::as_ref).collect(),
-    };
-    let working = affected.into_iter().map(works_again);
-    futures_util::future::join_all(working).await;
     let endpoints = if fault.kind.is_receiver() { fault.target..fault.target + 1 } else { 0..ENDPOINTS };
     while endpoints.clone().all(|endpoint| stack.receiver.newest_ms(endpoint) <= since) {
         // The receiver is asked often instead of waking everybody at each request.
         tokio::time::sleep(LOOK_AGAIN).await;
     }
+}
+
+/// Until every affected process has done some work again.
+async fn work_again(stack: &Stack, fault: Fault) {
+    let affected: Vec<&Service> = match fault.process() {
+        Some(number) => vec![&stack.services[number]],
+        None if fault.kind.is_receiver() => vec![],
+        None => stack.services.iter().map(AsRef::as_ref).collect(),
+    };
+    futures_util::future::join_all(affected.into_iter().map(works_again)).await;
 }
 
 async fn works_again(service: &Service) {

@@ -12,9 +12,11 @@ mod rabbitmq;
 mod receiver;
 mod report;
 mod run;
+mod scenarios;
 mod schedule;
 mod service;
 mod stack;
+mod text;
 mod unix;
 
 use std::path::PathBuf;
@@ -59,7 +61,10 @@ async fn interrupted() {
 async fn run(options: &Options, dir: PathBuf) -> ExitCode {
     let result = match options.scenario {
         Scenario::Faults => run::with_faults(options, &dir).await,
-        _ => Err("not there yet".to_owned()),
+        Scenario::Rolling => scenarios::rolling::run(options, &dir).await,
+        Scenario::Wipe => scenarios::wipe::run(options, &dir).await,
+        Scenario::Snapshot => scenarios::snapshot::run(options, &dir).await,
+        Scenario::Backlog => scenarios::backlog::run(options, &dir).await,
     };
     match result {
         Ok(report) => show(options, &report),

@@ -67,9 +67,15 @@ impl Options {
         self.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()))
     }
 
+    /// Events per second.
+    pub fn rate(&self) -> f64 {
+        self.events() as f64 / self.seconds()
+    }
+
     /// Seconds that the load shall last.
     pub fn seconds(&self) -> f64 {
-        let for_faults = self.faults() as f64 * if self.quick { 4.0 } else { 6.0 };
+        let of_fault = if self.quick { 4.0 } else { 6.0 };
+        let for_faults = if self.scenario == Scenario::Faults { self.faults() as f64 * of_fault } else { 0.0 };
         self.minutes.map_or_else(|| for_faults.max(self.events() as f64 / 400.0), |minutes| minutes * 60.0)
     }
 }

@@ -20,6 +20,8 @@ pub struct Postgres {
     dir: PathBuf,
     owner: Option<Owner>,
     pub port: u16,
+    /// Further settings.
+    options: &'static [&'static str],
     child: Option<Child>,
 }
 
@@ -29,13 +31,13 @@ pub fn url(port: u16) -> String {
 }
 
 impl Postgres {
-    pub async fn create(dir: &Path) -> Result<Postgres, String> {
+    pub async fn create(dir: &Path, options: &'static [&'static str]) -> Result<Postgres, String> {
         let bin = PathBuf::from(crate::programs::variable("POSTGRES_BIN")?);
         let owner = Owner::of("POSTGRES_OWNER");
         let dir = crate::programs::server_directory(dir, "postgres", owner)?;
         let password = dir.join("password");
         std::fs::write(&password, PASSWORD).map_err(|error| error.to_string())?;
-        let mut postgres = Postgres { bin, dir, owner, port: free_port(), child: None };
+        let mut postgres = Postgres { bin, dir, owner, port: free_port(), options, child: None };
         let mut initdb = postgres.command("initdb", "initdb");
         initdb.args(["-D", "data", "-U", "postgres", "-E", "UTF8", "--no-locale", "--no-sync", "--auth=password"]);
         let status = initdb.arg("--pwfile").arg(&password).status().await;
@@ -63,6 +65,7 @@ impl Postgres {
         let mut command = self.command("postgres", "postgres");
         command.args(["-D", "data", "-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
         command.args(["-c", "unix_socket_directories=", "-c", "max_connections=200", "-c", "log_line_prefix=%m "]);
+        command.args(self.options.iter().flat_map(|option| ["-c", option]));
         self.child = Some(command.spawn().map_err(|error| format!("postgres: {error}"))?);
         let url = url(self.port);
         wait_for("PostgreSQL", START, async || {

@@ -58,12 +58,14 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// Asks again and again until there is an answer.
+/// Asks again and again until there is an answer. One question may be lost: a server that dies or starts while it is asked
+/// may never answer that one.
 pub async fn wait_for<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> Result<T, String> {
     const AGAIN: Duration = Duration::from_millis(100);
+    const ONE: Duration = Duration::from_secs(5);
     let began = Instant::now();
     loop {
-        if let Ok(Some(answer)) = tokio::time::timeout(limit, ask()).await {
+        if let Ok(Some(answer)) = tokio::time::timeout(ONE, ask()).await {
             return Ok(answer);
         }
         if began.elapsed() >= limit {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use lapin::{Connection, ConnectionProperties};
+use lapin::{Channel, Connection, ConnectionProperties};
 use tokio::process::{Child, Command};
 
 use crate::programs::{Owner, free_port, log_file, own, server_directory, variable, wait_for};
@@ -16,6 +16,7 @@ use crate::unix::{Signal, signal, signal_group};
 
 const START: Duration = Duration::from_secs(120);
 const STOP: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_secs(20);
 
 pub struct RabbitMq {
     bin: PathBuf,
@@ -103,27 +104,39 @@ impl RabbitMq {
         let mut control = self.command("rabbitmqctl");
         control.arg("-q").arg("set_vm_memory_high_watermark");
         let limit: &[&str] = if on { &["absolute", "1"] } else { &["0.8"] };
-        let status = control.args(limit).status().await.map_err(|error| error.to_string())?;
+        let status = tokio::time::timeout(STOP, control.args(limit).status()).await;
+        let status = status.map_err(|_| "rabbitmqctl did not end")?.map_err(|error| error.to_string())?;
         if status.success() { Ok(()) } else { Err(format!("rabbitmqctl: {status}")) }
     }
 
-    /// The number of messages that were ready in it, or nothing when there is no such queue.
-    pub async fn delete_queue(&self, queue: &str) -> lapin::Result<u32> {
-        let connection = connect(&url(self.port)).await?;
-        let channel = connection.create_channel().await?;
-        let deleted = channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await;
-        connection.close(200, "done".into()).await?;
-        deleted
+    /// The number of messages that were ready in it.
+    pub async fn delete_queue(&self, queue: &str) -> Result<u32, String> {
+        let deleting =
+            self.with_channel(async |channel| channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await);
+        answered(deleting).await
     }
 
-    pub async fn depth(&self, queue: &str) -> lapin::Result<u32> {
-        let connection = connect(&url(self.port)).await?;
-        let channel = connection.create_channel().await?;
+    pub async fn depth(&self, queue: &str) -> Result<u32, String> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let found = channel.queue_declare(queue.into(), passive, FieldTable::default()).await;
-        connection.close(200, "done".into()).await?;
-        found.map(|queue| queue.message_count())
+        let declaring = self.with_channel(async |channel| {
+            channel.queue_declare(queue.into(), passive, FieldTable::default()).await.map(|queue| queue.message_count())
+        });
+        answered(declaring).await
     }
+
+    async fn with_channel<T>(&self, ask: impl AsyncFnOnce(&Channel) -> lapin::Result<T>) -> lapin::Result<T> {
+        let connection = connect(&url(self.port)).await?;
+        let answer = ask(&connection.create_channel().await?).await;
+        connection.close(200, "done".into()).await?;
+        answer
+    }
+}
+
+/// A call to a broker that is in trouble may never return.
+async fn answered<T>(asking: impl Future<Output = lapin::Result<T>>) -> Result<T, String> {
+    let answer =
+        tokio::time::timeout(ANSWER, asking).await.map_err(|_| format!("the broker: nothing within {ANSWER:?}"))?;
+    answer.map_err(|error| error.to_string())
 }
 
 /// At the end of the run nothing in it matters any more.

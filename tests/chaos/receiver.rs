@@ -33,6 +33,8 @@ impl Manner {
 pub struct Record {
     /// When it was accepted first.
     pub first: Option<f64>,
+    /// The number of the attempt that was accepted first.
+    pub attempt: u32,
     /// Answered with 200, or about to be when the sender died.
     pub accepted: u32,
     /// Failed on purpose.
@@ -47,9 +49,11 @@ pub struct Record {
 pub struct Duplicate {
     pub id: Uuid,
     pub endpoint: usize,
-    /// When it was accepted the time before.
+    /// When it was accepted first.
     pub before: f64,
     pub at: f64,
+    /// The number of the attempt at the first time, and at this one.
+    pub attempts: (u32, u32),
 }
 
 #[derive(Default)]
@@ -71,7 +75,7 @@ pub struct Receiver {
     newest_ms: [AtomicU64; ENDPOINTS],
     open: AtomicUsize,
     /// How long an answer takes, at least and at most, in milliseconds.
-    work_ms: (u64, u64),
+    work_ms: Mutex<(u64, u64)>,
 }
 
 impl Receiver {
@@ -85,7 +89,7 @@ impl Receiver {
             notes: Mutex::default(),
             newest_ms: Default::default(),
             open: AtomicUsize::new(0),
-            work_ms,
+            work_ms: Mutex::new(work_ms),
         });
         let serving = receiver.clone();
         tokio::spawn(async move {
@@ -136,7 +140,7 @@ impl Receiver {
             notes.bad.push(format!("{id:?}: {error}"));
         }
         match id {
-            Some(id) => notes.note((id, request.endpoint), fingerprint(&request.body), manner, self.clock.now()),
+            Some(id) => notes.note((id, request.endpoint), request, manner, self.clock.now()),
             None => notes.bad.push("no webhook-id".to_owned()),
         }
         drop(notes);
@@ -147,13 +151,22 @@ impl Receiver {
     }
 
     fn work(&self) -> Duration {
-        Duration::from_millis(rand::random_range(self.work_ms.0..=self.work_ms.1))
+        let (least, most) = *self.work_ms.lock().unwrap_or_else(PoisonError::into_inner);
+        Duration::from_millis(rand::random_range(least..=most))
+    }
+
+    /// From now on an answer takes so long.
+    pub fn take_time(&self, work_ms: (u64, u64)) {
+        *self.work_ms.lock().unwrap_or_else(PoisonError::into_inner) = work_ms;
     }
 }
 
 impl Notes {
-    fn note(&mut self, key: (Uuid, usize), fingerprint: u64, manner: Manner, at: f64) {
-        let new = Record { first: None, accepted: 0, refused: 0, fingerprint, differs: false };
+    fn note(&mut self, key: (Uuid, usize), request: &Request, manner: Manner, at: f64) {
+        let fingerprint = fingerprint(&request.body);
+        let attempt = request.headers.get("posthaste-attempt").and_then(|number| number.to_str().ok()?.parse().ok());
+        let attempt = attempt.unwrap_or_default();
+        let new = Record { first: None, attempt, accepted: 0, refused: 0, fingerprint, differs: false };
         let record = self.records.entry(key).or_insert(new);
         record.differs |= record.fingerprint != fingerprint;
         if manner != Manner::Accept {
@@ -162,8 +175,11 @@ impl Notes {
         }
         record.accepted += 1;
         match record.first {
-            None => record.first = Some(at),
-            Some(before) => self.duplicates.push(Duplicate { id: key.0, endpoint: key.1, before, at }),
+            None => (record.first, record.attempt) = (Some(at), attempt),
+            Some(before) => {
+                let attempts = (record.attempt, attempt);
+                self.duplicates.push(Duplicate { id: key.0, endpoint: key.1, before, at, attempts });
+            }
         }
     }
 }

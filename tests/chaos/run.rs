@@ -1,5 +1,6 @@
 //! A run from the first event to the audit.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit;
 use crate::faults::{self, Happened};
-use crate::ledger::Ledger;
+use crate::ledger::{Books, Ledger};
 use crate::options::Options;
 use crate::producers::{Load, produce};
+use crate::receiver::Notes;
 use crate::report::{Report, Run};
-use crate::schedule::{Role, plan};
-use crate::service::{DISCARDED, HELD, REPUBLISHED};
+use crate::schedule::{Fault, Role, plan};
+use crate::service::{DISCARDED, HELD, REPUBLISHED, Settings};
 use crate::stack::{Stack, settings};
 
 /// How long everything may take to be delivered once the faults are over.
@@ -25,48 +27,70 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const PAIRS: f64 = 0.25;
 const PAIRS_WHEN_QUICK: f64 = 0.75;
 
-/// A stack with its producers and what looks after it.
+/// A stack and what looks after it.
 pub struct Running {
     pub stack: Arc<Stack>,
     pub ledger: Arc<Ledger>,
-    enough: CancellationToken,
-    producing: JoinHandle<()>,
+    pub seed: u64,
     looking_after: JoinHandle<()>,
+    load_began: f64,
+}
+
+/// Producers at work.
+pub struct Producing {
+    enough: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Producing {
+    /// Until they have committed what they should.
+    pub async fn finish(self) -> Result<(), String> {
+        self.enough.cancel();
+        self.task.await.map_err(|error| error.to_string())
+    }
 }
 
 pub async fn with_faults(options: &Options, dir: &Path) -> Result<Report, String> {
     let seed = options.seed();
     let rounds = plan(seed, options.faults(), if options.quick { PAIRS_WHEN_QUICK } else { PAIRS });
-    let rate = options.events() as f64 / options.seconds();
-    eprintln!("seed {seed}: {} faults, {} events at {rate:.0}/s", options.faults(), options.events());
-    let running = Running::start(dir, Vec::new(), (20, 80), rate, options.events(), seed).await?;
+    eprintln!("seed {seed}: {} faults, {} events at {:.0}/s", options.faults(), options.events(), options.rate());
+    let running = Running::start(dir, Vec::new(), &[], seed).await?;
+    running.start_services(&[Role::Relay, Role::Worker]).await;
+    let producing = running.produce(options.rate(), options.events());
     running.flows().await?;
     // Quick runs do not wait between rounds.
     let spread = if options.quick { 0.0 } else { options.seconds() };
     let happened = running.rounds(rounds, spread).await;
-    running.end("faults", seed, happened).await
+    producing.finish().await?;
+    running.end("faults", happened, BTreeMap::new()).await
 }
 
 impl Running {
     pub async fn start(
         dir: &Path,
-        changes: crate::service::Settings,
-        work_ms: (u64, u64),
-        rate: f64,
-        events: u64,
+        changes: Settings,
+        postgres_options: &'static [&'static str],
         seed: u64,
     ) -> Result<Running, String> {
-        let stack = Arc::new(Stack::start(dir, settings(changes), work_ms).await?);
-        for role in [Role::Relay, Role::Worker] {
-            stack.start_services(role).await;
-        }
-        let ledger = Arc::new(Ledger::default());
-        let enough = CancellationToken::new();
-        let load = Load { rate, events, seed, database_url: stack.database_url.clone() };
-        let producing = tokio::spawn(produce(load, ledger.clone(), stack.clock, enough.clone()));
+        let stack = Arc::new(Stack::start(dir, settings(changes), postgres_options).await?);
         let looking = stack.clone();
         let looking_after = tokio::spawn(async move { looking.look_after().await });
-        Ok(Running { stack, ledger, enough, producing, looking_after })
+        let load_began = stack.clock.now();
+        Ok(Running { stack, ledger: Arc::default(), seed, looking_after, load_began })
+    }
+
+    pub async fn start_services(&self, roles: &[Role]) {
+        for role in roles {
+            self.stack.start_services(*role).await;
+        }
+    }
+
+    /// Until so many events are committed in all.
+    pub fn produce(&self, rate: f64, events: u64) -> Producing {
+        let enough = CancellationToken::new();
+        let load = Load { rate, events, seed: self.seed, database_url: self.stack.database_url.clone() };
+        let task = tokio::spawn(produce(load, self.ledger.clone(), self.stack.clock, enough.clone()));
+        Producing { enough, task }
     }
 
     /// Before the first fault everything works.
@@ -77,7 +101,7 @@ impl Running {
     }
 
     /// The faults of a round begin together; the next round begins when work flows again, and not before its time.
-    async fn rounds(&self, rounds: Vec<Vec<crate::schedule::Fault>>, spread: f64) -> Vec<Happened> {
+    pub async fn rounds(&self, rounds: Vec<Vec<Fault>>, spread: f64) -> Vec<Happened> {
         let began = Instant::now();
         let count = rounds.len();
         let mut happened = Vec::new();
@@ -92,15 +116,18 @@ impl Running {
         happened
     }
 
-    /// No more events and no more faults: everything is delivered, stopped and audited.
-    pub async fn end(self, scenario: &'static str, seed: u64, happened: Vec<Happened>) -> Result<Report, String> {
-        let Running { stack, ledger, enough, producing, looking_after } = self;
-        enough.cancel();
-        producing.await.map_err(|error| error.to_string())?;
-        let load_seconds = stack.clock.now();
-        eprintln!("[{load_seconds:6.1} s] {} events committed; waiting until all is delivered", ledger.committed());
-        let (requeued, undrained) = drain(&stack).await?;
-        // The processes revived by it would not stay stopped.
+    /// Waits until everything is delivered, stops all processes, and audits.
+    pub async fn end(
+        self,
+        scenario: &'static str,
+        happened: Vec<Happened>,
+        measured: BTreeMap<&'static str, String>,
+    ) -> Result<Report, String> {
+        let Running { stack, ledger, seed, looking_after, load_began } = self;
+        let load_ended = stack.clock.now();
+        eprintln!("[{load_ended:6.1} s] {} events committed; waiting until all is delivered", ledger.committed());
+        let (died, undrained) = drain(&stack).await?;
+        // A process that it revives would not stay stopped.
         looking_after.abort();
         let _ = looking_after.await;
         stack.stop_services().await;
@@ -112,54 +139,58 @@ impl Running {
             seed,
             program: if cfg!(debug_assertions) { "debug" } else { "release" },
             seconds: stack.clock.now(),
-            load_seconds,
+            load_seconds: load_ended - load_began,
             republished: stack.total(REPUBLISHED),
             copies_discarded: stack.total(DISCARDED),
             held: stack.total(HELD),
-            requeued,
+            died,
+            measured,
             problems: undrained.into_iter().chain(surprises).collect(),
         };
         Ok(Report::new(run, findings, happened, &books, &notes))
     }
 }
 
-/// Waits until nothing is unfinished; requeues what is dead. How many were requeued, and what is left if it took too long.
-async fn drain(stack: &Stack) -> Result<(u64, Option<String>), String> {
+type Died = BTreeMap<String, u64>;
+
+/// Waits until nothing is unfinished, and requeues what is dead. What had died, and what is left if it took too long.
+async fn drain(stack: &Stack) -> Result<(Died, Option<String>), String> {
     let began = Instant::now();
-    let mut requeued = 0;
+    let mut died = Died::new();
     loop {
-        let (unfinished, dead) = unfinished(stack).await.map_err(|error| error.to_string())?;
-        if unfinished == 0 && dead == 0 {
-            return Ok((requeued, None));
-        }
-        if unfinished == 0 {
-            requeued += dead;
-            stack.run(&["requeue", "--all", "--yes"]).await?;
+        let open = unfinished(stack).await.map_err(|error| error.to_string())?;
+        let dead = dead(stack).await.map_err(|error| error.to_string())?;
+        if open == 0 && dead.is_empty() {
+            return Ok((died, None));
         }
         if began.elapsed() > DRAIN {
-            return Ok((requeued, Some(format!("{unfinished} unfinished and {dead} dead after {DRAIN:?}"))));
+            return Ok((died, Some(format!("after {DRAIN:?}: {open} unfinished, dead: {dead:?}"))));
+        }
+        if open == 0 {
+            dead.into_iter().for_each(|(reason, count)| *died.entry(reason).or_default() += count as u64);
+            stack.run(&["requeue", "--all", "--yes"]).await?;
         }
         // PostgreSQL is asked; no process says when all are done.
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
-/// Unfinished deliveries with unrelayed events and unconfirmed batches, and dead ones.
-async fn unfinished(stack: &Stack) -> sqlx::Result<(u64, u64)> {
-    let count = "select
-        (select count(*) from posthaste.outbox) + (select count(*) from posthaste.relay_batches)
-            + (select count(*) from posthaste.deliveries where status in ('pending', 'retrying', 'held')),
-        (select count(*) from posthaste.deliveries where status = 'dead')";
-    let (unfinished, dead): (i64, i64) = sqlx::query_as(count).fetch_one(&stack.db).await?;
-    Ok((unfinished as u64, dead as u64))
+/// Events that were not moved, batches that were not confirmed, deliveries that are neither delivered nor dead.
+pub async fn unfinished(stack: &Stack) -> sqlx::Result<i64> {
+    let count = "select (select count(*) from posthaste.outbox) + (select count(*) from posthaste.relay_batches)
+            + (select count(*) from posthaste.deliveries where status in ('pending', 'retrying'))
+            + (select count(*) from posthaste.deliveries where status in ('held'))";
+    sqlx::query_scalar(count).fetch_one(&stack.db).await
+}
+
+async fn dead(stack: &Stack) -> sqlx::Result<Vec<(String, i64)>> {
+    let count =
+        "select coalesce(dead_reason, '?'), count(*) from posthaste.deliveries where status = 'dead' group by 1";
+    sqlx::query_as(count).fetch_all(&stack.db).await
 }
 
 /// The books are locked and nobody writes any more, so the reading of the database may block here.
-fn audited(
-    stack: &Stack,
-    books: &crate::ledger::Books,
-    notes: &crate::receiver::Notes,
-) -> Result<audit::Findings, String> {
+fn audited(stack: &Stack, books: &Books, notes: &Notes) -> Result<audit::Findings, String> {
     let auditing = audit::audit(stack, books, notes);
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(auditing))
         .map_err(|error| error.to_string())

@@ -19,9 +19,11 @@ use crate::service::{Service, Settings, command};
 
 /// Requests in flight in one worker.
 pub const CONCURRENCY: usize = 32;
+/// How long the receiver takes for an answer unless it is told otherwise.
+const WORK_MS: (u64, u64) = (20, 80);
 pub const PREFIX: &str = "posthaste";
-/// The delays that the settings below give, in milliseconds.
-pub const COMMAND: Duration = Duration::from_secs(60);
+/// How long a command may take.
+const COMMAND: Duration = Duration::from_secs(60);
 
 pub struct Stack {
     pub dir: PathBuf,
@@ -69,14 +71,18 @@ pub fn settings(changes: Settings) -> Settings {
 }
 
 impl Stack {
-    /// Everything is up, and nothing has been committed yet.
-    pub async fn start(dir: &Path, settings: Settings, work_ms: (u64, u64)) -> Result<Stack, String> {
+    /// Servers, receiver and endpoints are there; the processes are not started yet.
+    pub async fn start(
+        dir: &Path,
+        settings: Settings,
+        postgres_options: &'static [&'static str],
+    ) -> Result<Stack, String> {
         let clock = Clock::start();
-        let (postgres, rabbitmq) = tokio::try_join!(Postgres::create(dir), RabbitMq::create(dir))?;
+        let (postgres, rabbitmq) = tokio::try_join!(Postgres::create(dir, postgres_options), RabbitMq::create(dir))?;
         let ports = (postgres.port, rabbitmq.port);
         let database_url = postgres::url(ports.0);
         let db = PgPoolOptions::new().max_connections(4).test_before_acquire(true).connect_lazy(&database_url);
-        let receiver = Receiver::start(clock, work_ms).await.map_err(|error| error.to_string())?;
+        let receiver = Receiver::start(clock, WORK_MS).await.map_err(|error| error.to_string())?;
         let mut stack = Stack {
             dir: dir.to_owned(),
             clock,

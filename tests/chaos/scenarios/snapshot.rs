@@ -69,7 +69,11 @@ pub async fn run(options: &Options, dir: &Path) -> Result<Report, String> {
     producing.finish().await?;
     let idle = idle(&running).await?;
     holder.close().await.map_err(|error| error.to_string())?;
-    let (first, last) = (parts[0].per_event_us(), parts[parts.len() - 1].per_event_us());
+    parts.retain(|part| part.rows > 0);
+    let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
+        return Err("no event was claimed".to_owned());
+    };
+    let (first, last) = (first.per_event_us(), last.per_event_us());
     let measured = BTreeMap::from([
         ("claims, first tenth and last", format!("{first:.0} and {last:.0} microseconds of the database per event")),
         ("idle, with the snapshot", format!("{:.1} claims a second, {:.2} ms each", idle.0, idle.1)),

@@ -1,13 +1,11 @@
 //! Looking through the dead-letter queue without losing anything in it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Result;
 use super::connection::Link;
 use super::consumer::{Acknowledger, Delivery, Subscription};
-use super::declare::message_count;
 
 /// How long a queue may stay silent before a pass takes it as read.
 const SILENCE: Duration = Duration::from_millis(700);
@@ -16,45 +14,48 @@ const SILENCE: Duration = Duration::from_millis(700);
 /// its place when the pass is closed. The queue's own delivery limit is practically infinite, so looking costs nothing.
 pub struct Pass {
     subscription: Subscription,
-    link: Arc<Link>,
-    /// Letters still to be expected in this pass.
-    remaining: u32,
-    /// Letters in the queue when the pass began; there may be more than one pass takes.
-    pub count: u32,
-    waiting: VecDeque<Delivery>,
+    /// Letters that this pass may still take.
+    left: usize,
 }
 
 impl Pass {
-    /// `most` bounds the letters in hand; it is also the prefetch.
+    /// `most` bounds the letters in hand: as long as nothing is acknowledged, the broker sends no more.
     pub async fn open(link: Arc<Link>, queue: &str, most: u16) -> Result<Pass> {
-        let count = message_count(&link, queue).await?.unwrap_or(0);
-        let subscription = Subscription::open(link.clone(), queue, most, "posthaste.sweep").await?;
-        let remaining = count.min(u32::from(most));
-        Ok(Pass { subscription, link, remaining, count, waiting: VecDeque::new() })
+        let subscription = Subscription::open(link, queue, most, "posthaste.sweep").await?;
+        Ok(Pass { subscription, left: most.into() })
     }
 
-    /// The next letters, up to `limit`. Empty: the pass is over.
+    /// The next letters, up to `limit`. Empty: the queue has been silent, or the pass is full. Silence is what counts, not
+    /// the queue's length: letters that another channel is just giving back are in no count.
     pub async fn next(&mut self, limit: usize) -> Result<Vec<Delivery>> {
-        while self.waiting.len() < limit && self.remaining > 0 {
+        let mut letters = Vec::new();
+        while letters.len() < limit.min(self.left) {
             match tokio::time::timeout(SILENCE, self.subscription.next()).await {
-                Ok(Some(delivery)) => {
-                    self.waiting.push_back(delivery?);
-                    self.remaining -= 1;
+                Ok(Some(delivery)) => letters.push(delivery?),
+                Ok(None) | Err(_) => {
+                    self.left = 0;
+                    return Ok(letters);
                 }
-                Ok(None) | Err(_) => self.remaining = 0,
             }
         }
-        let taken = self.waiting.len().min(limit);
-        Ok(self.waiting.drain(..taken).collect())
+        self.left -= letters.len();
+        Ok(letters)
     }
 
     pub fn acknowledger(&self) -> Acknowledger {
         self.subscription.acknowledger()
     }
 
+    /// Takes no more; what is in hand can still be acknowledged without making room for others.
+    pub async fn cancel(&mut self) -> Result<()> {
+        self.left = 0;
+        self.subscription.cancel().await
+    }
+
     /// Returns every letter that was not acknowledged.
     pub async fn close(self) {
+        // Best effort: the cancel is answered after what was acknowledged before it.
+        let _ = self.subscription.cancel().await;
         self.subscription.acknowledger().close().await;
-        drop(self.link);
     }
 }

@@ -236,7 +236,10 @@ async fn patiently<T>(
 
 fn classify(error: BrokerError) -> PublishError {
     match error {
-        BrokerError::Refused { code, .. } if code < 500 && code != 320 => PublishError::Refused(error),
+        // No such exchange: the same as an exchange without the queue.
+        BrokerError::Refused { code: 404, text } => PublishError::Returned(text),
+        // Precondition failed and content too large are about the message; anything else is about us or the broker.
+        BrokerError::Refused { code: 311 | 406, .. } => PublishError::Refused(error),
         other => PublishError::Lost(other),
     }
 }

@@ -132,6 +132,10 @@ pub struct Requeue {
     /// Every dead delivery.
     #[arg(long, conflicts_with_all = ["events", "endpoint", "tenant", "event_type", "reason", "since", "until"])]
     pub all: bool,
+    /// Replay what the endpoint has missed: events created in the given time that it was never owed, because it was added
+    /// or changed later; and its dead deliveries of events of that time.
+    #[arg(long, requires_all = ["endpoint", "since"], conflicts_with_all = ["events", "tenant", "event_type", "reason", "all"])]
+    pub missing: bool,
     /// Only say how many deliveries are meant.
     #[arg(long)]
     pub dry_run: bool,

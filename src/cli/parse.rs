@@ -126,7 +126,7 @@ pub fn limit(text: &str) -> Result<i64, String> {
 }
 
 pub fn max_in_flight(text: &str) -> Result<i32, String> {
-    count(text, 1, 4096)
+    count(text, 1, 10_000)
 }
 
 pub fn rate(text: &str) -> Result<i32, String> {
@@ -140,8 +140,8 @@ pub fn policy_name(text: &str) -> Result<String, String> {
 }
 
 pub fn tenant(text: &str) -> Result<String, String> {
-    let valid = (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
-    valid.then(|| text.to_owned()).ok_or_else(|| "use 1 to 256 bytes without control characters".into())
+    let valid = (1..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    valid.then(|| text.to_owned()).ok_or_else(|| "use 1 to 128 characters without control characters".into())
 }
 
 pub fn event_type(text: &str) -> Result<String, String> {

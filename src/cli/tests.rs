@@ -141,7 +141,7 @@ fn a_refused_value_names_the_flag_and_the_fix() {
         (&["--event-types", "order*"], &["--event-types", "order.*"]),
         (&["--timeout", "10"], &["--timeout", "no unit", "10s"]),
         (&["--timeout", "11m"], &["--timeout", "1ms to 10m"]),
-        (&["--max-in-flight", "0"], &["--max-in-flight", "1 to 4096"]),
+        (&["--max-in-flight", "0"], &["--max-in-flight", "1 to 10000"]),
         (&["--rate-limit", "x"], &["--rate-limit", "whole number"]),
         (&["--retry-policy", "a b"], &["--retry-policy", "[retry.policies]"]),
         (&["--header", "novalue"], &["--header", "X-Api-Key: value"]),
@@ -156,7 +156,7 @@ fn a_refused_value_names_the_flag_and_the_fix() {
     }
     assert!(refused(&["requeue", "--reason", "tired"]).contains("exhausted"));
     assert!(refused(&["requeue", "--since", "x"]).contains("2h for two hours ago"));
-    assert!(refused(&["event", "list", "--tenant", ""]).contains("1 to 256"));
+    assert!(refused(&["event", "list", "--tenant", ""]).contains("1 to 128"));
     let set = refused(&["endpoint", "set", ID, "--rate-limit", "fast"]);
     assert!(set.contains("or none"), "{set}");
 }

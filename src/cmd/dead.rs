@@ -4,19 +4,21 @@ use std::io::IsTerminal;
 use std::num::NonZeroU32;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::output::{self, or_dash, time};
 use super::{Failure, Outcome, compose, confirm, event};
 use crate::broker::publisher::Publisher;
 use crate::cli::{Dead, DeadFilter, DeliveryId, ListDead};
 use crate::config::Config;
+use crate::domain::delivery::DeadReason;
 use crate::relay;
-use crate::relay::requeue::{Plan, Requeue};
+use crate::relay::requeue::{Done, Missing, Plan, Requeue};
 use crate::relay::sweep::{GRACE, Sweep, Swept};
 use crate::store::locks::Role;
+use crate::store::replay::{self, Window};
 use crate::store::requeue::{self, Filter};
-use crate::store::{Db, attempts, deliveries};
+use crate::store::{Db, attempts, deliveries, endpoints};
 
 pub async fn run(config: &Config, command: Dead) -> Outcome {
     match command {
@@ -34,6 +36,7 @@ fn filter(filter: DeadFilter) -> Filter {
         reason: filter.reason,
         since: filter.since,
         until: filter.until,
+        window: None,
     }
 }
 
@@ -78,41 +81,82 @@ async fn show(config: &Config, args: DeliveryId) -> Outcome {
 pub async fn requeue(config: &Config, args: crate::cli::Requeue) -> Outcome {
     let options = compose::service_options(config, "posthaste requeue")?;
     let broker = compose::broker_settings(config)?;
-    let topology = compose::topology(config);
+    let names = compose::topology(config).names;
     let db = Db::new(&options)?;
-    let publisher = Publisher::new(broker.clone(), topology.names.clone(), "posthaste requeue");
+    let publisher = Publisher::new(broker.clone(), names.clone(), "posthaste requeue");
     let (mut session, relay) = relay::open_session(&options).await?;
+    let selection = selection(&args);
+    let missing = missing(config, &db, &args).await?;
     let requeue = Requeue {
         db: db.clone(),
         publisher: publisher.clone(),
         relay,
-        filter: filter(args.filter),
+        filter: match &missing {
+            Some(missing) => {
+                Filter { endpoint: Some(missing.endpoint), window: Some(missing.window), ..Filter::default() }
+            }
+            None => filter(args.filter),
+        },
         rate: args.rate.and_then(|rate| NonZeroU32::new(rate.unsigned_abs())),
         grace: GRACE,
+        missing,
     };
     let plan = requeue.plan().await?;
     if args.dry_run {
-        return report(args.output.json, &plan, 0, true, None);
+        return report(args.output.json, &plan, Done::default(), true, None);
     }
     if plan.deliveries() > 0 {
-        confirm::ask(&format!("Requeue {} dead deliveries?", plan.deliveries()), args.yes)?;
+        confirm::ask(&format!("Requeue {} deliveries?", plan.deliveries()), args.yes)?;
     }
     if !session.try_role(Role::Requeue).await? {
         return Err(Failure::Failed("another requeue is running; wait for it or stop it first".into()));
     }
+    let account = replay::begin(&db, &selection, plan.deliveries() as i64).await?;
     let bar = progress(plan.deliveries());
-    let done = requeue.run(&plan, |done| bar.set_position(done)).await;
+    let done = requeue.run(&plan, account, |done| bar.set_position(done)).await;
     bar.finish_and_clear();
-    let done = done.map_err(|error| Failure::Failed(format!("{error}; nothing is lost: run the same again")))?;
-    let sweep = Sweep { db, broker, names: topology.names, publisher: publisher.clone(), grace: GRACE };
-    let swept = sweep.run().await.map_err(|error| {
+    let error = done.as_ref().err().map(ToString::to_string);
+    replay::finish(&db, account, error.as_deref()).await?;
+    let done = done.map_err(|error| {
         Failure::Failed(format!(
-            "requeued {done}, but the dead-letter queue was not swept: {error}; run the same again"
+            "{error}; nothing is lost: what was granted is published by a relay, and the rest by running the same again"
+        ))
+    })?;
+    let sweep = Sweep { db, broker, names, publisher: publisher.clone(), grace: GRACE };
+    let swept = sweep.run().await.map_err(|error| {
+        let count = done.total();
+        Failure::Failed(format!(
+            "requeued {count}, but the dead-letter queue was not swept: {error}; run the same again"
         ))
     })?;
     publisher.close().await;
     session.close().await;
     report(args.output.json, &plan, done, false, Some(swept))
+}
+
+/// The selection as given, for the account.
+fn selection(args: &crate::cli::Requeue) -> Value {
+    let filter = &args.filter;
+    json!({
+        "events": filter.events, "endpoint": filter.endpoint, "tenant": filter.tenant, "event_type": filter.event_type,
+        "reason": filter.reason.map(DeadReason::as_str), "since": filter.since, "until": filter.until, "all": args.all,
+        "missing": args.missing, "rate": args.rate,
+    })
+}
+
+async fn missing(config: &Config, db: &Db, args: &crate::cli::Requeue) -> Result<Option<Missing>, Failure> {
+    let (true, Some(id), Some(since)) = (args.missing, args.filter.endpoint, args.filter.since) else {
+        return Ok(None);
+    };
+    let Some(endpoint) = endpoints::get(db, id).await? else {
+        return Err(Failure::Failed(format!("endpoint {id}: not found")));
+    };
+    let until = match args.filter.until {
+        Some(until) => until,
+        None => requeue::now(db).await?,
+    };
+    let ceiling = config.retry.get(endpoint.retry_policy.as_deref()).max_attempts();
+    Ok(Some(Missing { endpoint: id, window: Window { since, until }, ceiling }))
 }
 
 fn progress(total: u64) -> ProgressBar {
@@ -126,14 +170,18 @@ fn progress(total: u64) -> ProgressBar {
     bar
 }
 
-fn report(as_json: bool, plan: &Plan, done: u64, dry_run: bool, swept: Option<Swept>) -> Outcome {
+fn report(as_json: bool, plan: &Plan, done: Done, dry_run: bool, swept: Option<Swept>) -> Outcome {
     if as_json {
         return output::json(&json!({
-            "dry_run": dry_run, "matched": plan.deliveries(), "requeued": done,
+            "dry_run": dry_run, "matched": plan.deliveries(), "requeued": done.requeued,
+            "created": done.created,
             "skipped_endpoint_removed": plan.removed, "letters": swept,
         }));
     }
-    let mut lines = vec![("matched", plan.deliveries().to_string()), ("requeued", done.to_string())];
+    let mut lines = vec![("matched", plan.deliveries().to_string()), ("requeued", done.requeued.to_string())];
+    if plan.missing > 0 {
+        lines.push(("missed and made", done.created.to_string()));
+    }
     if dry_run {
         lines.push(("changed", "nothing (--dry-run)".into()));
     }

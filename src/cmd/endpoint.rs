@@ -145,13 +145,15 @@ async fn switch(config: &Config, args: &EndpointId, enabled: bool, reason: Optio
 async fn remove(config: &Config, args: &EndpointId, yes: bool) -> Outcome {
     const BATCH: i64 = 1000;
     let db = Db::new(&compose::service_options(config, "posthaste endpoint remove")?)?;
+    // Everything that can be refused is, before anything is removed.
+    let broker = compose::broker_settings(config)?;
     let endpoint = existing(&db, args.id).await?;
     confirm::ask(&format!("Remove {} of tenant {}?", endpoint.url, endpoint.tenant), yes)?;
     if !endpoints::remove(&db, args.id).await? {
         return Err(unknown(args.id));
     }
     let names = compose::topology(config).names;
-    let publisher = Publisher::new(compose::broker_settings(config)?, names, "posthaste endpoint remove");
+    let publisher = Publisher::new(broker, names, "posthaste endpoint remove");
     loop {
         let batch = requeue::bury_removed(&db, args.id, BATCH).await?;
         if batch.is_empty() {

@@ -4,9 +4,11 @@ use super::{Failure, Outcome, output};
 use crate::cli::ReceiverArgs;
 use crate::lifecycle::{EXIT_FORCED, Shutdown, signals};
 use crate::receiver::server::{Server, Settings};
-use crate::telemetry::metrics;
+use crate::telemetry::{logging, metrics};
 
 pub async fn run(args: ReceiverArgs) -> Outcome {
+    logging::init(false, if args.quiet { "warn" } else { "info" })
+        .map_err(|error| Failure::Failed(error.to_string()))?;
     let behaviour = args.behaviour.parse().map_err(|error| Failure::Usage(format!("{error}")))?;
     let settings = Settings {
         secrets: args.secrets,

@@ -31,7 +31,7 @@ pub async fn run(config: &Config, args: Reconcile) -> Outcome {
     let (session, identity) = relay::open_session(&options).await?;
     let republished = relay::reconcile::all(&db, &publisher, identity.into(), proofs)
         .await
-        .map_err(|error| Failure::Failed(format!("{error}; nothing is lost: run the same again")))?;
+        .map_err(|error| Failure::Failed(format!("{error}; nothing is lost: a relay publishes the rest")))?;
     let sweep = Sweep { db, broker, names, publisher: publisher.clone(), grace: GRACE };
     let swept = sweep.run().await.map_err(|error| Failure::Failed(error.to_string()))?;
     publisher.close().await;

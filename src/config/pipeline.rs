@@ -47,7 +47,7 @@ impl Relay {
             batch_size: values.integer("relay.batch_size", 1..=1000)?,
             poll_interval: values.duration("relay.poll_interval", MS..=10 * SECOND)?,
             wake: values.choice("relay.wake", &[("listen", Wake::Listen), ("poll", Wake::Poll)])?,
-            release_rate: values.integer("relay.release_rate", 1..=100_000)?,
+            release_rate: values.integer("relay.release_rate", 5..=2500)?,
         })
     }
 }

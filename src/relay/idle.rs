@@ -51,8 +51,15 @@ impl Idle {
         if !matches!(self.state, State::Awake { .. }) {
             wake::set_asleep(self.db(), false).await?;
         }
-        self.state = State::Awake { empty: 0 };
+        self.wake();
         Ok(())
+    }
+
+    /// The listener goes with the sleep: what it heard before would only wake the next one, and a relay that is busy for
+    /// hours must not leave PostgreSQL's queue of notifications unread.
+    fn wake(&mut self) {
+        self.alarm = None;
+        self.state = State::Awake { empty: 0 };
     }
 
     /// A claim found nothing: wait a little, or take the next step towards sleep.
@@ -82,9 +89,7 @@ impl Idle {
 
     /// Listens first, so that a notification sent right after the flag is set is heard.
     async fn set_flag(&mut self) -> Result<(), StoreError> {
-        if self.alarm.is_none() {
-            self.alarm = Some(Alarm::listen(self.db(), OUTBOX).await?);
-        }
+        self.alarm = Some(Alarm::listen(self.db(), OUTBOX).await?);
         wake::set_asleep(self.db(), true).await?;
         let xid = wake::barrier(self.db()).await?;
         self.state = State::Barrier { xid, since: Instant::now() };
@@ -98,18 +103,17 @@ impl Idle {
         };
         match alarm.wait(SLEEP).await {
             Ok(Wake::Notified(_)) => {
-                self.state = State::Awake { empty: 0 };
+                self.wake();
                 wake::set_asleep(self.db(), false).await
             }
             // Another relay that was awake may have cleared the flag and died.
             Ok(Wake::TimedOut) => wake::set_asleep(self.db(), true).await,
             Ok(Wake::Reconnected) => {
-                self.state = State::Awake { empty: 0 };
+                self.wake();
                 Ok(())
             }
             Err(error) => {
-                self.alarm = None;
-                self.state = State::Awake { empty: 0 };
+                self.wake();
                 Err(error)
             }
         }

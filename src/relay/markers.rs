@@ -10,7 +10,7 @@ use crate::broker::publisher::WorkQueue;
 use crate::store::{StoreError, markers};
 
 /// A marker that has not come through after this long may be lost itself, or the queue is long; one more does no harm.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The marker of each queue that is under way.
 #[derive(Default)]

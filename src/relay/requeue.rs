@@ -6,12 +6,14 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use governor::{Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use uuid::Uuid;
 
 use super::publish::publish_due;
 use super::sweep::SweepError;
 use crate::broker::publisher::Publisher;
+use crate::store::due::Batch;
+use crate::store::replay::{self, Window};
 use crate::store::requeue::{self, Filter};
 use crate::store::{Db, StoreError, endpoints, relay_batches};
 
@@ -28,6 +30,28 @@ pub struct Requeue {
     pub rate: Option<NonZeroU32>,
     /// What died more recently is waited for: its worker may still be writing the letter.
     pub grace: Duration,
+    pub missing: Option<Missing>,
+}
+
+/// A replay of what one endpoint has missed: events of the window that it was never owed.
+pub struct Missing {
+    pub endpoint: Uuid,
+    pub window: Window,
+    /// Attempts that the endpoint's policy allows.
+    pub ceiling: i32,
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Done {
+    pub requeued: u64,
+    pub created: u64,
+}
+
+impl Done {
+    pub fn total(&self) -> u64 {
+        self.requeued + self.created
+    }
 }
 
 /// What is meant, before anything is changed.
@@ -37,17 +61,22 @@ pub struct Plan {
     pub endpoints: Vec<(Uuid, u64)>,
     /// Dead deliveries of endpoints that were removed: nowhere to send them.
     pub removed: u64,
+    /// Deliveries to make for events that the endpoint has missed.
+    pub missing: u64,
 }
 
 impl Plan {
     pub fn deliveries(&self) -> u64 {
-        self.endpoints.iter().map(|(_, count)| count).sum()
+        self.missing + self.endpoints.iter().map(|(_, count)| count).sum::<u64>()
     }
 }
 
 impl Requeue {
     pub async fn plan(&self) -> Result<Plan, StoreError> {
         let mut plan = Plan::default();
+        if let Some(missing) = &self.missing {
+            plan.missing = replay::count(&self.db, missing.endpoint, missing.window).await?.max(0) as u64;
+        }
         for endpoint in self.candidates().await? {
             let count = requeue::count(&self.db, endpoint, &self.filter).await?.max(0) as u64;
             if count == 0 {
@@ -69,32 +98,62 @@ impl Requeue {
     }
 
     /// Grants and publishes. Only what was dead at the start is taken: a delivery that dies again is not taken again.
-    pub async fn run(&self, plan: &Plan, progress: impl Fn(u64)) -> Result<u64, SweepError> {
+    pub async fn run(&self, plan: &Plan, account: i64, progress: impl Fn(u64)) -> Result<Done, SweepError> {
         let start = requeue::now(&self.db).await?;
-        let filter =
-            Filter { until: Some(self.filter.until.map_or(start, |until| until.min(start))), ..self.filter.clone() };
+        let until = self.filter.until.map_or(start, |until| until.min(start));
+        let filter = Filter { until: Some(until), ..self.filter.clone() };
         self.wait_for_recent(plan, &filter, start).await?;
-        let limiter = self.rate.map(|rate| RateLimiter::direct(Quota::per_second(rate)));
-        let batch = self.rate.map_or(BATCH, |rate| rate.get().clamp(1, BATCH));
-        let mut done = 0;
+        let pace = Pace::new(self.rate);
+        let mut done = Done::default();
         for (endpoint, _) in &plan.endpoints {
             let mut after = Uuid::nil();
             loop {
-                if let (Some(limiter), Some(cells)) = (&limiter, NonZeroU32::new(batch)) {
-                    // The burst is one second's worth, so a batch of at most that always fits.
-                    let _ = limiter.until_n_ready(cells).await;
-                }
-                let granted =
-                    requeue::grant(&self.db, self.relay.into(), *endpoint, &filter, after, batch.into()).await?;
-                let (Some(last), Some(id)) = (granted.messages.last(), granted.id) else { break };
+                pace.wait().await;
+                let relay = self.relay.into();
+                let granted = requeue::grant(&self.db, relay, *endpoint, &filter, after, pace.batch.into()).await?;
+                let Some(last) = granted.messages.last() else { break };
                 after = last.event_id;
-                done += granted.messages.len() as u64;
-                publish_due(&self.publisher, granted.messages).await?;
-                relay_batches::unlist(&self.db, &[id]).await?;
-                progress(done);
+                done.requeued += granted.messages.len() as u64;
+                self.send(granted, account, done).await?;
+                progress(done.total());
             }
         }
+        if let Some(missing) = &self.missing {
+            self.replay(missing, &pace, account, &mut done, &progress).await?;
+        }
         Ok(done)
+    }
+
+    async fn replay(
+        &self,
+        missing: &Missing,
+        pace: &Pace,
+        account: i64,
+        done: &mut Done,
+        progress: impl Fn(u64),
+    ) -> Result<(), SweepError> {
+        let mut from = missing.window.from();
+        loop {
+            pace.wait().await;
+            let (relay, endpoint) = (self.relay.into(), missing.endpoint);
+            let created =
+                replay::create(&self.db, relay, endpoint, from, missing.window, missing.ceiling, pace.batch.into())
+                    .await?;
+            let Some(last) = created.last else { return Ok(()) };
+            from = last;
+            done.created += created.deliveries;
+            self.send(created.batch, account, *done).await?;
+            progress(done.total());
+        }
+    }
+
+    /// Publishes a committed batch and notes how far the run has come.
+    async fn send(&self, batch: Batch, account: i64, done: Done) -> Result<(), SweepError> {
+        publish_due(&self.publisher, batch.messages).await?;
+        if let Some(id) = batch.id {
+            relay_batches::unlist(&self.db, &[id]).await?;
+        }
+        Ok(replay::progress(&self.db, account, done.requeued as i64, done.created as i64).await?)
     }
 
     async fn wait_for_recent(&self, plan: &Plan, filter: &Filter, start: DateTime<Utc>) -> Result<(), StoreError> {
@@ -107,5 +166,27 @@ impl Requeue {
             }
         }
         Ok(())
+    }
+}
+
+/// The rate, and the size of a batch that it allows.
+struct Pace {
+    limiter: Option<DefaultDirectRateLimiter>,
+    batch: u32,
+}
+
+impl Pace {
+    fn new(rate: Option<NonZeroU32>) -> Pace {
+        Pace {
+            limiter: rate.map(|rate| RateLimiter::direct(Quota::per_second(rate))),
+            batch: rate.map_or(BATCH, |rate| rate.get().clamp(1, BATCH)),
+        }
+    }
+
+    async fn wait(&self) {
+        if let (Some(limiter), Some(cells)) = (&self.limiter, NonZeroU32::new(self.batch)) {
+            // The burst is one second's worth, so a batch of at most that always fits.
+            let _ = limiter.until_n_ready(cells).await;
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! The queue is a view of the rows that are `dead`; PostgreSQL decides. Letters whose row has moved on, older letters and
 //! doubled ones are acknowledged; a letter that is missing is written again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::broker::connection::Link;
 use crate::broker::consumer::{Content, Delivery};
+use crate::broker::declare::message_count;
 use crate::broker::letters::Pass;
 use crate::broker::publisher::{PublishError, Publisher, Target};
 use crate::broker::topology::Names;
@@ -24,10 +25,14 @@ use crate::store::{Db, StoreError, requeue};
 /// A worker writes the letter right after the row; this is ample for it.
 pub const GRACE: Duration = Duration::from_secs(2);
 /// Letters in hand at once.
-const PASS: u16 = 500;
+const PASS: u16 = 250;
 /// Letters looked at with one statement.
 const CHUNK: usize = 100;
 const PAGE: i64 = 500;
+/// Passes over a long queue whose channels are kept open.
+const OPEN_PASSES: usize = 8;
+/// Passes over a short queue until none has anything left to drop.
+const REPEATS: u32 = 10;
 
 pub struct Sweep {
     pub db: Db,
@@ -57,7 +62,7 @@ pub enum SweepError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    #[error("cannot write a dead letter: {0}")]
+    #[error("publishing failed: {0}")]
     Publish(#[from] PublishError),
 }
 
@@ -73,62 +78,101 @@ impl Sweep {
         Ok(swept)
     }
 
-    /// Bounded passes until every letter that was there at the start has been looked at once.
+    /// Every letter that is there is looked at once, in bounded passes.
     async fn look_through(&self, kept: &mut Kept, swept: &mut Swept) -> Result<(), SweepError> {
         let link = Arc::new(Link::open(&self.broker, "posthaste sweep").await?);
-        let mut left = None;
-        loop {
-            let mut pass = Pass::open(link.clone(), &self.names.dead(), PASS).await?;
-            let rotate = pass.count > u32::from(PASS);
-            let mut to_see = left.unwrap_or(pass.count);
-            let mut seen = 0;
-            while to_see > 0 {
-                let letters = pass.next(CHUNK.min(to_see as usize)).await?;
-                if letters.is_empty() {
-                    break;
-                }
-                seen += letters.len();
-                to_see -= letters.len() as u32;
-                self.sort_out(&pass, letters, rotate, kept, swept).await?;
-            }
-            pass.close().await;
-            left = Some(to_see);
-            if to_see == 0 || seen == 0 {
-                break;
-            }
+        let count = message_count(&link, &self.names.dead()).await?.unwrap_or(0);
+        if count <= u32::from(PASS) {
+            self.hold_and_return(&link, count, kept, swept).await?;
+        } else {
+            self.rotate(&link, count, kept, swept).await?;
         }
         link.close().await;
         Ok(())
     }
 
-    /// Rows are read after their letters were received: a letter that is dropped is dropped for what the row says now.
-    async fn sort_out(
+    /// A queue that one pass can hold: what stays is returned to its place by closing the channel.
+    ///
+    /// The broker may forget acknowledgements that are on their way when a channel closes, so the pass is repeated until
+    /// there was nothing to drop.
+    async fn hold_and_return(
         &self,
-        pass: &Pass,
-        letters: Vec<Delivery>,
-        rotate: bool,
+        link: &Arc<Link>,
+        count: u32,
         kept: &mut Kept,
         swept: &mut Swept,
     ) -> Result<(), SweepError> {
+        let mut first = u64::from(count);
+        for _ in 0..REPEATS {
+            kept.clear();
+            let mut pass = Pass::open(link.clone(), &self.names.dead(), PASS).await?;
+            let (mut seen, mut dropped) = (0, 0);
+            loop {
+                let letters = pass.next(CHUNK).await?;
+                if letters.is_empty() {
+                    break;
+                }
+                seen += letters.len() as u64;
+                for (letter, row) in self.with_rows(letters).await? {
+                    if !self.stays(&letter, row.as_ref(), kept).await? {
+                        dropped += 1;
+                        pass.acknowledger().ack(letter.tag, false).await?;
+                    }
+                }
+            }
+            pass.close().await;
+            first = first.max(seen);
+            swept.kept = seen - dropped;
+            if dropped == 0 {
+                break;
+            }
+        }
+        swept.dropped = first.saturating_sub(swept.kept);
+        Ok(())
+    }
+
+    /// A longer queue: what stays goes to the tail, confirmed, and its place is acknowledged. A crash in between doubles a
+    /// letter, and the next sweep drops the second one.
+    async fn rotate(&self, link: &Arc<Link>, count: u32, kept: &mut Kept, swept: &mut Swept) -> Result<(), SweepError> {
+        let mut to_see = count as usize;
+        // Channels stay open for a while: closing one at once could lose its last acknowledgement.
+        let mut passes = VecDeque::new();
+        while to_see > 0 {
+            let mut pass = Pass::open(link.clone(), &self.names.dead(), PASS).await?;
+            let letters = pass.next(to_see.min(PASS.into())).await?;
+            // Nothing more is taken while these are acknowledged, or rotated letters would come round too early.
+            pass.cancel().await?;
+            let Some(last) = letters.last().map(|letter| letter.tag) else { break };
+            to_see -= letters.len();
+            for (letter, row) in self.with_rows(letters).await? {
+                if self.stays(&letter, row.as_ref(), kept).await? {
+                    swept.kept += 1;
+                    self.to_the_tail(&letter, row.as_ref()).await?;
+                } else {
+                    swept.dropped += 1;
+                }
+            }
+            pass.acknowledger().ack(last, true).await?;
+            passes.push_back(pass);
+            if passes.len() > OPEN_PASSES
+                && let Some(oldest) = passes.pop_front()
+            {
+                oldest.close().await;
+            }
+        }
+        for pass in passes {
+            pass.close().await;
+        }
+        Ok(())
+    }
+
+    /// Rows are read after their letters were received: a letter that is dropped is dropped for what the row says now.
+    async fn with_rows(&self, letters: Vec<Delivery>) -> Result<Vec<(Delivery, Option<Snapshot>)>, SweepError> {
         let keys: Vec<DeliveryKey> = letters.iter().filter_map(|l| l.content.message().map(Message::key)).collect();
         let rows = deliveries::read(&self.db, &keys).await?;
         let rows: HashMap<DeliveryKey, Snapshot> = rows.into_iter().map(|row| (row.key, row)).collect();
-        for letter in letters {
-            let row = letter.content.message().and_then(|message| rows.get(&message.key()));
-            if self.stays(&letter, row, kept).await? {
-                swept.kept += 1;
-                if rotate {
-                    // The queue is longer than a pass: to its tail, confirmed. A crash in between doubles the letter,
-                    // and the next sweep drops the second one.
-                    self.to_the_tail(&letter, row).await?;
-                    pass.acknowledger().ack(letter.tag, false).await?;
-                }
-            } else {
-                swept.dropped += 1;
-                pass.acknowledger().ack(letter.tag, false).await?;
-            }
-        }
-        Ok(())
+        let row_of = |letter: &Delivery| letter.content.message().and_then(|message| rows.get(&message.key())).cloned();
+        Ok(letters.into_iter().map(|letter| (row_of(&letter), letter)).map(|(row, letter)| (letter, row)).collect())
     }
 
     async fn stays(&self, letter: &Delivery, row: Option<&Snapshot>, kept: &mut Kept) -> Result<bool, SweepError> {

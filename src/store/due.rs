@@ -26,6 +26,12 @@ pub(super) struct Listed {
     row: Row,
 }
 
+impl Listed {
+    pub(super) fn event_id(&self) -> Uuid {
+        self.row.event_id
+    }
+}
+
 /// Messages to publish now that their rows are committed, and the listing to remove when all are confirmed.
 #[derive(Debug, Default)]
 pub struct Batch {

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::deliveries::{Raw, Snapshot, columns, columns_of};
+use super::replay::Window;
 use super::{Db, Result, due};
 use crate::domain::delivery::DeadReason;
 use crate::domain::ids::{self, DeliveryKey};
@@ -22,6 +23,8 @@ pub struct Filter {
     /// When the delivery died.
     pub since: Option<DateTime<Utc>>,
     pub until: Option<DateTime<Utc>>,
+    /// When the event was created, as its id tells it.
+    pub window: Option<Window>,
 }
 
 /// The filter as SQL, for the aliases `d` (delivery) and `e` (event).
@@ -31,7 +34,8 @@ macro_rules! matching {
          and ($2::uuid[] is null or d.event_id = any ($2))
          and ($3::text is null or e.tenant = $3) and ($4::text is null or e.event_type = $4)
          and ($5::text is null or d.dead_reason = $5)
-         and ($6::timestamptz is null or d.updated_at >= $6) and ($7::timestamptz is null or d.updated_at < $7)"
+         and ($6::timestamptz is null or d.updated_at >= $6) and ($7::timestamptz is null or d.updated_at < $7)
+         and ($8::uuid is null or d.event_id >= $8) and ($9::uuid is null or d.event_id < $9)"
     };
 }
 
@@ -76,7 +80,7 @@ pub async fn list(db: &Db, filter: &Filter, limit: i64) -> Result<Vec<Dead>> {
                from posthaste.deliveries d join posthaste.events e on e.id = d.event_id
               where ",
             matching!(),
-            " order by d.updated_at desc, d.event_id desc limit $8"
+            " order by d.updated_at desc, d.event_id desc limit $10"
         ))
         .bind(filter.endpoint)
         .bind(events_of(filter))
@@ -85,6 +89,8 @@ pub async fn list(db: &Db, filter: &Filter, limit: i64) -> Result<Vec<Dead>> {
         .bind(filter.reason.map(DeadReason::as_str))
         .bind(filter.since)
         .bind(filter.until)
+        .bind(filter.window.map(|window| window.from()))
+        .bind(filter.window.map(|window| window.to()))
         .bind(limit)
         .fetch_all(c)
         .await
@@ -105,6 +111,8 @@ pub async fn count(db: &Db, endpoint: Uuid, filter: &Filter) -> Result<i64> {
         .bind(filter.reason.map(DeadReason::as_str))
         .bind(filter.since)
         .bind(filter.until)
+        .bind(filter.window.map(|window| window.from()))
+        .bind(filter.window.map(|window| window.to()))
         .fetch_one(c)
         .await
     })
@@ -130,9 +138,9 @@ pub async fn grant(
                      from posthaste.deliveries d join posthaste.events e on e.id = d.event_id
                     where ",
                 matching!(),
-                "     and d.event_id > $8
+                "     and d.event_id > $10
                       and exists (select from posthaste.endpoints p where p.id = d.endpoint_id)
-                    order by d.event_id limit $9 for update of d skip locked
+                    order by d.event_id limit $11 for update of d skip locked
                  ), u as (
                    update posthaste.deliveries d
                       set status = 'pending', base_attempts = d.attempts, dead_reason = null, next_attempt_at = now(),
@@ -141,7 +149,7 @@ pub async fn grant(
                    returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts
                  ), b as (
                    insert into posthaste.relay_batches (relay, event_ids)
-                   select $10, array_agg(u.event_id) from u having count(*) > 0 returning id)
+                   select $12, array_agg(u.event_id) from u having count(*) > 0 returning id)
                  select u.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload, e.traceparent
                    from u join posthaste.events e on e.id = u.event_id order by 1"
             ))
@@ -152,6 +160,8 @@ pub async fn grant(
             .bind(filter.reason.map(DeadReason::as_str))
             .bind(filter.since)
             .bind(filter.until)
+            .bind(filter.window.map(|window| window.from()))
+            .bind(filter.window.map(|window| window.to()))
             .bind(after)
             .bind(limit)
             .bind(relay)

@@ -1,7 +1,8 @@
 //! Settling: attempts and their deliveries' new states, one batched compare-and-set.
 
+use std::borrow::Borrow;
+
 use chrono::{DateTime, Utc};
-use sqlx::types::Json;
 
 use super::deliveries::{Raw, Snapshot, columns};
 use super::{Db, Result};
@@ -38,7 +39,7 @@ const SETTLE: &str = concat!(
     "
 with s as (
   select * from unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::bigint[], $6::text[], $7::int[], $8::int[],
-                       $9::text[], $10::int[], $11::timestamptz[], $12::jsonb[], $13::jsonb[], $14::text[])
+                       $9::text[], $10::int[], $11::timestamptz[], $12::text[], $13::text[], $14::text[])
     with ordinality as t(event_id, endpoint_id, n, verdict, delay_ms, reason, budget, code, error, duration_ms,
                          started_at, request_headers, response_headers, response_body, ord)
 ), u as (
@@ -69,8 +70,8 @@ with s as (
                                   next_attempt_at, request_headers, response_headers, response_body, worker)
   select s.event_id, s.endpoint_id, s.n,
          case u.status when 'delivered' then 'delivered' when 'dead' then 'dead' else 'retry' end,
-         s.code, s.error, s.duration_ms, s.started_at, u.next_attempt_at, s.request_headers, s.response_headers,
-         s.response_body, $17
+         s.code, s.error, s.duration_ms, s.started_at, u.next_attempt_at, s.request_headers::jsonb,
+         s.response_headers::jsonb, s.response_body, $17
     from u join s on s.ord = u.ord
 ), gone as (
   update posthaste.endpoints e set status = 'disabled', disabled_reason = 'the endpoint answered 410'
@@ -90,12 +91,13 @@ struct Won {
 
 /// Settles a batch. The answer has, for each settlement in order, the row as it is now, or `None` where another copy of
 /// the message was faster: then the row must be read again.
-pub async fn settle(db: &Db, worker: &str, batch: &[Settlement]) -> Result<Vec<Option<Snapshot>>> {
+pub async fn settle(db: &Db, worker: &str, batch: &[impl Borrow<Settlement>]) -> Result<Vec<Option<Snapshot>>> {
     let mut answers = vec![None; batch.len()];
+    let batch: Vec<&Settlement> = batch.iter().map(Borrow::borrow).collect();
     // Sorted by key, so that two workers that settle the same rows cannot deadlock.
     let mut order: Vec<usize> = (0..batch.len()).collect();
     order.sort_by_key(|index| batch[*index].key);
-    let sorted: Vec<&Settlement> = order.iter().map(|index| &batch[*index]).collect();
+    let sorted: Vec<&Settlement> = order.iter().map(|index| batch[*index]).collect();
     for won in run(db, worker, &sorted).await? {
         answers[order[won.ord as usize - 1]] = Some(won.raw.snapshot()?);
     }
@@ -159,7 +161,19 @@ fn reason(decision: &Decision) -> Option<&'static str> {
     }
 }
 
-/// An object, as readers expect it; of a repeated header the last value stays.
-fn as_json(headers: &Headers) -> Json<serde_json::Map<String, serde_json::Value>> {
-    Json(headers.iter().map(|(name, value)| (name.clone(), value.replace('\0', "").into())).collect())
+/// An object, as readers expect it; of a repeated header PostgreSQL keeps the last value. No header holds a NUL, which
+/// JSON in PostgreSQL could not.
+fn as_json(headers: &Headers) -> String {
+    let mut text = String::with_capacity(64 + headers.iter().map(|(n, v)| n.len() + v.len() + 6).sum::<usize>());
+    text.push('{');
+    for (index, (name, value)) in headers.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text.push_str(&serde_json::Value::from(name.as_str()).to_string());
+        text.push(':');
+        text.push_str(&serde_json::Value::from(value.as_str()).to_string());
+    }
+    text.push('}');
+    text
 }

@@ -68,11 +68,11 @@ table! {
     ATTEMPT_DURATION = seconds("posthaste_attempt_duration_seconds", &[], ATTEMPT,
         "Time of one request, from connecting to the end of the response.");
     DELIVERY_LATENCY = seconds("posthaste_delivery_latency_seconds", &[], DELIVERY,
-        "Time from the event's created_at to the 2xx response.");
+        "Time from the event's creation, as its id tells it, to the 2xx response.");
     DELIVERIES_IN_FLIGHT = gauge("posthaste_deliveries_in_flight", &[], "requests",
         "Requests open at this moment, in this process.");
     QUEUE_DEPTH = gauge("posthaste_queue_depth", &["queue"], "messages",
-        "Messages in a queue, delivered but unacknowledged ones included.");
+        "Messages in a queue that no worker has in hand.");
     QUEUE_LATENCY = seconds("posthaste_queue_latency_seconds", &["queue"], QUEUE,
         "Time that a marker took through a work queue.");
     DEAD_LETTERS = counter("posthaste_dead_letters_total", &["reason"], "deliveries",

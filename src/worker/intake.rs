@@ -8,12 +8,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::acks::AckBook;
-use super::{Context, journey};
+use super::{Context, journey, publish};
+use crate::broker::BrokerError;
 use crate::broker::connection::Link;
 use crate::broker::consumer::{Acknowledger, Subscription};
-use crate::broker::declare;
-use crate::broker::topology::Topology;
-use crate::broker::{BrokerError, Settings};
 use crate::domain::reconnect;
 use crate::telemetry::readiness::Readiness;
 
@@ -31,7 +29,7 @@ pub struct Lane {
 }
 
 /// First attempts get two thirds, retries and replays one third, and neither can take from the other.
-fn lanes(context: &Context, topology: &Topology) -> [Arc<Lane>; 2] {
+fn lanes(context: &Context) -> [Arc<Lane>; 2] {
     let limits = context.limits;
     let lane = |queue, first, share: usize| {
         Arc::new(Lane {
@@ -41,7 +39,8 @@ fn lanes(context: &Context, topology: &Topology) -> [Arc<Lane>; 2] {
             slots: Arc::new(Semaphore::new((limits.concurrency * share / 3).max(1))),
         })
     };
-    [lane(topology.names.deliver_queue(), true, 2), lane(topology.names.retry_queue(), false, 1)]
+    let names = &context.topology.names;
+    [lane(names.deliver_queue(), true, 2), lane(names.retry_queue(), false, 1)]
 }
 
 /// How a worker ends: `stop` asks for no more, `abandon` ends the grace period.
@@ -76,17 +75,17 @@ impl Receipt {
 }
 
 /// Consumes until `stop`, reconnecting by itself; returns when everything in hand is finished or abandoned.
-pub async fn run(context: Arc<Context>, broker: Settings, topology: &Topology, ready: Readiness, ends: Ends) {
+pub async fn run(context: Arc<Context>, ready: Readiness, ends: Ends) {
     let stop = &ends.stop;
-    let lanes = lanes(&context, topology);
+    let lanes = lanes(&context);
     let mut failures = 0;
     while !stop.is_cancelled() {
-        match session(&context, &broker, &lanes, &ready, &ends, &mut failures).await {
+        match session(&context, &lanes, &ready, &ends, &mut failures).await {
             Ok(()) => break,
             Err(error) => {
                 ready.not_ready("broker", error.to_string());
                 if error.is_not_found() {
-                    declare_again(&broker, topology).await;
+                    publish::declare_again(&context).await;
                 }
                 tracing::warn!(%error, failures, "lost the broker; reconnecting");
                 tokio::select! {
@@ -99,30 +98,15 @@ pub async fn run(context: Arc<Context>, broker: Settings, topology: &Topology, r
     }
 }
 
-/// A work queue that is gone was deleted, or the broker came back empty. PostgreSQL rebuilds what was in it.
-async fn declare_again(broker: &Settings, topology: &Topology) {
-    tracing::warn!("the work queues are gone; declaring the topology again");
-    let declared = async {
-        let link = Link::open(broker, "posthaste topology").await?;
-        let declared = declare::declare(&link, topology).await;
-        link.close().await;
-        declared
-    };
-    if let Err(error) = declared.await {
-        tracing::warn!(%error, "cannot declare the topology; a relay or `posthaste topology declare` must");
-    }
-}
-
 async fn session(
     context: &Arc<Context>,
-    broker: &Settings,
     lanes: &[Arc<Lane>; 2],
     ready: &Readiness,
     ends: &Ends,
     failures: &mut u32,
 ) -> Result<(), BrokerError> {
     let name = format!("posthaste worker {} consume", context.name);
-    let link = Arc::new(Link::open(broker, &name).await?);
+    let link = Arc::new(Link::open(&context.broker, &name).await?);
     let over = CancellationToken::new();
     let journeys = TaskTracker::new();
     let mut consuming = tokio::task::JoinSet::new();

@@ -72,6 +72,8 @@ struct Context {
     settler: settler::Settler,
     limits: Limits,
     name: String,
+    broker: broker::Settings,
+    topology: Topology,
     /// Ends everything: the grace period is over.
     abandon: CancellationToken,
 }
@@ -102,12 +104,14 @@ pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationTok
         settler,
         limits: parts.limits,
         name: parts.name,
+        broker: parts.broker,
+        topology: parts.topology,
         abandon: over.clone(),
     });
     let reading = tokio::spawn(reading);
     let settling = tokio::spawn(settler::run(context.clone(), jobs));
     let ends = intake::Ends { stop, abandon };
-    intake::run(context, parts.broker, &parts.topology, parts.readiness, ends).await;
+    intake::run(context, parts.readiness, ends).await;
     over.cancel();
     for task in [refreshing, reading, settling] {
         task.abort();

@@ -5,6 +5,8 @@ use tokio_util::sync::CancellationToken;
 use super::Context;
 use super::coalesce::Stopping;
 use super::intake::Receipt;
+use crate::broker::connection::Link;
+use crate::broker::declare;
 use crate::broker::publisher::{PublishError, Target};
 use crate::broker::wire::Undecodable;
 use crate::domain::delivery::Successor;
@@ -54,6 +56,9 @@ pub async fn all(context: &Context, follows: Vec<Follow>) -> Result<(), Stopping
                 failed.push(follow);
             }
         }
+        if matches!(error, Some(PublishError::Returned(_))) {
+            declare_again(context).await;
+        }
         if let Some(error) = &error {
             pause(error, failed.len(), failures, &context.abandon).await?;
             failures += 1;
@@ -79,6 +84,20 @@ pub async fn undecodable(
         failures += 1;
     }
     Ok(())
+}
+
+/// A queue that is gone was deleted, or the broker came back empty. PostgreSQL rebuilds what was in it.
+pub async fn declare_again(context: &Context) {
+    tracing::warn!("a queue is gone; declaring the topology again");
+    let declared = async {
+        let link = Link::open(&context.broker, "posthaste topology").await?;
+        let declared = declare::declare(&link, &context.topology).await;
+        link.close().await;
+        declared
+    };
+    if let Err(error) = declared.await {
+        tracing::warn!(%error, "cannot declare the topology; a relay or `posthaste topology declare` must");
+    }
 }
 
 async fn pause(

@@ -25,7 +25,7 @@ use crate::telemetry::names::{AttemptOutcome, HeldReason};
 /// The most attempts that one statement records.
 const BATCH: usize = 200;
 /// Batches under way at once: while one waits for the disk or for confirms, the next is being recorded.
-const BATCHES: usize = 4;
+const BATCHES: usize = 2;
 
 /// A finished attempt on its way to be recorded.
 pub struct Job {
@@ -85,7 +85,7 @@ pub(super) async fn run(context: Arc<Context>, mut jobs: mpsc::Receiver<Job>) {
 }
 
 async fn settle(context: &Context, jobs: Vec<Job>) -> Result<(), Stopping> {
-    let settlements: Vec<Settlement> = jobs.iter().map(|job| job.settlement.clone()).collect();
+    let settlements: Vec<&Settlement> = jobs.iter().map(|job| &job.settlement).collect();
     let record = || settle::settle(&context.db, &context.name, &settlements);
     let rows = persist(&context.abandon, "settle attempts", record).await?;
     let lost = read_again(context, &jobs, &rows).await?;

@@ -72,6 +72,7 @@ async fn changes_of_an_endpoint_by_plain_sql_apply_within_a_second() {
     let late = Duration::from_millis(1_500);
     while changed.elapsed() < late {
         stack.emit_many("acme", "order.created", 10).await;
+        // When a worker applies a change, it tells nobody: requests are sent all the time until it must have.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     stack.emit_many("acme", "order.created", 50).await;
@@ -105,12 +106,13 @@ async fn removing_an_endpoint_ends_what_is_unfinished() {
 
     let removed = stack.cli(&["endpoint", "remove", &endpoint.id.to_string(), "--yes", "--json"]).await.json();
 
-    // How many it ended itself is open: the relay looks for them too.
-    assert!(removed["removed"] == json!(true) && removed["deliveries_ended"].is_u64(), "{removed}");
+    assert_eq!((&removed["removed"], &removed["deliveries_ended"]), (&json!(true), &json!(2)));
     for (id, attempts) in [(retrying, 1), (held, 0)] {
         let dead = stack.wait_status(id, "dead").await;
         assert_eq!((dead.dead_reason.as_deref(), dead.attempts), (Some("endpoint_removed"), attempts));
     }
+    let letters = stack.letters(2).await;
+    assert!(letters.iter().all(|letter| letter.header("dead-reason") == "endpoint_removed"), "{letters:?}");
 }
 
 #[tokio::test]
@@ -125,6 +127,7 @@ async fn an_endpoint_removed_by_plain_sql_leaves_dead_deliveries() {
     stack.change(endpoint.id, "delete from posthaste.endpoints where id = $1").await;
 
     assert_eq!(stack.wait_status(id, "dead").await.dead_reason.as_deref(), Some("endpoint_removed"));
+    assert_eq!(stack.letters(1).await[0].header("dead-reason"), "endpoint_removed");
     assert_eq!(receiver.count(), 0);
 }
 

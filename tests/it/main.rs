@@ -5,11 +5,18 @@
 mod harness;
 
 mod bytes;
+mod commands;
 mod holding;
 mod operations;
+mod partitions;
+mod rebuilding;
+mod reconcile_agrees;
 mod refusals;
+mod requeue;
+mod restarts;
 mod retries;
 mod settle_agrees;
 mod sharing;
 mod stopping;
+mod topology;
 mod transactions;

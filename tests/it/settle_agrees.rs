@@ -21,7 +21,7 @@ const PARK_MS: u64 = 7_200_000;
 const HOLD_MS: u64 = 5_400_000;
 const RELAY: i64 = 17;
 
-fn store(stack: &Stack) -> Db {
+pub fn store(stack: &Stack) -> Db {
     Db::new(&Options {
         url: stack.database_url.clone().into(),
         max_connections: 4,
@@ -35,7 +35,7 @@ fn store(stack: &Stack) -> Db {
 }
 
 /// Every row of up to three attempts that the table can hold.
-fn rows() -> Vec<Row> {
+pub fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for status in Status::ALL {
         for attempts in 0..=3 {
@@ -52,7 +52,7 @@ fn rows() -> Vec<Row> {
 }
 
 /// Stores each row under a key of its own; the events exist too, because a message is made from them.
-async fn insert(stack: &Stack, endpoint: Uuid, rows: &[Row]) -> Vec<DeliveryKey> {
+pub async fn insert(stack: &Stack, endpoint: Uuid, rows: &[Row]) -> Vec<DeliveryKey> {
     let now = Utc::now().timestamp_millis() as u64;
     let keys: Vec<DeliveryKey> = (0..rows.len() as u64)
         .map(|number| {
@@ -309,6 +309,7 @@ async fn is_listed(stack: &Stack, batch: &Batch) -> bool {
 
 /// Like `insert`, under other ids.
 async fn insert_later(stack: &Stack, endpoint: Uuid, rows: &[Row]) -> Vec<DeliveryKey> {
+    // Ids carry the time in milliseconds, and the clock sends no signal.
     tokio::time::sleep(Duration::from_millis(2)).await;
     insert(stack, endpoint, rows).await
 }

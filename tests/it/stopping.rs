@@ -1,7 +1,12 @@
 //! Processes end: asked to, or killed. Nothing is lost, and what they were busy with is somebody else's work then.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::harness::{Door, Proxy, Receiver, Reply, Stack, eventually};
 
@@ -53,6 +58,9 @@ async fn a_request_that_outlasts_the_grace_period_is_abandoned_and_its_attempt_i
     let began = Instant::now();
     assert_eq!(worker.exit_code().await, Some(0));
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    let abandoned = "abandoned at the end of the grace period; another worker takes them, and no attempt is spent";
+    let named = |line: &Value| (line["message"] == abandoned).then(|| line["deliveries"].clone());
+    assert_eq!(worker.logged("what was abandoned", named).await, json!(1));
     let row = stack.delivery(id).await;
     assert_eq!((row.status.as_str(), row.attempts), ("pending", 0));
     stack.worker().await;
@@ -159,5 +167,44 @@ async fn workers_killed_in_the_middle_lose_nothing_and_spend_no_attempt() {
     assert_eq!(counts.len(), EVENTS as usize);
     println!("{EVENTS} events, 3 workers killed, {} posted twice", doubled(&counts));
     assert!(doubled(&counts) <= 3 * 100, "at most what was in hand at each kill");
+    assert!(stack.deliveries().await.iter().all(|delivery| delivery.attempts == 1));
+}
+
+#[tokio::test]
+async fn a_rolling_restart_of_all_relays_and_workers_under_load_loses_and_doubles_nothing() {
+    let (stack, receiver) = (Stack::with(&[("relay.batch_size", "50")]).await, Receiver::start());
+    stack.endpoint("acme", &receiver.url("/"), &["--max-in-flight", "500"]).await;
+    let mut processes = Vec::new();
+    for role in ["relay", "relay", "worker", "worker", "worker"] {
+        processes.push((role, stack.start(role, &[]).await));
+    }
+    let (db, stop) = (stack.db.clone(), Arc::new(AtomicBool::new(false)));
+    let told = stop.clone();
+    let producer = tokio::spawn(async move {
+        let mut committed = Vec::new();
+        let mut tick = tokio::time::interval(Duration::from_millis(50));
+        while !told.load(Ordering::Relaxed) {
+            tick.tick().await;
+            let emit = "select posthaste.emit('acme', 'order.created', '{}') from generate_series(1, 10)";
+            committed.extend(sqlx::query_scalar::<_, Uuid>(emit).fetch_all(&db).await.unwrap());
+        }
+        committed
+    });
+    for (role, process) in processes {
+        let before = receiver.count();
+        receiver.wait_for(before + 50).await;
+        process.terminate();
+        assert_eq!(process.exit_code().await, Some(0));
+        stack.start(role, &[]).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let committed = producer.await.unwrap();
+
+    let statuses = stack.wait_settled().await;
+
+    assert_eq!(statuses, [("delivered".to_owned(), committed.len() as i64)].into());
+    let counts = receiver.counts();
+    assert_eq!(committed.iter().filter(|id| !counts.contains_key(&id.to_string())).count(), 0, "lost");
+    assert_eq!(doubled(&counts), 0, "posted twice, of {}", committed.len());
     assert!(stack.deliveries().await.iter().all(|delivery| delivery.attempts == 1));
 }

@@ -1,10 +1,12 @@
 //! When the broker has lost a message: the rule, and how far the markers of each work queue have come.
 //!
 //! Queues are first in, first out. What was due before a marker was published, and is still unfinished a grace after that
-//! marker was recorded, is no longer in the queue. `is_lost` is the whole rule; a function of the service with the same
-//! arguments can take its place.
+//! marker was recorded, is no longer in the queue.
+
+use std::time::Duration;
 
 use posthaste::domain::delivery::{Row, Status};
+use posthaste::domain::reconcile;
 
 use crate::checker::{Moves, Who};
 use crate::world::{Due, Next, Outgoing, Requeue, Slot, Stage, Stored, Worker, World};
@@ -24,25 +26,23 @@ pub struct Evidence<'a> {
     pub retry: Marker,
     pub deliver: Marker,
     pub now: i64,
-    /// Covers the way from commit to publish, and late expiry.
-    pub slack: i64,
     /// Longer than a worker may hold a message unacknowledged.
     pub grace: i64,
 }
 
-impl Evidence<'_> {
-    fn proves(&self, marker: Marker) -> bool {
-        let recorded_long_ago = marker.recorded_at.is_some_and(|at| at + self.grace <= self.now);
-        self.due_at + self.slack < marker.published_at && recorded_long_ago
-    }
-}
-
-/// The row says that a message should be in a work queue, and the markers say that none is.
+/// The row says that a message should be in a work queue, and the project's own rule says that none is.
 pub fn is_lost(evidence: &Evidence<'_>) -> bool {
     let on_its_way = matches!(evidence.row.status, Status::Pending | Status::Retrying);
-    // A first attempt may be in either queue; the marker of the other one proves nothing.
-    let in_neither = evidence.row.attempts > 0 || evidence.proves(evidence.deliver);
-    on_its_way && in_neither && evidence.proves(evidence.retry)
+    let proof = |marker: Marker| {
+        let recorded: Vec<reconcile::Marker> = marker
+            .recorded_at
+            .map(|recorded_ms| reconcile::Marker { published_ms: marker.published_at, recorded_ms })
+            .into_iter()
+            .collect();
+        reconcile::proof(&recorded, evidence.now, Duration::from_millis(evidence.grace as u64))
+    };
+    let (retry, deliver) = (proof(evidence.retry), proof(evidence.deliver));
+    on_its_way && reconcile::is_lost(evidence.row.attempts, evidence.due_at, retry, deliver)
 }
 
 /// The newest marker of one queue, as far as it matters for the row's present due time.
@@ -57,8 +57,9 @@ pub enum Mark {
     Ripe,
 }
 
-const NOW: i64 = 1_000;
-const SLACK: i64 = 10;
+/// Covers the way from commit to publish, and late expiry.
+const SLACK: i64 = reconcile::SLACK.as_millis() as i64;
+const NOW: i64 = SLACK + 1_000;
 const GRACE: i64 = 100;
 
 impl Mark {
@@ -80,7 +81,6 @@ pub fn evidence<'a>(world: &World, row: &'a Row) -> Evidence<'a> {
         retry: world.retry_mark.marker(),
         deliver: world.deliver_mark.marker(),
         now: NOW,
-        slack: SLACK,
         grace: GRACE,
     }
 }

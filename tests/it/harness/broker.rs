@@ -69,6 +69,35 @@ impl Stack {
         letters
     }
 
+    /// Takes the first message of a queue for good.
+    pub async fn take(&self, name: &str) -> BasicProperties {
+        let channel = self.channel().await;
+        let acked = BasicGetOptions { no_ack: true };
+        let got = channel.basic_get(self.queue(name).into(), acked).await.expect("the queue can be read");
+        channel.close(200, "done".into()).await.expect("the channel can be closed");
+        got.expect("there is a message").delivery.properties
+    }
+
+    /// Is handed the first message of a queue and gives it back without a word.
+    pub async fn look_at(&self, name: &str) {
+        let depth = self.depth(name).await;
+        let channel = self.channel().await;
+        let got = channel.basic_get(self.queue(name).into(), BasicGetOptions::default()).await;
+        assert!(got.expect("the queue can be read").is_some(), "{name} has a message");
+        channel.close(200, "done".into()).await.expect("the channel can be closed");
+        eventually("it is back", async || (self.depth(name).await == depth).then_some(())).await;
+    }
+
+    /// Deletes queues with all that is in them, as if they had never been.
+    pub async fn delete_queues(&self, names: &[&str]) {
+        let channel = self.channel().await;
+        for name in names {
+            let deleted = channel.queue_delete(self.queue(name).into(), QueueDeleteOptions::default()).await;
+            deleted.expect("the queue can be deleted");
+        }
+        channel.close(200, "done".into()).await.expect("the channel can be closed");
+    }
+
     /// Declares a queue of another kind than Posthaste would.
     pub async fn declare(&self, name: &str, arguments: FieldTable) {
         let queue = self.queue(name);
@@ -79,10 +108,15 @@ impl Stack {
 
     /// Publishes anything to the exchange of work.
     pub async fn publish(&self, key: &str, properties: BasicProperties, body: &[u8]) {
+        self.publish_to(&self.prefix, key, properties, body).await;
+    }
+
+    /// Publishes anything anywhere.
+    pub async fn publish_to(&self, exchange: &str, key: &str, properties: BasicProperties, body: &[u8]) {
         let channel = self.channel().await;
         channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
         let publish = channel.basic_publish(
-            self.prefix.as_str().into(),
+            exchange.into(),
             key.into(),
             BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() },
             body,
@@ -90,6 +124,7 @@ impl Stack {
         );
         let confirm = publish.await.expect("a publish").await.expect("a confirm");
         assert!(confirm.is_ack(), "the broker took the message");
+        channel.close(200, "done".into()).await.expect("the channel can be closed");
     }
 }
 

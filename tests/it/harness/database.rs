@@ -55,6 +55,27 @@ impl Stack {
         emit.fetch_all(&self.db).await.expect("the events are accepted")
     }
 
+    /// A delivery that died some minutes ago, without the way there: one attempt, and no letter yet.
+    pub async fn dead(&self, endpoint: Uuid, event: (&str, &str), reason: &str, minutes: i32) -> Uuid {
+        let insert = "with e as (
+               insert into posthaste.events (id, tenant, event_type, payload, created_at)
+               values (posthaste.uuid_v7(), $2, $3, '{}', now()) returning id)
+             insert into posthaste.deliveries (event_id, endpoint_id, status, attempts, base_attempts, max_attempts,
+                    next_attempt_at, dead_reason, last_error, updated_at)
+             select id, $1, 'dead', 1, 0, 1, null, $4, 'status 500', now() - $5 * interval '1 minute' from e
+             returning event_id";
+        let insert = sqlx::query_scalar(insert).bind(endpoint).bind(event.0).bind(event.1).bind(reason).bind(minutes);
+        insert.fetch_one(&self.db).await.expect("a dead delivery")
+    }
+
+    /// As if everything dead had died a while ago: what has just died is still left to its worker.
+    pub async fn age_the_dead(&self) {
+        self.execute(
+            "update posthaste.deliveries set updated_at = updated_at - interval '1 minute' where status = 'dead'",
+        )
+        .await;
+    }
+
     /// A statement that changes something.
     pub async fn execute(&self, statement: &'static str) -> u64 {
         sqlx::query(statement).execute(&self.db).await.expect(statement).rows_affected()

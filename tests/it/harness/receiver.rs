@@ -215,6 +215,7 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
         if let Some(door) = &reply.door {
             door.pass().await;
         }
+        // The delay is what the test asked for.
         tokio::time::sleep(reply.delay).await;
         if answer(&mut stream, &reply).await.is_err() {
             return;
@@ -273,6 +274,7 @@ async fn answer(stream: &mut TcpStream, reply: &Reply) -> std::io::Result<()> {
             stream.write_all(&head(reply, 1_000_000, "")).await?;
             loop {
                 stream.write_all(b".").await?;
+                // The slowness is what the test asked for.
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }

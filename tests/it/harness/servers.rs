@@ -120,6 +120,7 @@ async fn drop_for_certain(database_url: &str, name: &str) {
     for attempt in 1..=TRIES {
         match administer(database_url, drop_database(name)).await {
             Ok(()) => return,
+            // PostgreSQL sends no signal when a database's last session is gone.
             Err(_) if attempt < TRIES => tokio::time::sleep(Duration::from_secs(1)).await,
             // Not by the macro: its output would belong to the test that started this thread.
             Err(error) => drop(writeln!(stderr(), "the database {name} could not be dropped: {error}")),
@@ -184,7 +185,7 @@ impl Containers {
 }
 
 /// Migrated once, by the command that operators use.
-async fn make_template(database_url: &str) -> Result<String, String> {
+pub async fn make_template(database_url: &str) -> Result<String, String> {
     let name = format!("{}_template", run_name());
     remove_stale(database_url).await.map_err(|error| error.to_string())?;
     let create = format!("create database {name} encoding 'UTF8' template template0");

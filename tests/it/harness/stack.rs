@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::process::Process;
-use super::servers;
+use super::servers::{self, Servers};
 
 /// Settings of every process unless a test says otherwise: few queues, short delays, local receivers.
 const SETTINGS: [(&str, &str); 10] = [
@@ -28,13 +28,17 @@ const SETTINGS: [(&str, &str); 10] = [
     ("shutdown.grace", "10s"),
 ];
 
+const DATABASES: &str = "posthaste_it";
+const PREFIXES: &str = "ph";
+
 pub struct Stack {
     pub db: PgPool,
     pub database_url: String,
     pub amqp_url: String,
     /// Of all exchanges and queues.
     pub prefix: String,
-    database: String,
+    /// The database to drop at the end; none on servers that are thrown away as a whole.
+    database: Option<String>,
     settings: Vec<(String, String)>,
     /// Where processes run: no configuration file is found there.
     directory: TempDir,
@@ -81,8 +85,15 @@ impl Stack {
 
     /// With settings for all its processes, as `section.key` and value.
     pub async fn with(settings: &[(&str, &str)]) -> Stack {
-        static NUMBER: AtomicU32 = AtomicU32::new(1);
         let servers = tokio::task::spawn_blocking(servers::shared).await.expect("servers for the tests");
+        let mut stack = Stack::on(&servers, settings).await;
+        stack.database = Some(stack.name());
+        stack
+    }
+
+    /// On servers that the test may stop, and that are thrown away as a whole.
+    pub async fn on(servers: &Servers, settings: &[(&str, &str)]) -> Stack {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
         let name = format!("{}_{}", servers::run_name(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let create = format!("create database {name} template {}", servers.template);
         servers::administer(&servers.database_url, create).await.expect("a database for the test");
@@ -92,14 +103,19 @@ impl Stack {
             db,
             database_url,
             amqp_url: servers.amqp_url.clone(),
-            prefix: name.replace("posthaste_it", "ph"),
-            database: name,
+            prefix: name.replace(DATABASES, PREFIXES),
+            database: None,
             settings: overlaid(&SETTINGS, settings),
             directory: tempfile::tempdir().expect("a directory for the test"),
             processes: Mutex::default(),
             declared: Mutex::default(),
             broker: tokio::sync::OnceCell::new(),
         }
+    }
+
+    /// Of its database.
+    fn name(&self) -> String {
+        self.prefix.replacen(PREFIXES, DATABASES, 1)
     }
 
     pub async fn relay(&self) -> Process {
@@ -124,7 +140,12 @@ impl Stack {
 
     /// A service that may never get ready.
     pub fn spawn(&self, command: &str, settings: &[(&str, &str)]) -> Process {
-        let process = Process::start(command, self.command(&[command], settings));
+        self.spawn_command(&[command], settings)
+    }
+
+    /// A command that runs on while the test looks at what it does.
+    pub fn spawn_command(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Process {
+        let process = Process::start(&arguments.join(" "), self.command(arguments, settings));
         self.processes().push(process.clone());
         process
     }
@@ -179,7 +200,7 @@ pub async fn nowhere(arguments: &[&str], settings: &[(&str, &str)]) -> Done {
 }
 
 /// The binary, with nothing of the caller's environment that configures it.
-fn command(arguments: &[&str], directory: &Path) -> Command {
+pub fn command(arguments: &[&str], directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
     command.args(arguments).current_dir(directory);
     for (name, _) in std::env::vars_os() {
@@ -230,7 +251,9 @@ impl Drop for Stack {
             });
             cleaning.join()
         });
-        servers::drop_later(&self.database);
+        if let Some(database) = &self.database {
+            servers::drop_later(database);
+        }
         let problem = match cleaned {
             Ok(Ok(Ok(()))) => return,
             Ok(Ok(Err(problem))) => problem,

@@ -1,0 +1,244 @@
+//! Carrying out one fault, and waiting until work flows again.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::ledger::unix_ms;
+use crate::proxy::Mode;
+use crate::receiver::Manner;
+use crate::schedule::{ENDPOINTS, Fault, Kind, Server};
+use crate::service::Service;
+use crate::stack::{PREFIX, Stack};
+
+/// After this long a fault counts as not recovered from.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// So long an endpoint fails before a delay queue is deleted, so that there is something in it.
+const FILL: Duration = Duration::from_millis(2_500);
+
+/// What a fault did, in seconds since the start of the run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Happened {
+    #[serde(skip)]
+    pub kind: Kind,
+    #[serde(rename = "kind")]
+    pub name: &'static str,
+    pub target: usize,
+    pub began: f64,
+    /// The process is started again, the server answers again, the network is whole again.
+    pub ended: f64,
+    /// An event that was committed after the end was delivered.
+    pub flowing: Option<f64>,
+    /// And every affected process works again; none: not in time.
+    pub recovered: Option<f64>,
+    /// Another fault was going on at the same time.
+    pub beside_another: bool,
+    /// Requests that the receiver was answering when it began.
+    pub in_flight: usize,
+    pub problem: Option<String>,
+}
+
+impl Happened {
+    pub fn recovery(&self) -> Option<f64> {
+        self.recovered.map(|recovered| recovered - self.ended)
+    }
+}
+
+pub async fn cause(stack: &Stack, fault: Fault, beside_another: bool) -> Happened {
+    let began = stack.clock.now();
+    let in_flight = stack.receiver.in_flight();
+    let problem = carry_out(stack, fault).await.err();
+    let ended = stack.clock.now();
+    let (flowing, working) =
+        tokio::join!(in_time(stack, flows_again(stack, fault)), in_time(stack, work_again(stack, fault)));
+    let happened = Happened {
+        kind: fault.kind,
+        name: fault.kind.name(),
+        target: fault.target,
+        began,
+        ended,
+        flowing,
+        recovered: flowing.zip(working).map(|(flowing, working)| flowing.max(working)),
+        beside_another,
+        in_flight,
+        problem,
+    };
+    say(&happened);
+    happened
+}
+
+async fn in_time(stack: &Stack, waiting: impl Future<Output = ()>) -> Option<f64> {
+    tokio::time::timeout(PATIENCE, waiting).await.ok().map(|()| stack.clock.now())
+}
+
+fn say(happened: &Happened) {
+    let recovery =
+        happened.recovery().map_or("NOT RECOVERED".to_owned(), |time| format!("recovered {time:.1} s after"));
+    let lasted = happened.ended - happened.began;
+    let problem = happened.problem.as_ref().map(|problem| format!("; {problem}")).unwrap_or_default();
+    eprintln!(
+        "[{:6.1} s] {} #{}: {lasted:.1} s, {recovery}{problem}",
+        happened.began,
+        happened.name,
+        happened.target + 1
+    );
+}
+
+async fn carry_out(stack: &Stack, fault: Fault) -> Result<(), String> {
+    match fault.kind {
+        Kind::Kill(_) | Kind::Stop(_) | Kind::Freeze | Kind::Cut(..) | Kind::Swallow(..) => {
+            let number = fault.process().ok_or("no process")?;
+            to_process(&stack.services[number], fault).await;
+            Ok(())
+        }
+        Kind::KillServer(server) => restart(stack, server, false, fault.hold).await,
+        Kind::RestartServer(server) => restart(stack, server, true, fault.hold).await,
+        Kind::Wipe => wipe(stack).await,
+        Kind::Alarm => alarm(stack, fault.hold).await,
+        Kind::DeleteWorkQueue => delete_work_queue(stack, fault.target).await,
+        Kind::DeleteDelayQueue => delete_delay_queue(stack, fault.target).await,
+        Kind::ReceiverFails => misbehave(stack, fault, Manner::Fail).await,
+        Kind::ReceiverHangs => misbehave(stack, fault, Manner::Hang).await,
+        Kind::ReceiverResets => misbehave(stack, fault, Manner::Reset).await,
+    }
+}
+
+async fn to_process(service: &Service, fault: Fault) {
+    // All sleeps in here are the fault itself: it lasts for that long.
+    let hold = tokio::time::sleep(fault.hold);
+    match fault.kind {
+        Kind::Freeze => {
+            service.freeze(true).await;
+            hold.await;
+            service.freeze(false).await;
+        }
+        Kind::Cut(_, server) | Kind::Swallow(_, server) => {
+            let mode = if matches!(fault.kind, Kind::Cut(..)) { Mode::Cut } else { Mode::Swallow };
+            service.proxy(server).set(mode);
+            hold.await;
+            service.proxy(server).set(Mode::Forward);
+        }
+        Kind::Stop(_) => {
+            service.stop().await;
+            service.start().await;
+        }
+        _ => {
+            service.kill().await;
+            hold.await;
+            service.start().await;
+        }
+    }
+}
+
+async fn restart(stack: &Stack, server: Server, gracefully: bool, hold: Duration) -> Result<(), String> {
+    match server {
+        Server::Postgres => {
+            let mut postgres = stack.postgres.lock().await;
+            if gracefully {
+                postgres.stop().await?
+            } else {
+                postgres.kill().await
+            }
+            // It is away for that long.
+            tokio::time::sleep(hold).await;
+            postgres.start().await
+        }
+        Server::Broker => {
+            let mut rabbitmq = stack.rabbitmq.lock().await;
+            if gracefully {
+                rabbitmq.stop().await?
+            } else {
+                rabbitmq.kill().await
+            }
+            // It is away for that long.
+            tokio::time::sleep(hold).await;
+            rabbitmq.start().await
+        }
+    }
+}
+
+pub async fn wipe(stack: &Stack) -> Result<(), String> {
+    let mut rabbitmq = stack.rabbitmq.lock().await;
+    rabbitmq.kill().await;
+    rabbitmq.forget_everything()?;
+    rabbitmq.start().await
+}
+
+async fn alarm(stack: &Stack, hold: Duration) -> Result<(), String> {
+    let rabbitmq = stack.rabbitmq.lock().await;
+    rabbitmq.memory_alarm(true).await?;
+    // The alarm lasts for that long.
+    tokio::time::sleep(hold).await;
+    rabbitmq.memory_alarm(false).await
+}
+
+async fn delete_work_queue(stack: &Stack, target: usize) -> Result<(), String> {
+    let queue = format!("{PREFIX}.{}", ["deliver", "retry"][target]);
+    let rabbitmq = stack.rabbitmq.lock().await;
+    rabbitmq.delete_queue(&queue).await.map(drop)
+}
+
+/// Of the delay queues, the one that has the most in it.
+async fn delete_delay_queue(stack: &Stack, endpoint: usize) -> Result<(), String> {
+    stack.receiver.behave(endpoint, Manner::Fail);
+    // Retries gather in the delay queues.
+    tokio::time::sleep(FILL).await;
+    let deleted = delete_fullest(stack).await;
+    stack.receiver.behave(endpoint, Manner::Accept);
+    deleted
+}
+
+async fn delete_fullest(stack: &Stack) -> Result<(), String> {
+    let known = "select name from posthaste.delay_queues";
+    let names: Vec<String> = sqlx::query_scalar(known).fetch_all(&stack.db).await.map_err(|error| error.to_string())?;
+    let rabbitmq = stack.rabbitmq.lock().await;
+    let mut fullest = (0, None);
+    for name in &names {
+        if let Ok(depth) = rabbitmq.depth(name).await
+            && depth >= fullest.0
+        {
+            fullest = (depth, Some(name));
+        }
+    }
+    let queue = fullest.1.ok_or("no delay queue answers")?;
+    let deleted = rabbitmq.delete_queue(queue).await?;
+    eprintln!("  {queue} had {deleted} messages");
+    Ok(())
+}
+
+async fn misbehave(stack: &Stack, fault: Fault, manner: Manner) -> Result<(), String> {
+    stack.receiver.behave(fault.target, manner);
+    // It fails for that long.
+    tokio::time::sleep(fault.hold).await;
+    stack.receiver.behave(fault.target, Manner::Accept);
+    Ok(())
+}
+
+/// Until an event made from now on was delivered.
+async fn flows_again(stack: &Stack, fault: Fault) {
+    let since = unix_ms();
+    let endpoints = if fault.kind.is_receiver() { fault.target..fault.target + 1 } else { 0..ENDPOINTS };
+    while endpoints.clone().all(|endpoint| stack.receiver.newest_ms(endpoint) <= since) {
+        // The receiver is asked often instead of waking everybody at each request.
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Until every affected process has done some work again.
+async fn work_again(stack: &Stack, fault: Fault) {
+    let affected: Vec<&Service> = match fault.process() {
+        Some(number) => vec![&stack.services[number]],
+        None if fault.kind.is_receiver() => vec![],
+        None => stack.services.iter().map(AsRef::as_ref).collect(),
+    };
+    futures_util::future::join_all(affected.into_iter().map(works_again)).await;
+}
+
+async fn works_again(service: &Service) {
+    let before = service.work_done().await.unwrap_or(0.0);
+    while service.work_done().await.is_none_or(|done| done <= before) {
+        // Its metrics are what it says about itself.
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}

@@ -1,0 +1,81 @@
+//! The command line of `scripts/chaos`.
+
+use clap::{Parser, ValueEnum};
+
+use crate::schedule::Kind;
+
+/// Kills, cuts, freezes and wipes whatever Posthaste stands on while events are committed, then audits what became of every
+/// one of them. Exits with 1 when an event was lost, or when one was delivered that was never committed.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "scripts/chaos", max_term_width = 100)]
+pub struct Options {
+    /// What happens during the run.
+    #[arg(long, value_enum, default_value = "faults")]
+    pub scenario: Scenario,
+    /// Events to commit, at least.
+    #[arg(long, value_name = "N")]
+    events: Option<u64>,
+    /// Faults to cause; from 24 on, every kind at least once.
+    #[arg(long, value_name = "N")]
+    faults: Option<usize>,
+    /// Decides the schedule of the faults [default: a random one, which is printed].
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// The time over which the events are committed and the faults spread, at least.
+    #[arg(long, value_name = "M")]
+    minutes: Option<f64>,
+    /// A few thousand events and every kind of fault once, two at a time where they do not exclude each other.
+    #[arg(long)]
+    pub quick: bool,
+    /// Print one JSON value at the end instead of text; the progress goes to stderr.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// A seeded schedule of faults under load.
+    Faults,
+    /// Every relay and worker is restarted in turn with SIGTERM, again and again, under load.
+    Rolling,
+    /// The broker is wiped while it holds many unfinished deliveries, some due and some delayed.
+    Wipe,
+    /// Another session holds a snapshot for the whole run.
+    Snapshot,
+    /// A long queue and slow receivers: nothing may be taken for lost.
+    Backlog,
+}
+
+impl Options {
+    pub fn events(&self) -> u64 {
+        let usual = match (self.scenario, self.quick) {
+            (Scenario::Faults, true) => 3_000,
+            (Scenario::Faults, false) => 20_000,
+            (Scenario::Rolling, _) => 10_000,
+            (Scenario::Wipe, _) => 25_000,
+            (Scenario::Snapshot | Scenario::Backlog, _) => 200_000,
+        };
+        self.events.unwrap_or(usual)
+    }
+
+    pub fn faults(&self) -> usize {
+        self.faults.unwrap_or(if self.quick { Kind::ALL.len() } else { 2 * Kind::ALL.len() })
+    }
+
+    pub fn seed(&self) -> u64 {
+        // Short enough to be typed again.
+        self.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()))
+    }
+
+    /// Events per second.
+    pub fn rate(&self) -> f64 {
+        self.events() as f64 / self.seconds()
+    }
+
+    /// Seconds that the load shall last.
+    pub fn seconds(&self) -> f64 {
+        let of_fault = if self.quick { 4.0 } else { 6.0 };
+        let for_faults = if self.scenario == Scenario::Faults { self.faults() as f64 * of_fault } else { 0.0 };
+        self.minutes.map_or_else(|| for_faults.max(self.events() as f64 / 400.0), |minutes| minutes * 60.0)
+    }
+}

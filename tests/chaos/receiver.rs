@@ -1,0 +1,253 @@
+//! The customer's side: records every request, verifies its signature with a library that is not ours, and fails when told.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use http::HeaderMap;
+use standardwebhooks::Webhook;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use uuid::Uuid;
+
+use crate::ledger::{Clock, fingerprint};
+use crate::schedule::ENDPOINTS;
+
+/// How an endpoint answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Manner {
+    Accept,
+    Fail,
+    Hang,
+    Reset,
+}
+
+impl Manner {
+    const ALL: [Manner; 4] = [Manner::Accept, Manner::Fail, Manner::Hang, Manner::Reset];
+}
+
+/// What came for one event at one endpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Record {
+    /// When it was accepted first.
+    pub first: Option<f64>,
+    /// The number of the attempt that was accepted first.
+    pub attempt: u32,
+    /// Answered with 200, or about to be when the sender died.
+    pub accepted: u32,
+    /// Failed on purpose.
+    pub refused: u32,
+    pub fingerprint: u64,
+    /// Two requests with different bodies.
+    pub differs: bool,
+}
+
+/// An event that was accepted again.
+#[derive(Debug, Clone, Copy)]
+pub struct Duplicate {
+    pub id: Uuid,
+    pub endpoint: usize,
+    /// When it was accepted first.
+    pub before: f64,
+    pub at: f64,
+    /// The number of the attempt at the first time, and at this one.
+    pub attempts: (u32, u32),
+}
+
+#[derive(Default)]
+pub struct Notes {
+    pub records: HashMap<(Uuid, usize), Record>,
+    pub duplicates: Vec<Duplicate>,
+    /// What is wrong with a request: its signature, its id.
+    pub bad: Vec<String>,
+    pub requests: u64,
+}
+
+pub struct Receiver {
+    pub port: u16,
+    clock: Clock,
+    manners: [AtomicU8; ENDPOINTS],
+    secrets: [OnceLock<Webhook>; ENDPOINTS],
+    notes: Mutex<Notes>,
+    /// The time in the id of the newest event that each endpoint has accepted, in Unix milliseconds.
+    newest_ms: [AtomicU64; ENDPOINTS],
+    open: AtomicUsize,
+    /// How long an answer takes, at least and at most, in milliseconds.
+    work_ms: Mutex<(u64, u64)>,
+}
+
+impl Receiver {
+    pub async fn start(clock: Clock, work_ms: (u64, u64)) -> std::io::Result<Arc<Receiver>> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let receiver = Arc::new(Receiver {
+            port: listener.local_addr()?.port(),
+            clock,
+            manners: Default::default(),
+            secrets: Default::default(),
+            notes: Mutex::default(),
+            newest_ms: Default::default(),
+            open: AtomicUsize::new(0),
+            work_ms: Mutex::new(work_ms),
+        });
+        let serving = receiver.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(converse(stream, serving.clone()));
+            }
+        });
+        Ok(receiver)
+    }
+
+    pub fn url(&self, endpoint: usize) -> String {
+        format!("http://127.0.0.1:{}/{endpoint}", self.port)
+    }
+
+    pub fn verify_with(&self, endpoint: usize, secret: &str) {
+        let webhook = Webhook::new(secret).expect("a secret of the standard form");
+        let _ = self.secrets[endpoint].set(webhook);
+    }
+
+    pub fn behave(&self, endpoint: usize, manner: Manner) {
+        self.manners[endpoint].store(manner as u8, Ordering::Relaxed);
+    }
+
+    pub fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn newest_ms(&self, endpoint: usize) -> u64 {
+        self.newest_ms[endpoint].load(Ordering::Relaxed)
+    }
+
+    /// Requests that are being answered at this moment.
+    pub fn in_flight(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, request: &Request) -> Manner {
+        let manner = Manner::ALL[usize::from(self.manners[request.endpoint].load(Ordering::Relaxed))];
+        let verified = match self.secrets[request.endpoint].get() {
+            Some(webhook) => webhook.verify(&request.body, &request.headers).map_err(|error| error.to_string()),
+            None => Err("it came before its secret".to_owned()),
+        };
+        let id = request.headers.get("webhook-id").and_then(|id| id.to_str().ok());
+        let id = id.and_then(|id| id.parse::<Uuid>().ok());
+        let mut notes = self.notes();
+        notes.requests += 1;
+        if let Err(error) = &verified {
+            notes.bad.push(format!("{id:?}: {error}"));
+        }
+        match id {
+            Some(id) => notes.note((id, request.endpoint), request, manner, self.clock.now()),
+            None => notes.bad.push("no webhook-id".to_owned()),
+        }
+        drop(notes);
+        if let (Some(id), Manner::Accept) = (id, manner) {
+            self.newest_ms[request.endpoint].fetch_max(millisecond(id), Ordering::Relaxed);
+        }
+        manner
+    }
+
+    fn work(&self) -> Duration {
+        let (least, most) = *self.work_ms.lock().unwrap_or_else(PoisonError::into_inner);
+        Duration::from_millis(rand::random_range(least..=most))
+    }
+
+    /// From now on an answer takes so long.
+    pub fn take_time(&self, work_ms: (u64, u64)) {
+        *self.work_ms.lock().unwrap_or_else(PoisonError::into_inner) = work_ms;
+    }
+}
+
+impl Notes {
+    fn note(&mut self, key: (Uuid, usize), request: &Request, manner: Manner, at: f64) {
+        let fingerprint = fingerprint(&request.body);
+        let attempt = request.headers.get("posthaste-attempt").and_then(|number| number.to_str().ok()?.parse().ok());
+        let attempt = attempt.unwrap_or_default();
+        let new = Record { first: None, attempt, accepted: 0, refused: 0, fingerprint, differs: false };
+        let record = self.records.entry(key).or_insert(new);
+        record.differs |= record.fingerprint != fingerprint;
+        if manner != Manner::Accept {
+            record.refused += 1;
+            return;
+        }
+        record.accepted += 1;
+        match record.first {
+            None => (record.first, record.attempt) = (Some(at), attempt),
+            Some(before) => {
+                let attempts = (record.attempt, attempt);
+                self.duplicates.push(Duplicate { id: key.0, endpoint: key.1, before, at, attempts });
+            }
+        }
+    }
+}
+
+/// A version 7 id begins with its time.
+pub fn millisecond(id: Uuid) -> u64 {
+    (id.as_u128() >> 80) as u64
+}
+
+struct Request {
+    endpoint: usize,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+async fn converse(mut stream: TcpStream, receiver: Arc<Receiver>) {
+    let mut buffer = Vec::new();
+    while let Some(request) = read(&mut stream, &mut buffer).await {
+        let manner = receiver.take(&request);
+        receiver.open.fetch_add(1, Ordering::Relaxed);
+        let answered = answer(&mut stream, manner, receiver.work()).await;
+        receiver.open.fetch_sub(1, Ordering::Relaxed);
+        if answered.is_err() {
+            return;
+        }
+    }
+}
+
+async fn answer(stream: &mut TcpStream, manner: Manner, work: Duration) -> std::io::Result<()> {
+    // The customer's own work.
+    tokio::time::sleep(work).await;
+    match manner {
+        Manner::Accept => stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await,
+        Manner::Fail => stream.write_all(b"HTTP/1.1 500 Broken\r\ncontent-length: 0\r\n\r\n").await,
+        Manner::Hang => {
+            // Until the other side has had enough.
+            while stream.read(&mut [0; 64]).await? > 0 {}
+            Err(std::io::ErrorKind::UnexpectedEof.into())
+        }
+        Manner::Reset => {
+            stream.set_zero_linger()?;
+            Err(std::io::ErrorKind::ConnectionReset.into())
+        }
+    }
+}
+
+async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Request> {
+    let end = loop {
+        if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end;
+        }
+        if stream.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let head = String::from_utf8(buffer.drain(..end + 4).collect()).ok()?;
+    let mut lines = head.trim_end().split("\r\n");
+    let endpoint = lines.next()?.split(' ').nth(1)?.trim_start_matches('/').parse().ok()?;
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
+        headers.insert(http::HeaderName::from_bytes(name.as_bytes()).ok()?, value.parse().ok()?);
+    }
+    let length: usize = headers.get("content-length")?.to_str().ok()?.parse().ok()?;
+    while buffer.len() < length {
+        if stream.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    }
+    let body = buffer.drain(..length).collect();
+    (endpoint < ENDPOINTS).then_some(Request { endpoint, headers, body })
+}

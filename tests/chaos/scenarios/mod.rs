@@ -1,0 +1,6 @@
+//! Runs without a schedule of faults, each of which shows one thing.
+
+pub mod backlog;
+pub mod rolling;
+pub mod snapshot;
+pub mod wipe;

@@ -1,0 +1,72 @@
+//! The broker comes back empty while very many deliveries are unfinished: some wait in delay queues, most are due.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::faults;
+use crate::options::Options;
+use crate::programs::wait_for;
+use crate::receiver::Manner;
+use crate::report::Report;
+use crate::run::Running;
+use crate::schedule::{ENDPOINTS, Role};
+
+/// As fast as a few producers can commit.
+const RATE: f64 = 2_000.0;
+/// The first quarter fails once and waits for its retry.
+const DELAYED: u64 = 4;
+const PATIENCE: Duration = Duration::from_secs(600);
+
+pub async fn run(options: &Options, dir: &Path) -> Result<Report, String> {
+    let schedule = vec![("retry.schedule", r#"["1m", "1m", "1m", "1m"]"#.to_owned())];
+    let running = Running::start(dir, schedule, &[], options.seed()).await?;
+    let (stack, receiver) = (&running.stack, &running.stack.receiver);
+    running.start_services(&[Role::Relay, Role::Worker]).await;
+    receiver.take_time((0, 5));
+    (0..ENDPOINTS).for_each(|endpoint| receiver.behave(endpoint, Manner::Fail));
+    running.produce(RATE, options.events() / DELAYED).finish().await?;
+    count_down(&running, "every first attempt", "status = 'pending'").await?;
+    for worker in stack.services.iter().filter(|service| service.role == Role::Worker) {
+        worker.stop().await;
+    }
+    (0..ENDPOINTS).for_each(|endpoint| receiver.behave(endpoint, Manner::Accept));
+    running.produce(RATE, options.events()).finish().await?;
+    wait_for("an empty outbox", PATIENCE, async || moved(&running).await.ok().filter(|left| *left == 0)).await?;
+    let due = count(&running, "status = 'pending'").await.map_err(|error| error.to_string())?;
+    let delayed = count(&running, "status = 'retrying'").await.map_err(|error| error.to_string())?;
+    faults::wipe(stack).await?;
+    let up = stack.clock.now();
+    eprintln!("[{up:6.1} s] the broker is back, empty; {due} deliveries were due, {delayed} delayed");
+    running.start_services(&[Role::Worker]).await;
+    count_down(&running, "what was due", "status = 'pending'").await?;
+    let due_done = stack.clock.now() - up;
+    count_down(&running, "everything", "status in ('pending', 'retrying', 'held')").await?;
+    let all_done = stack.clock.now() - up;
+    let measured = BTreeMap::from([
+        ("unfinished when the broker was wiped", format!("{due} due, {delayed} delayed by about a minute")),
+        ("the due ones delivered after", format!("{due_done:.1} s from when the empty broker answered")),
+        ("everything delivered after", format!("{all_done:.1} s")),
+    ]);
+    running.end("wipe", Vec::new(), measured).await
+}
+
+/// Waits until no delivery meets the condition any more.
+async fn count_down(running: &Running, what: &str, condition: &'static str) -> Result<(), String> {
+    let none = async || {
+        let moved = moved(running).await.ok()? == 0;
+        (moved && count(running, condition).await.ok()? == 0).then_some(())
+    };
+    wait_for(what, PATIENCE, none).await
+}
+
+async fn count(running: &Running, condition: &'static str) -> sqlx::Result<i64> {
+    let count = format!("select count(*) from posthaste.deliveries where {condition}");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(count)).fetch_one(&running.stack.db).await
+}
+
+/// What the relays have yet to move.
+async fn moved(running: &Running) -> sqlx::Result<i64> {
+    let left = "select (select count(*) from posthaste.outbox) + (select count(*) from posthaste.relay_batches)";
+    sqlx::query_scalar(left).fetch_one(&running.stack.db).await
+}

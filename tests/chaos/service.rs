@@ -1,0 +1,201 @@
+//! One relay or worker: a process of the real binary behind proxies of its own, which can be killed, stopped and frozen.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+use crate::programs::{free_port, log_file};
+use crate::proxy::Proxy;
+use crate::schedule::{Role, Server};
+use crate::unix::{Signal, signal};
+use crate::{postgres, rabbitmq};
+
+pub type Settings = Vec<(&'static str, String)>;
+
+/// Longer than the grace period of the processes.
+const STOP: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Counters that are summed over all lives of a process.
+pub const REPUBLISHED: &str = "posthaste_lost_and_republished_total";
+pub const DISCARDED: &str = "posthaste_duplicates_discarded_total";
+pub const HELD: &str = "posthaste_held_total";
+
+pub struct Service {
+    pub name: String,
+    pub role: Role,
+    database: Proxy,
+    broker: Proxy,
+    metrics_port: u16,
+    settings: Settings,
+    dir: PathBuf,
+    child: tokio::sync::Mutex<Option<Child>>,
+    /// Metric -> what earlier lives had, and what this one has.
+    tallies: Mutex<BTreeMap<&'static str, (f64, f64)>>,
+    surprises: Mutex<Vec<String>>,
+}
+
+impl Service {
+    pub async fn new(
+        role: Role,
+        number: usize,
+        servers: (u16, u16),
+        settings: &Settings,
+        dir: &Path,
+    ) -> std::io::Result<Service> {
+        let kind = if role == Role::Relay { "relay" } else { "worker" };
+        Ok(Service {
+            name: format!("{kind}-{number}"),
+            role,
+            database: Proxy::to(servers.0).await?,
+            broker: Proxy::to(servers.1).await?,
+            metrics_port: free_port(),
+            settings: settings.clone(),
+            dir: dir.to_owned(),
+            child: tokio::sync::Mutex::default(),
+            tallies: Mutex::default(),
+            surprises: Mutex::default(),
+        })
+    }
+
+    pub fn proxy(&self, server: Server) -> &Proxy {
+        match server {
+            Server::Postgres => &self.database,
+            Server::Broker => &self.broker,
+        }
+    }
+
+    pub async fn start(&self) {
+        *self.child.lock().await = Some(self.spawn());
+    }
+
+    fn spawn(&self) -> Child {
+        self.keep_tallies();
+        let role = if self.role == Role::Relay { "relay" } else { "worker" };
+        let urls = (postgres::url(self.database.port), rabbitmq::url(self.broker.port));
+        let mut command = command(&[role], &urls, &self.settings, &self.dir);
+        command.env("POSTHASTE_TELEMETRY__LISTEN", format!("127.0.0.1:{}", self.metrics_port));
+        command.stdout(Stdio::null()).stderr(log_file(&self.dir, &self.name));
+        command.spawn().expect("the binary can be started")
+    }
+
+    pub async fn kill(&self) {
+        if let Some(mut child) = self.child.lock().await.take() {
+            let _ = child.kill().await;
+        }
+    }
+
+    /// SIGTERM, and waits for the end; anything but an orderly one is a surprise.
+    pub async fn stop(&self) {
+        let Some(mut child) = self.child.lock().await.take() else { return };
+        child.id().into_iter().for_each(|process| signal(process, Signal::Terminate));
+        match tokio::time::timeout(STOP, child.wait()).await {
+            Ok(Ok(status)) if status.success() => {}
+            Ok(status) => self.surprise(format!("ended with {status:?} after SIGTERM")),
+            Err(_) => {
+                self.surprise(format!("did not end within {STOP:?} after SIGTERM"));
+                let _ = child.kill().await;
+            }
+        }
+    }
+
+    pub async fn freeze(&self, frozen: bool) {
+        let child = self.child.lock().await;
+        let process = child.as_ref().and_then(Child::id);
+        process.into_iter().for_each(|id| signal(id, if frozen { Signal::Freeze } else { Signal::Continue }));
+    }
+
+    /// Starts a process again that has ended by itself, as an orchestrator would.
+    pub async fn revive(&self) {
+        let mut child = self.child.lock().await;
+        if let Some(Ok(Some(status))) = child.as_mut().map(Child::try_wait) {
+            self.surprise(format!("ended by itself with {status}"));
+            *child = Some(self.spawn());
+        }
+    }
+
+    /// Counts the work of this process since it started; nothing while it does not answer.
+    pub async fn work_done(&self) -> Option<f64> {
+        let name = match self.role {
+            Role::Relay => "posthaste_relay_published_total",
+            Role::Worker => "posthaste_attempts_total",
+        };
+        Some(sum(&self.metrics().await?, name))
+    }
+
+    /// Remembers the counters, since they are gone with the process.
+    pub async fn tally(&self) {
+        let Some(text) = self.metrics().await else { return };
+        let mut tallies = self.tallies();
+        for name in [REPUBLISHED, DISCARDED, HELD] {
+            tallies.entry(name).or_default().1 = sum(&text, name);
+        }
+    }
+
+    pub fn total(&self, name: &str) -> f64 {
+        self.tallies().get(name).map_or(0.0, |(past, now)| past + now)
+    }
+
+    pub fn surprises(&self) -> Vec<String> {
+        self.surprises.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn surprise(&self, what: String) {
+        let text = format!("{} {what}", self.name);
+        eprintln!("  {text}");
+        self.surprises.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+
+    fn keep_tallies(&self) {
+        self.tallies().values_mut().for_each(|(past, now)| {
+            *past += *now;
+            *now = 0.0;
+        });
+    }
+
+    fn tallies(&self) -> MutexGuard<'_, BTreeMap<&'static str, (f64, f64)>> {
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn metrics(&self) -> Option<String> {
+        tokio::time::timeout(ANSWER, get(self.metrics_port, "/metrics")).await.ok()?.ok()
+    }
+}
+
+/// The binary, with nothing of the caller's environment that configures it.
+pub fn command(arguments: &[&str], urls: &(String, String), settings: &Settings, dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
+    command.args(arguments).current_dir(dir).stdin(Stdio::null()).process_group(0).kill_on_drop(true);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("POSTHASTE_") {
+            command.env_remove(&name);
+        }
+    }
+    command.env("DATABASE_URL", &urls.0).env("AMQP_URL", &urls.1);
+    for (key, value) in settings {
+        command.env(format!("POSTHASTE_{}", key.replace('.', "__").to_uppercase()), value);
+    }
+    command
+}
+
+async fn get(port: u16, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: chaos\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    Ok(text)
+}
+
+/// Over all label values.
+fn sum(metrics: &str, name: &str) -> f64 {
+    let series = metrics.lines().filter_map(|line| line.rsplit_once(' '));
+    let of_name = series.filter(|(series, _)| series.split('{').next() == Some(name));
+    of_name.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
+}

@@ -1,0 +1,112 @@
+//! The report as people read it.
+
+use std::fmt::Write;
+
+use crate::report::Report;
+
+/// The worst single fault may cost at most this share of all deliveries, as an aim that is printed.
+const AIM_PERCENT: f64 = 0.05;
+
+impl Report {
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a text cannot fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        let (found, made) = (&self.findings, &self.transactions);
+        writeln!(text, "\n{} with seed {}, {} build, {:.0} s", self.scenario, self.seed, self.program, self.seconds)?;
+        writeln!(
+            text,
+            "events       {} committed in {} transactions, {:.0}/s; {} transactions rolled back, {} late,",
+            found.events, made.committed, self.events_per_second, made.rolled_back, made.late
+        )?;
+        writeln!(
+            text,
+            "             {} with an idempotency key used twice, {} commits without an answer looked up",
+            made.with_key, made.uncertain
+        )?;
+        let statuses: Vec<String> =
+            found.deliveries_by_status.iter().map(|(status, n)| format!("{status} {n}")).collect();
+        writeln!(text, "deliveries   {} owed; in the database: {}", found.deliveries, statuses.join(", "))?;
+        writeln!(
+            text,
+            "attempts     {}, of them {} failed without a receiver that was told to fail",
+            found.attempts, found.attempts_spent_on_our_faults
+        )?;
+        writeln!(
+            text,
+            "processes    {} messages published again as lost, {} stale copies discarded, {} held",
+            self.republished, self.copies_discarded, self.held
+        )?;
+        let died: Vec<String> = self.died.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
+        writeln!(
+            text,
+            "died         {}",
+            if died.is_empty() { "none".to_owned() } else { died.join(", ") + "; requeued" }
+        )?;
+        for (name, value) in &self.measured {
+            writeln!(text, "measured     {name}: {value}")?;
+        }
+        self.write_faults(text)?;
+        self.write_verdict(text)
+    }
+
+    fn write_verdict(&self, text: &mut String) -> std::fmt::Result {
+        let found = &self.findings;
+        writeln!(text, "\nlost         {}   (must be 0)", found.lost)?;
+        writeln!(text, "phantom      {}   delivered without a commit (must be 0)", found.phantom)?;
+        let share = self.duplicate_share * 100.0;
+        writeln!(
+            text,
+            "duplicates   {}   {share:.4} % of all deliveries (at most {} were in flight at the hard faults)",
+            self.duplicates, self.duplicates_at_most
+        )?;
+        let worst = self.worst_fault_duplicates as f64 / found.deliveries.max(1) as f64 * 100.0;
+        writeln!(
+            text,
+            "             worst single fault: {}, {worst:.4} % (the aim is {AIM_PERCENT} %)",
+            self.worst_fault_duplicates
+        )?;
+        writeln!(
+            text,
+            "wrong        parked {}, altered {}, misdirected {}, bad signatures {}, not recorded {}, unexplained {}, keys used twice {}, left over {}",
+            found.parked,
+            found.altered,
+            found.misdirected,
+            found.bad_signatures,
+            found.unrecorded,
+            found.unexplained,
+            found.doubled_keys,
+            found.left_over
+        )?;
+        for line in found.examples.iter().chain(&self.problems) {
+            writeln!(text, "             {line}")?;
+        }
+        writeln!(text, "result       {}", if self.is_good() { "good" } else { "BAD" })
+    }
+
+    fn write_faults(&self, text: &mut String) -> std::fmt::Result {
+        if self.faults.is_empty() {
+            return Ok(());
+        }
+        writeln!(text)?;
+        line(text, "", ["", "dupli-", "flows", "all work again", "", "beside", "whole"])?;
+        line(text, "fault", ["times", "cates", "max", "p50", "max", "another", "again"])?;
+        let seconds = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1} s"));
+        for (name, of) in &self.kinds {
+            let times =
+                [of.flowing_max, of.recovery_p50, of.recovery_max, of.recovery_max_beside_another, of.made_whole_max];
+            let [flowing, p50, max, beside, whole] = times.map(seconds);
+            line(text, name, [of.count.to_string(), of.duplicates.to_string(), flowing, p50, max, beside, whole])?;
+        }
+        Ok(())
+    }
+}
+
+fn line<T: std::fmt::Display>(text: &mut String, name: &str, cells: [T; 7]) -> std::fmt::Result {
+    let [times, duplicates, flowing, p50, max, beside, whole] = cells;
+    writeln!(text, "{name:<28}{times:>6}{duplicates:>7}{flowing:>9}{p50:>16}{max:>8}{beside:>9}{whole:>8}")
+}

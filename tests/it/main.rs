@@ -12,6 +12,7 @@ mod partitions;
 mod rebuilding;
 mod reconcile_agrees;
 mod refusals;
+mod replay;
 mod requeue;
 mod restarts;
 mod retries;

@@ -53,11 +53,7 @@ pub(super) async fn run(context: Arc<Context>, relay: i64, stop: CancellationTok
     let mut idle = Idle::new(context);
     let mut failures = 0;
     while !stop.is_cancelled() {
-        let result = tokio::select! {
-            result = claimer.step(&mut idle) => result,
-            () = stop.cancelled() => break,
-        };
-        match result {
+        match claimer.step(&mut idle, &stop).await {
             Ok(()) => failures = 0,
             Err(error) => {
                 tracing::warn!(%error, failures, "a claim failed; trying again");
@@ -76,10 +72,18 @@ pub(super) async fn run(context: Arc<Context>, relay: i64, stop: CancellationTok
 }
 
 impl Claimer {
-    /// One claim, or one step towards sleep.
-    async fn step(&mut self, idle: &mut Idle) -> Result<(), StoreError> {
-        self.broker_ready().await;
-        let Ok(permit) = self.under_way.clone().acquire_owned().await else { return Ok(()) };
+    /// One claim, or one step towards sleep. Every wait ends with `stop`, but a claim is never left half-way: the server
+    /// would commit it all the same, and the batch would wait for its adoption.
+    async fn step(&mut self, idle: &mut Idle, stop: &CancellationToken) -> Result<(), StoreError> {
+        let ready = async {
+            self.broker_ready().await;
+            self.under_way.clone().acquire_owned().await
+        };
+        let permit = tokio::select! {
+            permit = ready => permit,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let Ok(permit) = permit else { return Ok(()) };
         let limit = if self.refusals >= PATIENCE { 1 } else { i64::from(self.context.limits.batch_size) };
         if idle.wants_sweep() {
             self.watermark.sweep_next();
@@ -89,7 +93,10 @@ impl Claimer {
         self.refusals = 0;
         if batch.events == 0 {
             drop(permit);
-            return idle.empty(from == From::Sweep).await;
+            return tokio::select! {
+                result = idle.empty(from == From::Sweep) => result,
+                () = stop.cancelled() => Ok(()),
+            };
         }
         idle.busy().await?;
         let (context, done, abandon) = (self.context.clone(), self.done.clone(), self.abandon.clone());

@@ -38,7 +38,8 @@ async fn a_disabled_endpoint_holds_its_deliveries_and_enabling_it_releases_all()
 
 #[tokio::test]
 async fn a_retry_that_comes_due_at_a_disabled_endpoint_is_held_with_its_attempts() {
-    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    // Long enough to disable the endpoint meanwhile, on a slow machine too.
+    let (stack, receiver) = (Stack::with(&[("retry.schedule", r#"["4s"]"#)]).await, Receiver::start());
     receiver.at("/", |n| if n == 1 { Reply::status(500) } else { Reply::ok() });
     let endpoint = stack.endpoint("acme", &receiver.url("/"), &[]).await;
     stack.run().await;

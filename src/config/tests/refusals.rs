@@ -39,7 +39,7 @@ fn a_value_of_the_wrong_type_names_the_key_and_how_to_write_it() {
             "delivery.allow_cidrs: item 2 ('lan') is not a network",
         ),
         ("[retry]\npermanent_status_codes = 400", "write it like [400, 422]"),
-        ("[worker]\nconcurrency = \"8\"", "worker.concurrency: is a text, not a whole number; write it like 64"),
+        ("[worker]\nconcurrency = \"8\"", "worker.concurrency: is a text, not a whole number; write it like 256"),
         ("[worker]\nconcurrency = 8.5", "worker.concurrency: is a number, not a whole number"),
         ("[circuit]\nenabled = \"yes\"", "circuit.enabled: is a text, not true or false; write it like true"),
         ("[circuit]\nfailure_share = \"half\"", "not a number; write it like 0.5"),
@@ -55,7 +55,7 @@ fn a_value_of_the_wrong_type_names_the_key_and_how_to_write_it() {
         assert!(message.contains(expected) && message.ends_with("(in FILE)"), "{text}: {message}");
     }
     let variable = refused(&[("POSTHASTE_WORKER__CONCURRENCY", "many")]);
-    assert!(variable.ends_with("write it like 64 (from POSTHASTE_WORKER__CONCURRENCY)"), "{variable}");
+    assert!(variable.ends_with("write it like 256 (from POSTHASTE_WORKER__CONCURRENCY)"), "{variable}");
 }
 
 #[test]

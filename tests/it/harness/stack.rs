@@ -169,6 +169,10 @@ impl Stack {
 
     fn command(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
         let mut command = command(arguments, self.directory.path());
+        if let Ok(file) = std::env::var("LLVM_PROFILE_FILE") {
+            // Coverage counters in the file itself: they survive that the process is killed.
+            command.env("LLVM_PROFILE_FILE", file.replace("%p", "%p%c"));
+        }
         command.env("DATABASE_URL", &self.database_url).env("AMQP_URL", &self.amqp_url);
         command.env("POSTHASTE_BROKER__PREFIX", &self.prefix);
         configure(&mut command, self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())));

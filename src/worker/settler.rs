@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::Context;
 use super::attempt::Attempted;
@@ -24,8 +24,6 @@ use crate::telemetry::names::{AttemptOutcome, HeldReason};
 
 /// The most attempts that one statement records.
 const BATCH: usize = 200;
-/// Batches under way at once: while one waits for the disk or for confirms, the next is being recorded.
-const BATCHES: usize = 2;
 
 /// A finished attempt on its way to be recorded.
 pub struct Job {
@@ -68,26 +66,27 @@ pub fn settlement(message: &Message, attempted: &Attempted, decision: Decision, 
     }
 }
 
+/// One statement at a time: while it waits for the disk, the next batch gathers, so batches grow with the load. What
+/// follows a recorded batch (publishing, confirms, acknowledgements) does not keep the next one waiting.
 pub(super) async fn run(context: Arc<Context>, mut jobs: mpsc::Receiver<Job>) {
-    let under_way = Arc::new(Semaphore::new(BATCHES));
     let mut batch = Vec::with_capacity(BATCH);
-    while let Ok(permit) = under_way.clone().acquire_owned().await {
-        if jobs.recv_many(&mut batch, BATCH).await == 0 {
-            return;
-        }
-        let (context, batch) = (context.clone(), std::mem::take(&mut batch));
+    while jobs.recv_many(&mut batch, BATCH).await > 0 {
+        let jobs = std::mem::take(&mut batch);
+        // Err: the worker is stopping; what is not acknowledged is handed out again.
+        let Ok(rows) = record(&context, &jobs).await else { return };
+        let context = context.clone();
         tokio::spawn(async move {
-            // Err: the worker is stopping; what is not acknowledged is handed out again.
-            let _ = settle(&context, batch).await;
-            drop(permit);
+            let _ = finish(&context, jobs, rows).await;
         });
     }
 }
 
-async fn settle(context: &Context, jobs: Vec<Job>) -> Result<(), Stopping> {
+async fn record(context: &Context, jobs: &[Job]) -> Result<Vec<Option<Snapshot>>, Stopping> {
     let settlements: Vec<&Settlement> = jobs.iter().map(|job| &job.settlement).collect();
-    let record = || settle::settle(&context.db, &context.name, &settlements);
-    let rows = persist(&context.abandon, "settle attempts", record).await?;
+    persist(&context.abandon, "settle attempts", || settle::settle(&context.db, &context.name, &settlements)).await
+}
+
+async fn finish(context: &Context, jobs: Vec<Job>, rows: Vec<Option<Snapshot>>) -> Result<(), Stopping> {
     let lost = read_again(context, &jobs, &rows).await?;
     let mut follows: Vec<Follow> = Vec::new();
     for (job, row) in jobs.iter().zip(&rows) {

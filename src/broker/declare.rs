@@ -60,7 +60,7 @@ pub async fn check(link: &Link, topology: &Topology) -> Result<Vec<Difference>> 
 
 async fn check_queue(link: &Link, queue: &Queue) -> Result<Option<Difference>> {
     let channel = link.channel().await?;
-    let exists = message_count_on(link, &channel, &queue.name).await.map(drop);
+    let exists = figures_on(link, &channel, &queue.name).await.map(drop);
     let mut found = difference("queue", &queue.name, exists)?;
     if found.is_none() {
         // A passive declare does not compare arguments; declaring what exists does, and creates nothing.
@@ -71,23 +71,37 @@ async fn check_queue(link: &Link, queue: &Queue) -> Result<Option<Difference>> {
     Ok(found)
 }
 
-/// Messages ready in a queue; `None` when there is no such queue.
-pub async fn message_count(link: &Link, queue: &str) -> Result<Option<u32>> {
+/// What the broker says of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// Ready, that is in no consumer's hand.
+    pub messages: u32,
+    pub consumers: u32,
+}
+
+/// `None` when there is no such queue.
+pub async fn figures(link: &Link, queue: &str) -> Result<Option<Figures>> {
     let channel = link.channel().await?;
-    match message_count_on(link, &channel, queue).await {
-        Ok(count) => {
+    match figures_on(link, &channel, queue).await {
+        Ok(figures) => {
             close(link, &channel).await;
-            Ok(Some(count))
+            Ok(Some(figures))
         }
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-async fn message_count_on(link: &Link, channel: &Channel, queue: &str) -> Result<u32> {
+/// Messages ready in a queue; `None` when there is no such queue.
+pub async fn message_count(link: &Link, queue: &str) -> Result<Option<u32>> {
+    Ok(figures(link, queue).await?.map(|figures| figures.messages))
+}
+
+async fn figures_on(link: &Link, channel: &Channel, queue: &str) -> Result<Figures> {
     let options = QueueDeclareOptions { passive: true, durable: true, ..QueueDeclareOptions::default() };
     let declare = channel.queue_declare(queue.into(), options, FieldTable::default());
-    Ok(within(link.settings().operation_timeout, "queue.declare", declare).await?.message_count())
+    let queue = within(link.settings().operation_timeout, "queue.declare", declare).await?;
+    Ok(Figures { messages: queue.message_count(), consumers: queue.consumer_count() })
 }
 
 /// Takes a delay queue out of use: nothing reaches it any more, what is in it still expires into the retry queue.

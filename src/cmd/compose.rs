@@ -7,6 +7,7 @@ use crate::broker;
 use crate::broker::topology::Topology;
 use crate::config::{Config, LogFormat, Overrides};
 use crate::domain::backoff::Policies;
+use crate::domain::circuit;
 use crate::domain::sealing::Key;
 use crate::http::client;
 use crate::relay::reconcile::Grace;
@@ -74,6 +75,17 @@ pub fn reconcile_grace(config: &Config) -> Grace {
         timeout: config.delivery.timeout,
         prefetch: config.worker.prefetch.into(),
         concurrency: config.worker.concurrency,
+    }
+}
+
+pub fn circuit_rules(config: &Config) -> circuit::Rules {
+    circuit::Rules {
+        enabled: config.circuit.enabled,
+        min_failures: config.circuit.min_failures,
+        min_duration_ms: config.circuit.min_duration.as_millis() as u64,
+        failure_share: config.circuit.failure_share,
+        cooldown_ms: config.circuit.cooldown.as_millis() as u64,
+        max_cooldown_ms: config.circuit.max_cooldown.as_millis() as u64,
     }
 }
 

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use chrono::Utc;
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::output::{self, or_dash};
 use super::{Failure, Outcome, compose, confirm};
 use crate::broker::publisher::Publisher;
-use crate::cli::{AddEndpoint, Endpoint, EndpointId, Header, ListEndpoints, RotateSecret, SetEndpoint, Setting};
+use crate::cli::{AddEndpoint, Endpoint, EndpointId, Header, RotateSecret, SetEndpoint, Setting};
 use crate::config::Config;
 use crate::domain::delivery::DeadReason;
 use crate::domain::ids;
@@ -25,11 +25,13 @@ use crate::store::requeue::{self, Filter};
 use crate::store::{Db, secrets};
 use crate::worker::{EndpointCache, test_request};
 
+mod show;
+
 pub async fn run(config: &Config, command: Endpoint) -> Outcome {
     match command {
         Endpoint::Add(args) => add(config, args).await,
-        Endpoint::List(args) => list(config, args).await,
-        Endpoint::Show(args) => show(config, &args).await,
+        Endpoint::List(args) => show::list(config, args).await,
+        Endpoint::Show(args) => show::one(config, &args).await,
         Endpoint::Set(args) => set(config, args).await,
         Endpoint::Enable(args) => switch(config, &args, true, None).await,
         Endpoint::Disable { endpoint, reason } => {
@@ -62,46 +64,13 @@ async fn add(config: &Config, args: AddEndpoint) -> Outcome {
     };
     let endpoint = endpoints::add(&db, id, &args.tenant, &changes, (&key.id(), &sealed)).await?;
     if !args.output.json {
-        print(&endpoint)?;
+        show::print(&endpoint)?;
         output::line("")?;
         return output::pairs(&[("secret", format!("{}  (shown this once)", secret.reveal()))]);
     }
-    let mut value = to_json(&endpoint)?;
+    let mut value = show::to_json(&endpoint)?;
     value["secret"] = json!(secret.reveal());
     output::json(&value)
-}
-
-async fn list(config: &Config, args: ListEndpoints) -> Outcome {
-    let db = compose::command_db(config)?;
-    let found = endpoints::list(&db, args.tenant.as_deref(), args.limit).await?;
-    if args.output.json {
-        return output::json(&found);
-    }
-    let rows = found.into_iter().map(|e| {
-        vec![
-            e.id.to_string(),
-            e.tenant,
-            e.status,
-            e.circuit_state,
-            e.url,
-            e.event_types.filter(|types| !types.is_empty()).map_or_else(|| "*".into(), |types| types.join(",")),
-            e.retry_policy.unwrap_or_else(|| "default".into()),
-        ]
-    });
-    output::table(&["id", "tenant", "status", "circuit", "url", "types", "policy"], rows)
-}
-
-async fn show(config: &Config, args: &EndpointId) -> Outcome {
-    let db = compose::command_db(config)?;
-    let endpoint = existing(&db, args.id).await?;
-    let live = secrets::live(&db, args.id).await?;
-    if args.output.json {
-        let mut value = to_json(&endpoint)?;
-        value["live_secrets"] = json!(live);
-        return output::json(&value);
-    }
-    print(&endpoint)?;
-    output::pairs(&[("live secrets", live.to_string())])
 }
 
 async fn set(config: &Config, args: SetEndpoint) -> Outcome {
@@ -130,15 +99,15 @@ async fn set(config: &Config, args: SetEndpoint) -> Outcome {
     if !endpoints::set(&db, args.id, &changes).await? {
         return Err(unknown(args.id));
     }
-    show(config, &EndpointId { id: args.id, output: args.output }).await
+    show::one(config, &EndpointId { id: args.id, output: args.output }).await
 }
 
 async fn switch(config: &Config, args: &EndpointId, enabled: bool, reason: Option<&str>) -> Outcome {
     let db = compose::command_db(config)?;
-    if !endpoints::set_enabled(&db, args.id, enabled, reason).await? {
+    if !endpoints::set_enabled(&db, args.id, enabled, reason, config.circuit.enabled).await? {
         return Err(unknown(args.id));
     }
-    show(config, args).await
+    show::one(config, args).await
 }
 
 /// What is unfinished ends as dead, so nothing vanishes with the endpoint.
@@ -294,26 +263,4 @@ async fn existing(db: &Db, id: Uuid) -> Result<endpoints::Endpoint, Failure> {
 
 fn unknown(id: Uuid) -> Failure {
     Failure::Failed(format!("endpoint {id}: not found; `posthaste endpoint list` shows the ones there are"))
-}
-
-fn to_json(endpoint: &endpoints::Endpoint) -> Result<Value, Failure> {
-    serde_json::to_value(endpoint).map_err(|error| Failure::Failed(error.to_string()))
-}
-
-fn print(endpoint: &endpoints::Endpoint) -> Outcome {
-    let types = endpoint.event_types.clone().filter(|types| !types.is_empty());
-    output::pairs(&[
-        ("id", endpoint.id.to_string()),
-        ("tenant", endpoint.tenant.clone()),
-        ("url", endpoint.url.clone()),
-        ("description", or_dash(endpoint.description.clone())),
-        ("event types", types.map_or_else(|| "*".into(), |types| types.join(", "))),
-        ("status", endpoint.status.clone()),
-        ("disabled because", or_dash(endpoint.disabled_reason.clone())),
-        ("circuit", endpoint.circuit_state.clone()),
-        ("max in flight", or_dash(endpoint.max_in_flight)),
-        ("rate limit", endpoint.rate_limit_per_second.map_or_else(|| "-".into(), |rate| format!("{rate}/s"))),
-        ("timeout", endpoint.timeout_ms.map_or_else(|| "-".into(), |ms| format!("{ms} ms"))),
-        ("retry policy", endpoint.retry_policy.clone().unwrap_or_else(|| "default".into())),
-    ])
 }

@@ -15,6 +15,9 @@ pub struct Circuit {
     pub min_duration: Duration,
     pub failure_share: f64,
     pub cooldown: Duration,
+    pub max_cooldown: Duration,
+    /// An endpoint whose circuit has not been closed for this long is disabled; zero: never.
+    pub disable_after: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -56,6 +59,8 @@ impl Circuit {
             min_duration: values.duration("circuit.min_duration", Duration::ZERO..=HOUR)?,
             failure_share: values.ratio("circuit.failure_share", 0.01..=1.0)?,
             cooldown: values.duration("circuit.cooldown", 100 * MS..=DAY)?,
+            max_cooldown: values.duration("circuit.max_cooldown", 100 * MS..=DAY)?,
+            disable_after: values.duration("circuit.disable_after", Duration::ZERO..=365 * DAY)?,
         })
     }
 }

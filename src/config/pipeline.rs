@@ -6,7 +6,7 @@ use figment::value::Value;
 use ipnet::IpNet;
 
 use super::ConfigError;
-use super::values::{MINUTE, MS, SECOND, Values};
+use super::values::{DAY, MINUTE, MS, SECOND, Values};
 
 #[derive(Debug, Clone)]
 pub struct Relay {
@@ -39,6 +39,8 @@ pub struct Delivery {
     pub max_payload_bytes: usize,
     /// The default share of one endpoint.
     pub max_in_flight: usize,
+    /// A delivery that is still held when its event is this old becomes dead; zero: never.
+    pub held_ttl: Duration,
 }
 
 impl Relay {
@@ -77,6 +79,7 @@ impl Delivery {
             max_response_bytes: values.integer("delivery.max_response_bytes", 0..=1_048_576)?,
             max_payload_bytes: values.integer("delivery.max_payload_bytes", 1..=16_777_216)?,
             max_in_flight: values.integer("delivery.max_in_flight", 1..=4096)?,
+            held_ttl: values.duration("delivery.held_ttl", Duration::ZERO..=365 * DAY)?,
         })
     }
 }

@@ -82,9 +82,20 @@ fn retry(delay_ms: u64, floor: Option<Duration>, queues: &DelayQueues) -> Decisi
     }
 }
 
-/// 429 always, and 503 when it says when to come back, ask the whole endpoint to slow down.
-pub fn slows_endpoint(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Response { status: 429, .. } | Outcome::Response { status: 503, retry_after: Some(_) })
+/// 429 always, and 503 when it says when to come back, ask the whole endpoint to slow down: for the time given, if any.
+pub fn asked_to_slow_down(outcome: &Outcome, policy: &Policy) -> Option<Option<Duration>> {
+    match outcome {
+        Outcome::Response { status: 429, .. } | Outcome::Response { status: 503, retry_after: Some(_) } => {
+            Some(asked_wait(outcome, policy))
+        }
+        _ => None,
+    }
+}
+
+/// A fault of ours that lasts must not send its deliveries round and round: the older the event, the longer the pause.
+pub fn our_fault_pause_ms(delay_ms: u64, event_age_ms: u64) -> u64 {
+    const LONGEST_MS: u64 = 300_000;
+    delay_ms.max((event_age_ms / 8).min(LONGEST_MS))
 }
 
 /// 410 says that the endpoint is gone for good.

@@ -63,9 +63,20 @@ fn retry_after_is_a_floor_and_never_a_shortcut() {
 
 #[test]
 fn only_answers_that_ask_for_it_slow_or_disable_the_endpoint() {
-    assert!(slows_endpoint(&response(429, None)) && slows_endpoint(&response(503, Some(1))));
-    assert!(!slows_endpoint(&response(503, None)) && !slows_endpoint(&response(500, Some(1))));
+    let policies = policies();
+    let slowed = |outcome: &Outcome| asked_to_slow_down(outcome, policies.default_policy());
+    assert_eq!(slowed(&response(429, None)), Some(None));
+    assert_eq!(slowed(&response(503, Some(1))), Some(Some(Duration::from_secs(1))));
+    assert_eq!(slowed(&response(429, Some(9_999))), Some(Some(Duration::from_secs(3_600))), "capped");
+    assert!(slowed(&response(503, None)).is_none() && slowed(&response(500, Some(1))).is_none());
     assert!(disables_endpoint(&response(410, None)) && !disables_endpoint(&response(404, None)));
+}
+
+#[test]
+fn a_fault_of_ours_that_lasts_is_looked_at_less_and_less_often() {
+    assert_eq!(our_fault_pause_ms(5_000, 0), 5_000);
+    assert_eq!(our_fault_pause_ms(5_000, 80_000), 10_000);
+    assert_eq!(our_fault_pause_ms(5_000, u64::MAX), 300_000);
 }
 
 #[test]

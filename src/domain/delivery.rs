@@ -25,6 +25,8 @@ pub enum DeadReason {
     Undecodable,
     Unpublishable,
     EndpointRemoved,
+    /// Held for longer than the configured time.
+    Expired,
 }
 
 /// What the protocol needs to know of a delivery's row.
@@ -228,7 +230,7 @@ impl Status {
 }
 
 impl DeadReason {
-    pub const ALL: [DeadReason; 7] = [
+    pub const ALL: [DeadReason; 8] = [
         DeadReason::Exhausted,
         DeadReason::Gone,
         DeadReason::PermanentStatus,
@@ -236,6 +238,7 @@ impl DeadReason {
         DeadReason::Undecodable,
         DeadReason::Unpublishable,
         DeadReason::EndpointRemoved,
+        DeadReason::Expired,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -247,6 +250,7 @@ impl DeadReason {
             DeadReason::Undecodable => "undecodable",
             DeadReason::Unpublishable => "unpublishable",
             DeadReason::EndpointRemoved => "endpoint_removed",
+            DeadReason::Expired => "expired",
         }
     }
 

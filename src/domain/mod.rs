@@ -4,6 +4,7 @@
 //! can be read, property-tested and model-checked on their own.
 
 pub mod backoff;
+pub mod circuit;
 pub mod decision;
 pub mod delivery;
 pub mod event_type;
@@ -11,9 +12,11 @@ pub mod gate;
 pub mod ids;
 pub mod message;
 pub mod outcome;
+pub mod pace;
 pub mod reconcile;
 pub mod reconnect;
 pub mod retry_after;
 #[cfg(feature = "service")]
 pub mod sealing;
 pub mod signature;
+pub mod throttle;

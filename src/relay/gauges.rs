@@ -9,7 +9,7 @@ use super::Context;
 use crate::broker::BrokerError;
 use crate::broker::connection::Link;
 use crate::broker::declare::message_count;
-use crate::store::{outbox, stats};
+use crate::store::{circuits, outbox, stats};
 use crate::telemetry::metrics;
 
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -39,6 +39,9 @@ async fn database(context: &Context) {
             metrics::outbox(backlog.pending.max(0) as u64, age);
         }
         Err(error) => context.readiness.not_ready("database", error.to_string()),
+    }
+    if let Ok(open) = circuits::count_open(&context.db).await {
+        metrics::circuits_open(open.max(0) as u64);
     }
     if let Ok(waiting) = stats::waiting(&context.db).await {
         metrics::held_deliveries(waiting.held.max(0) as u64);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+mod circuits;
 mod claimer;
 mod gauges;
 mod idle;
@@ -16,6 +17,7 @@ pub mod letters;
 mod markers;
 mod publish;
 pub mod reconcile;
+mod release;
 pub mod requeue;
 pub mod sweep;
 mod watermark;
@@ -51,8 +53,14 @@ pub struct Limits {
     pub poll_interval: Duration,
     /// Sleep on LISTEN; otherwise poll all the time.
     pub listen: bool,
-    /// Held deliveries released for one endpoint, per second.
+    /// Held deliveries released for one endpoint without a rate limit, per second.
     pub release_rate: u32,
+    /// Circuits are in use; otherwise any that is open is closed.
+    pub circuits: bool,
+    /// Endpoints whose circuit has not been closed for this long are disabled; zero: never.
+    pub disable_after: Duration,
+    /// Deliveries that are still held when their event is this old become dead; zero: never.
+    pub held_ttl: Duration,
     /// Markers are published, and losses looked for, this often.
     pub reconcile_interval: Duration,
     pub grace: reconcile::Grace,

@@ -58,7 +58,7 @@ with unlisted as (
   returning id, tenant, event_type, payload, idempotency_key, max_attempts, traceparent, created_at
 ), m as materialized (
   select c.id as event_id, ep.id as endpoint_id, least(c.max_attempts, coalesce(p.ceiling, $3)) as ceiling,
-         case when ep.status = 'enabled' then 'pending' else 'held' end as status
+         case when ep.status = 'enabled' and ep.circuit_state = 'closed' then 'pending' else 'held' end as status
     from c
     join posthaste.endpoints ep on ep.tenant = c.tenant and c.event_type like any (ep.event_like)
     left join unnest($4::text[], $5::int[]) as p(name, ceiling) on p.name = ep.retry_policy

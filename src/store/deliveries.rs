@@ -100,24 +100,51 @@ pub(super) fn columns_of(keys: &[DeliveryKey]) -> (Vec<Uuid>, Vec<Uuid>) {
     keys.iter().map(|key| (key.event_id, key.endpoint_id)).unzip()
 }
 
-/// Takes the delivery out of the broker's hands until `delay_ms` have passed. False: the row has moved on.
-pub async fn hold(db: &Db, key: DeliveryKey, n: i32, delay_ms: u64) -> Result<bool> {
-    let held = db
+/// A delivery to take out of the broker's hands until `delay_ms` have passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    pub key: DeliveryKey,
+    /// The attempt that its message asks for.
+    pub attempt: i32,
+    pub delay_ms: u64,
+}
+
+/// Holds deliveries, in one statement. The answer has, for each in order, whether it is held now; false: its row has moved
+/// on. Rows are changed in the order of their keys, so that two workers cannot deadlock.
+pub async fn hold(db: &Db, holds: &[Hold]) -> Result<Vec<bool>> {
+    let Some(bounds) = ids::bounds(holds.iter().map(|hold| hold.key.event_id)) else { return Ok(Vec::new()) };
+    let mut order: Vec<usize> = (0..holds.len()).collect();
+    order.sort_by_key(|index| holds[*index].key);
+    let (events, endpoints) = columns_of(&order.iter().map(|index| holds[*index].key).collect::<Vec<_>>());
+    let attempts: Vec<i32> = order.iter().map(|index| holds[*index].attempt).collect();
+    let delays: Vec<f64> = order.iter().map(|index| holds[*index].delay_ms as f64).collect();
+    let won: Vec<i64> = db
         .run(async |c| {
-            sqlx::query(
-                "update posthaste.deliveries
-                    set status = 'held', next_attempt_at = now() + $4 * interval '1 millisecond', updated_at = now()
-                  where event_id = $1 and endpoint_id = $2 and attempts = $3 - 1 and status in ('pending', 'retrying')",
+            sqlx::query_scalar(
+                "with s as (
+                   select * from unnest($1::uuid[], $2::uuid[], $3::int[], $4::float8[])
+                     with ordinality as t(event_id, endpoint_id, n, delay_ms, ord))
+                 update posthaste.deliveries d
+                    set status = 'held', next_attempt_at = now() + s.delay_ms * interval '1 millisecond', updated_at = now()
+                   from s
+                  where d.event_id = s.event_id and d.endpoint_id = s.endpoint_id
+                    and d.attempts = s.n - 1 and d.status in ('pending', 'retrying')
+                    and d.event_id between $5 and $6
+                 returning s.ord",
             )
-            .bind(key.event_id)
-            .bind(key.endpoint_id)
-            .bind(n)
-            .bind(delay_ms as f64)
-            .execute(c)
+            .bind(&events)
+            .bind(&endpoints)
+            .bind(&attempts)
+            .bind(&delays)
+            .bind(bounds.start())
+            .bind(bounds.end())
+            .fetch_all(c)
             .await
         })
         .await?;
-    Ok(held.rows_affected() > 0)
+    let mut held = vec![false; holds.len()];
+    won.into_iter().for_each(|ord| held[order[ord as usize - 1]] = true);
+    Ok(held)
 }
 
 /// Ends a delivery without an attempt. Returns the row to write the dead letter from; `None`: the row has moved on.

@@ -23,6 +23,8 @@ pub struct Endpoint {
     pub retry_policy: Option<String>,
     pub circuit_state: String,
     pub circuit_until: Option<DateTime<Utc>>,
+    /// Since when the circuit has not been closed.
+    pub circuit_opened_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
 }
@@ -34,8 +36,12 @@ pub struct Sendable {
     pub url: String,
     pub status: String,
     pub max_in_flight: Option<i32>,
+    pub rate_limit_per_second: Option<f64>,
     pub timeout_ms: Option<i32>,
     pub retry_policy: Option<String>,
+    pub circuit_state: String,
+    pub circuit_until: Option<DateTime<Utc>>,
+    pub circuit_trips: i32,
     pub headers: Option<Vec<u8>>,
     pub secret_key_ids: Vec<String>,
     pub secrets: Vec<Vec<u8>>,
@@ -57,7 +63,8 @@ pub struct Changes {
 }
 
 const READ: &str = "select id, tenant, url, description, event_types, status, disabled_reason, max_in_flight,
-  rate_limit_per_second, timeout_ms, retry_policy, circuit_state, circuit_until, created_at, updated_at
+  rate_limit_per_second, timeout_ms, retry_policy, circuit_state, circuit_until, circuit_opened_at,
+  created_at, updated_at
   from posthaste.endpoints
  where ($1::uuid is null or id = $1) and ($2::text is null or tenant = $2)
  order by tenant, id limit $3";
@@ -139,17 +146,28 @@ pub async fn set(db: &Db, id: Uuid, changes: &Changes) -> Result<bool> {
     Ok(changed.rows_affected() > 0)
 }
 
-/// Enables (no reason) or disables an endpoint. Held deliveries are not touched here: the release finds them by state.
-pub async fn set_enabled(db: &Db, id: Uuid, enabled: bool, reason: Option<&str>) -> Result<bool> {
+/// Enables (no reason) or disables an endpoint. Held deliveries are not touched here: the release finds them by state. With
+/// `probe`, one that was disabled or whose circuit is open gets a few deliveries first, and the rest when they succeed.
+pub async fn set_enabled(db: &Db, id: Uuid, enabled: bool, reason: Option<&str>, probe: bool) -> Result<bool> {
     let status = if enabled { "enabled" } else { "disabled" };
     let changed = db
         .run(async |c| {
-            sqlx::query("update posthaste.endpoints set status = $2, disabled_reason = $3 where id = $1")
-                .bind(id)
-                .bind(status)
-                .bind(reason)
-                .execute(c)
-                .await
+            sqlx::query(
+                "update posthaste.endpoints e
+                    set status = $2, disabled_reason = $3,
+                        circuit_state = case when p.probe then 'half_open' else circuit_state end,
+                        circuit_trips = case when p.probe then greatest(circuit_trips, 1) else circuit_trips end,
+                        circuit_opened_at = case when p.probe then now() else circuit_opened_at end
+                   from (select $4 and $2 = 'enabled' and (o.status = 'disabled' or o.circuit_state = 'open') as probe
+                           from posthaste.endpoints o where o.id = $1) p
+                  where e.id = $1",
+            )
+            .bind(id)
+            .bind(status)
+            .bind(reason)
+            .bind(probe)
+            .execute(c)
+            .await
         })
         .await?;
     Ok(changed.rows_affected() > 0)
@@ -170,7 +188,9 @@ pub async fn longest_timeout(db: &Db) -> Result<Option<Duration>> {
     Ok(ms.map(|ms| Duration::from_millis(ms.max(0) as u64)))
 }
 
-const SENDABLE: &str = "select e.id, e.url, e.status, e.max_in_flight, e.timeout_ms, e.retry_policy, e.headers,
+const SENDABLE: &str =
+    "select e.id, e.url, e.status, e.max_in_flight, e.rate_limit_per_second, e.timeout_ms, e.retry_policy,
+       e.circuit_state, e.circuit_until, e.circuit_trips, e.headers,
        coalesce(array_agg(s.key_id order by s.id desc) filter (where s.id is not null), '{}') as secret_key_ids,
        coalesce(array_agg(s.key_ciphertext order by s.id desc) filter (where s.id is not null), '{}') as secrets,
        coalesce(array_agg(coalesce((extract(epoch from s.expires_at) * 1000)::bigint, 0) order by s.id desc)

@@ -9,7 +9,9 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgConnection, PgPool};
 use thiserror::Error;
 
+pub mod activity;
 pub mod attempts;
+pub mod circuits;
 pub mod claim;
 pub mod delay_queues;
 pub mod deliveries;

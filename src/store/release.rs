@@ -3,13 +3,70 @@
 use uuid::Uuid;
 
 use super::{Db, Result, due};
+use crate::domain::circuit::State;
+use crate::domain::ids::{self, DeliveryKey};
 
 /// Endpoints that have held deliveries, whether they may be released or not; `exists` is false for a removed endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct Holder {
     pub endpoint_id: Uuid,
     pub exists: bool,
     pub enabled: bool,
+    pub circuit_state: String,
+    pub circuit_trips: i32,
+    pub rate_limit: Option<f64>,
+}
+
+impl Holder {
+    pub fn circuit(&self) -> State {
+        State::parse(&self.circuit_state).unwrap_or_default()
+    }
+}
+
+/// A delivery that was let go, with the attempts that it had then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Let {
+    pub key: DeliveryKey,
+    pub attempts: i32,
+}
+
+/// What became of a delivery that was let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Became {
+    Delivered,
+    /// It failed, was held again, or is gone.
+    Other,
+}
+
+/// Those of the deliveries that are not on their way any more. A row whose day was dropped counts as gone.
+pub async fn became(db: &Db, open: &[Let]) -> Result<Vec<(DeliveryKey, Became)>> {
+    let Some(bounds) = ids::bounds(open.iter().map(|delivery| delivery.key.event_id)) else { return Ok(Vec::new()) };
+    let events: Vec<Uuid> = open.iter().map(|delivery| delivery.key.event_id).collect();
+    let endpoints: Vec<Uuid> = open.iter().map(|delivery| delivery.key.endpoint_id).collect();
+    let attempts: Vec<i32> = open.iter().map(|delivery| delivery.attempts).collect();
+    let rows: Vec<(Uuid, Uuid, bool)> = db
+        .run(async |c| {
+            sqlx::query_as(
+                "select k.event_id, k.endpoint_id, coalesce(d.status = 'delivered', false)
+                   from unnest($1::uuid[], $2::uuid[], $3::int[]) as k(event_id, endpoint_id, attempts)
+                   left join posthaste.deliveries d
+                     on d.event_id = k.event_id and d.endpoint_id = k.endpoint_id and d.event_id between $4 and $5
+                  where d.status is distinct from 'pending' or d.attempts <> k.attempts",
+            )
+            .bind(&events)
+            .bind(&endpoints)
+            .bind(&attempts)
+            .bind(bounds.start())
+            .bind(bounds.end())
+            .fetch_all(c)
+            .await
+        })
+        .await?;
+    let became = |delivered| if delivered { Became::Delivered } else { Became::Other };
+    Ok(rows
+        .into_iter()
+        .map(|(event_id, endpoint_id, delivered)| (DeliveryKey { event_id, endpoint_id }, became(delivered)))
+        .collect())
 }
 
 /// Walks the index of parked deliveries from endpoint to endpoint, so the cost is the number of endpoints, not of rows.
@@ -22,7 +79,9 @@ pub async fn holders(db: &Db, limit: i64) -> Result<Vec<Holder>> {
                select (select d.endpoint_id from posthaste.deliveries d
                         where d.status = 'held' and d.endpoint_id > h.endpoint_id order by d.endpoint_id limit 1)
                  from h where h.endpoint_id is not null)
-             select h.endpoint_id, e.id is not null as exists, coalesce(e.status = 'enabled', false) as enabled
+             select h.endpoint_id, e.id is not null as exists, coalesce(e.status = 'enabled', false) as enabled,
+                    coalesce(e.circuit_state, 'closed') as circuit_state, coalesce(e.circuit_trips, 0) as circuit_trips,
+                    e.rate_limit_per_second as rate_limit
                from h left join posthaste.endpoints e on e.id = h.endpoint_id
               where h.endpoint_id is not null limit $1",
         )
@@ -43,7 +102,8 @@ pub async fn release(db: &Db, relay: i64, endpoint: Uuid, limit: i64) -> Result<
                 "with r as materialized (
                    select event_id, endpoint_id from posthaste.deliveries
                     where status = 'held' and endpoint_id = $1 and next_attempt_at <= now()
-                      and exists (select from posthaste.endpoints e where e.id = $1 and e.status = 'enabled')
+                      and exists (select from posthaste.endpoints e
+                                   where e.id = $1 and e.status = 'enabled' and e.circuit_state <> 'open')
                     order by next_attempt_at limit $2 for update skip locked
                  ), u as (
                    update posthaste.deliveries d set status = 'pending', next_attempt_at = now(), updated_at = now()

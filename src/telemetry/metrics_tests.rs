@@ -32,6 +32,7 @@ fn record_everything() {
         HeldReason::RetryAfter,
         HeldReason::OurFault,
         HeldReason::RateLimit,
+        HeldReason::Slowed,
         HeldReason::Circuit,
     ] {
         held(reason);

@@ -80,7 +80,7 @@ table! {
     DEAD_LETTER_DEPTH = gauge("posthaste_dead_letter_depth", &[], "messages",
         "Messages in the dead letter queue.");
     CIRCUITS_OPEN = gauge("posthaste_endpoints_circuit_open", &[], "endpoints",
-        "Endpoints whose circuit is open.");
+        "Endpoints whose circuit is open or half open.");
     HELD_DELIVERIES = gauge("posthaste_held_deliveries", &[], "deliveries",
         "Deliveries that wait in PostgreSQL, not in the broker.");
     HELD = counter("posthaste_held_total", &["reason"], "deliveries",
@@ -120,6 +120,8 @@ pub enum HeldReason {
     RetryAfter,
     OurFault,
     RateLimit,
+    /// The endpoint asked to slow down.
+    Slowed,
     Circuit,
 }
 
@@ -131,6 +133,7 @@ impl HeldReason {
             HeldReason::RetryAfter => "retry_after",
             HeldReason::OurFault => "our_fault",
             HeldReason::RateLimit => "rate_limit",
+            HeldReason::Slowed => "slowed",
             HeldReason::Circuit => "circuit",
         }
     }

@@ -1,4 +1,4 @@
-//! Reading many rows with one statement: while one read is under way, the next keys gather.
+//! One statement for many deliveries: while one statement is under way, the next questions gather.
 
 use std::collections::HashMap;
 
@@ -7,49 +7,77 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::ids::DeliveryKey;
 use crate::domain::reconnect;
-use crate::store::deliveries::{self, Snapshot};
+use crate::store::deliveries::{self, Hold, Snapshot};
 use crate::store::{Db, StoreError};
 
+/// Questions that one statement answers, at most.
 const MOST: usize = 200;
 
-type Question = (DeliveryKey, oneshot::Sender<Option<Snapshot>>);
+type Asked<Q, A> = (Q, oneshot::Sender<A>);
 
-#[derive(Clone)]
-pub struct RowReader(mpsc::Sender<Question>);
+/// Where questions are put that one statement answers together.
+pub struct Together<Q, A>(mpsc::Sender<Asked<Q, A>>);
 
-impl RowReader {
-    /// The reader, and the task that serves it.
-    pub fn new(db: Db, abandon: CancellationToken) -> (RowReader, impl Future<Output = ()>) {
-        let (sender, receiver) = mpsc::channel(MOST);
-        (RowReader(sender), serve(db, receiver, abandon))
+impl<Q, A> Clone for Together<Q, A> {
+    fn clone(&self) -> Self {
+        Together(self.0.clone())
     }
+}
 
-    /// The row now; `Err` only when the worker is stopping.
-    pub async fn read(&self, key: DeliveryKey) -> Result<Option<Snapshot>, Stopping> {
+impl<Q, A> Together<Q, A> {
+    /// The answer; `Err` only when the worker is stopping.
+    pub async fn ask(&self, question: Q) -> Result<A, Stopping> {
         let (answer, wait) = oneshot::channel();
-        self.0.send((key, answer)).await.map_err(|_| Stopping)?;
+        self.0.send((question, answer)).await.map_err(|_| Stopping)?;
         wait.await.map_err(|_| Stopping)
+    }
+}
+
+/// Rows of deliveries as they are now.
+pub type RowReader = Together<DeliveryKey, Option<Snapshot>>;
+
+/// The reader, and the task that serves it.
+pub fn row_reader(db: Db, abandon: CancellationToken) -> (RowReader, impl Future<Output = ()>) {
+    let (sender, asked) = mpsc::channel(MOST);
+    let serving = serve(asked, async move |keys: &[DeliveryKey]| {
+        let rows = persist(&abandon, "read deliveries", || deliveries::read(&db, keys)).await?;
+        let rows: HashMap<DeliveryKey, Snapshot> = rows.into_iter().map(|row| (row.key, row)).collect();
+        Ok(keys.iter().map(|key| rows.get(key).cloned()).collect())
+    });
+    (Together(sender), serving)
+}
+
+/// Deliveries to hold; the answer is false where the row has moved on.
+pub type Holder = Together<Hold, bool>;
+
+/// The holder, and the task that serves it.
+pub fn holder(db: Db, abandon: CancellationToken) -> (Holder, impl Future<Output = ()>) {
+    let (sender, asked) = mpsc::channel(MOST);
+    let serving = serve(asked, async move |holds: &[Hold]| {
+        persist(&abandon, "hold deliveries", || deliveries::hold(&db, holds)).await
+    });
+    (Together(sender), serving)
+}
+
+/// Until nobody can ask any more, or the worker is stopping.
+async fn serve<Q, A>(
+    mut asked: mpsc::Receiver<Asked<Q, A>>,
+    answer_all: impl AsyncFn(&[Q]) -> Result<Vec<A>, Stopping>,
+) {
+    let mut batch = Vec::with_capacity(MOST);
+    while asked.recv_many(&mut batch, MOST).await > 0 {
+        let (questions, waiting): (Vec<Q>, Vec<oneshot::Sender<A>>) = batch.drain(..).unzip();
+        let Ok(answers) = answer_all(&questions).await else { return };
+        for (waiting, answer) in waiting.into_iter().zip(answers) {
+            // Nobody waits any more when the copy was given up; that is fine.
+            let _ = waiting.send(answer);
+        }
     }
 }
 
 /// The grace period is over: whatever is in hand stays unacknowledged.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopping;
-
-async fn serve(db: Db, mut questions: mpsc::Receiver<Question>, abandon: CancellationToken) {
-    let mut batch = Vec::with_capacity(MOST);
-    while questions.recv_many(&mut batch, MOST).await > 0 {
-        let keys: Vec<DeliveryKey> = batch.iter().map(|(key, _)| *key).collect();
-        let Ok(rows) = persist(&abandon, "read deliveries", || deliveries::read(&db, &keys)).await else {
-            return;
-        };
-        let rows: HashMap<DeliveryKey, Snapshot> = rows.into_iter().map(|row| (row.key, row)).collect();
-        for (key, answer) in batch.drain(..) {
-            // Nobody waits any more when the copy was given up; that is fine.
-            let _ = answer.send(rows.get(&key).cloned());
-        }
-    }
-}
 
 /// Repeats a database operation until it succeeds: an unreachable database is our fault and must cost nobody anything.
 pub async fn persist<T, F>(

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::domain::circuit::{Circuit, State};
 use crate::domain::reconnect;
 use crate::domain::sealing::{Key, SealError};
 use crate::domain::signature::Secret;
@@ -26,6 +28,9 @@ pub struct Ready {
     pub url: String,
     pub enabled: bool,
     pub max_in_flight: Option<usize>,
+    pub rate_limit: Option<f64>,
+    pub circuit: Circuit,
+    pub circuit_until: Option<DateTime<Utc>>,
     pub timeout: Option<Duration>,
     pub retry_policy: Option<String>,
     /// Secrets with the Unix millisecond in which they end (0: never), newest first.
@@ -55,6 +60,12 @@ impl Ready {
             url: stored.url,
             enabled: stored.status == "enabled",
             max_in_flight: stored.max_in_flight.map(|n| n.max(1) as usize),
+            rate_limit: stored.rate_limit_per_second,
+            circuit: Circuit {
+                state: State::parse(&stored.circuit_state).unwrap_or_default(),
+                trips: stored.circuit_trips.max(0) as u32,
+            },
+            circuit_until: stored.circuit_until,
             timeout: stored.timeout_ms.map(|ms| Duration::from_millis(ms.max(1) as u64)),
             retry_policy: stored.retry_policy,
             secrets: opened.unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! The gates of all endpoints that this worker is busy with, and waiting at them.
+//! The gates of all endpoints that this worker is busy with, waiting at them, and what it has seen of the endpoints.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::domain::gate::{Answer, Gate, Limits, Ticket};
+use super::activity::Seen;
+use crate::domain::circuit::{Circuit, Health, Rules, Turn, Window};
+use crate::domain::gate::{Answer, Arrival, Gate, Limits, Ticket, Why};
+use crate::store::activity::Report;
 
 /// Whoever waits asks again this often, even if no request finishes.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
@@ -22,6 +25,8 @@ pub struct Gates {
 #[derive(Default)]
 struct Entry {
     gate: Gate,
+    window: Window,
+    seen: Seen,
     finished: Arc<Notify>,
 }
 
@@ -32,9 +37,17 @@ pub struct Leave {
     ticket: Ticket,
 }
 
+/// What the outcome of a request says about its endpoint.
+pub struct Verdict {
+    pub health: Health,
+    /// It asked to slow down, for a time or for none in particular.
+    pub slow_down: Option<Option<Duration>>,
+    pub error: Option<String>,
+}
+
 pub enum Entrance {
     Granted(Leave),
-    Held { delay_ms: u64 },
+    Held { delay_ms: u64, why: Why },
 }
 
 impl Default for Gates {
@@ -45,35 +58,35 @@ impl Default for Gates {
 
 impl Gates {
     /// Waits at the endpoint's gate, for as long as the gate finds that reasonable.
-    pub async fn enter(&self, endpoint: Uuid, limits: Limits) -> Entrance {
+    pub async fn enter(&self, endpoint: Uuid, limits: Limits, arrival: Arrival) -> Entrance {
         let began = Instant::now();
-        let (mut answer, finished) = self.first(endpoint, limits);
+        let (mut answer, finished) = self.first(endpoint, limits, arrival);
         loop {
             match answer {
-                Answer::Send(ticket) => {
-                    return Entrance::Granted(Leave { gates: self.clone(), endpoint, ticket });
+                Answer::Send { ticket, pause_ms } => {
+                    let leave = Leave { gates: self.clone(), endpoint, ticket };
+                    if pause_ms > 0 {
+                        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                    }
+                    return Entrance::Granted(leave);
                 }
-                Answer::Hold { delay_ms } => return Entrance::Held { delay_ms },
+                Answer::Hold { delay_ms, why } => return Entrance::Held { delay_ms, why },
                 Answer::Wait => {
                     let mut place = Place { gates: self, endpoint, left: false };
                     let _ = tokio::time::timeout(ASK_AGAIN, finished.notified()).await;
-                    answer = self.again(endpoint, limits, began, &mut place);
+                    place.left = true;
+                    let (now, waited) = (self.now_ms(), began.elapsed().as_millis() as u64);
+                    answer = self.lock().entry(endpoint).or_default().gate.ask_again(limits, arrival, now, waited);
                 }
             }
         }
     }
 
-    fn first(&self, endpoint: Uuid, limits: Limits) -> (Answer, Arc<Notify>) {
+    fn first(&self, endpoint: Uuid, limits: Limits, arrival: Arrival) -> (Answer, Arc<Notify>) {
         let now = self.now_ms();
         let mut all = self.lock();
         let entry = all.entry(endpoint).or_default();
-        (entry.gate.ask(limits, now), entry.finished.clone())
-    }
-
-    fn again(&self, endpoint: Uuid, limits: Limits, began: Instant, place: &mut Place<'_>) -> Answer {
-        place.left = true;
-        let (now, waited) = (self.now_ms(), began.elapsed().as_millis() as u64);
-        self.lock().entry(endpoint).or_default().gate.ask_again(limits, now, waited)
+        (entry.gate.ask(limits, arrival, now), entry.finished.clone())
     }
 
     fn leave(&self, endpoint: Uuid, ticket: Ticket) {
@@ -84,9 +97,18 @@ impl Gates {
         entry.finished.notify_one();
     }
 
-    /// Forgets gates without traffic; their memory of response times is worth little by then.
+    /// Forgets gates without traffic; what they remember is worth little by then.
     pub fn forget_idle(&self) {
-        self.lock().retain(|_, entry| !entry.gate.is_idle());
+        let now = self.now_ms();
+        self.lock().retain(|_, e| !(e.gate.is_idle(now) && e.window.is_empty() && e.seen.is_over(now)));
+    }
+
+    /// What has changed since the last report.
+    pub fn reports(&self, most: usize) -> Vec<Report> {
+        let now = self.now_ms();
+        let mut all = self.lock();
+        let changed = all.iter_mut().filter_map(|(id, entry)| entry.seen.report(*id, entry.gate.in_flight(), now));
+        changed.take(most).collect()
     }
 
     fn now_ms(&self) -> u64 {
@@ -95,6 +117,20 @@ impl Gates {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Entry>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Leave {
+    /// Folds the outcome into what this worker knows of the endpoint. The answer says how its circuit should turn.
+    pub fn judge(&self, verdict: Verdict, circuit: Circuit, rules: &Rules) -> Option<Turn> {
+        let now = self.gates.now_ms();
+        let mut all = self.gates.lock();
+        let entry = all.entry(self.endpoint).or_default();
+        if let Some(asked) = verdict.slow_down {
+            entry.gate.slow_down(self.ticket, asked, now);
+        }
+        entry.seen.attempt(verdict.health, verdict.error, now);
+        entry.window.fold(verdict.health, circuit, rules, now)
     }
 }
 

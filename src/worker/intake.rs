@@ -149,6 +149,7 @@ async fn first_end(consuming: &mut tokio::task::JoinSet<Result<(), BrokerError>>
 /// A consumer can stay silent for long after a crash of the broker, so the connection is watched too.
 async fn disconnected(context: &Context, link: &Link) {
     while link.is_connected() {
+        context.replicas.ask(link, &context.topology.names.deliver_queue()).await;
         tokio::time::sleep(HEALTH).await;
         context.gates.forget_idle();
     }

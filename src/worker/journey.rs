@@ -14,16 +14,17 @@ use super::in_hand::Hand;
 use super::intake::{Lane, Receipt};
 use super::publish::{self, follow};
 use super::settler::Job;
-use super::{Context, settler};
+use super::{Context, circuits, settler, share};
 use crate::broker::consumer::{Content, Delivery};
 use crate::broker::publisher::WorkQueue;
 use crate::broker::wire::Undecodable;
-use crate::domain::decision::{Decision, decide};
+use crate::domain::circuit::State;
+use crate::domain::decision::{Decision, decide, our_fault_pause_ms};
 use crate::domain::delivery::{DeadReason, DropReason, Received, Step, receive, successor};
-use crate::domain::gate;
+use crate::domain::gate::{Arrival, Why};
 use crate::domain::ids;
 use crate::domain::message::Message;
-use crate::store::deliveries::{self, Snapshot};
+use crate::store::deliveries::{self, Hold, Snapshot};
 use crate::store::markers;
 use crate::telemetry::metrics;
 use crate::telemetry::names::HeldReason;
@@ -126,8 +127,11 @@ impl Journey {
 
     /// Other copies of a first attempt (an adopted batch) come later than this; only a fresh message is surely alone.
     fn is_old(&self) -> bool {
-        let age_ms = Utc::now().timestamp_millis() - ids::unix_ms(self.message.event_id);
-        age_ms > FRESH.as_millis() as i64
+        self.age_ms() > FRESH.as_millis() as u64
+    }
+
+    fn age_ms(&self) -> u64 {
+        (Utc::now().timestamp_millis() - ids::unix_ms(self.message.event_id)).max(0) as u64
     }
 
     /// Applies the table of the protocol to the row. True: go on to the gate.
@@ -135,7 +139,7 @@ impl Journey {
         let queues = self.context.policies.delays();
         let mut patience = ROW_PATIENCE.iter();
         loop {
-            let snapshot = self.context.rows.read(self.message.key()).await?;
+            let snapshot = self.context.rows.ask(self.message.key()).await?;
             match receive(self.received, snapshot.as_ref().map(|snapshot| &snapshot.row), queues) {
                 Step::Proceed if self.received.is_poison() => {
                     self.bury::<()>(DeadReason::Poison, "the message was handed out again and again without an end")
@@ -178,25 +182,31 @@ impl Journey {
         self.receipt.clone().settled();
     }
 
-    /// The endpoint, if it may be sent to. Disabled: held. Removed: dead.
+    /// The endpoint, if it may be sent to. Disabled or its circuit open: held. Removed: dead.
     async fn endpoint(&self) -> Result<Stage<Arc<Ready>>, Stopping> {
         let id = self.message.endpoint_id;
         let find = || self.context.endpoints.get(id);
         match persist(&self.context.abandon, "read the endpoint", find).await? {
             None => self.bury(DeadReason::EndpointRemoved, "the endpoint was removed").await,
             Some(endpoint) if !endpoint.enabled => self.hold(0, HeldReason::Disabled).await,
+            // The relay lets nothing go before the circuit is half open, whatever the row's time says.
+            Some(endpoint) if endpoint.circuit.state == State::Open => self.hold(0, HeldReason::Circuit).await,
             Some(endpoint) => Ok(Stage::Go(endpoint)),
         }
     }
 
     async fn pass_gate(&self, endpoint: &Ready) -> Result<Stage<Leave>, Stopping> {
-        let limits = gate::Limits {
-            max_in_flight: endpoint.max_in_flight.unwrap_or(self.context.limits.max_in_flight),
-            max_waiting: usize::from(self.lane.prefetch),
+        let limits = share::limits(&self.context, endpoint, &self.lane);
+        let arrival = if self.lane.first { Arrival::New } else { Arrival::Due };
+        let reason = |why| match why {
+            Why::InFlight if endpoint.circuit.state == State::HalfOpen => HeldReason::Circuit,
+            Why::InFlight => HeldReason::Busy,
+            Why::Rate => HeldReason::RateLimit,
+            Why::Slowed => HeldReason::Slowed,
         };
-        match self.context.gates.enter(endpoint.id, limits).await {
+        match self.context.gates.enter(endpoint.id, limits, arrival).await {
             Entrance::Granted(leave) => Ok(Stage::Go(leave)),
-            Entrance::Held { delay_ms } => self.hold(delay_ms, HeldReason::Busy).await,
+            Entrance::Held { delay_ms, why } => self.hold(delay_ms, reason(why)).await,
         }
     }
 
@@ -213,14 +223,21 @@ impl Journey {
             attempted = attempt::make(&self.context, endpoint, &self.message) => attempted,
             () = self.context.abandon.cancelled() => return Err(Stopping),
         };
-        drop((slot, leave));
+        drop(slot);
         let policy = self.context.policies.get(endpoint.retry_policy.as_deref());
+        let verdict = circuits::verdict(&attempted.exchange.outcome, policy);
+        let turn = leave.judge(verdict, endpoint.circuit, &self.context.limits.circuit);
+        drop(leave);
+        if let Some(turn) = turn {
+            circuits::turn(&self.context, endpoint, turn).await?;
+        }
         let made = self.message.attempt - self.message.base_attempts;
         let queues = self.context.policies.delays();
         let key = self.message.key();
         let decision = decide(&attempted.exchange.outcome, key, self.message.attempt, made, policy, queues);
         match decision {
             Decision::NotSpent { delay_ms } => {
+                let delay_ms = our_fault_pause_ms(delay_ms, self.age_ms());
                 tracing::warn!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt = self.message.attempt,
                     error = attempted.exchange.outcome.error(), "a fault of ours; held, no attempt spent");
                 Ok(match self.hold::<()>(delay_ms, HeldReason::OurFault).await? {
@@ -254,9 +271,8 @@ impl Journey {
 
     /// Back to PostgreSQL without spending an attempt. A row that has moved on is read again.
     async fn hold<T>(&self, delay_ms: u64, reason: HeldReason) -> Result<Stage<T>, Stopping> {
-        let (key, n) = (self.message.key(), self.message.attempt);
-        let hold = || deliveries::hold(&self.context.db, key, n, delay_ms);
-        if !persist(&self.context.abandon, "hold a delivery", hold).await? {
+        let (key, attempt) = (self.message.key(), self.message.attempt);
+        if !self.context.holds.ask(Hold { key, attempt, delay_ms }).await? {
             return Ok(Stage::Again);
         }
         metrics::held(reason);

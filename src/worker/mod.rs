@@ -9,7 +9,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 mod acks;
+mod activity;
 mod attempt;
+mod circuits;
 mod coalesce;
 mod endpoints;
 mod gates;
@@ -18,6 +20,7 @@ mod intake;
 mod journey;
 mod publish;
 mod settler;
+mod share;
 
 pub use attempt::test_request;
 pub use endpoints::{EndpointCache, Ready};
@@ -26,6 +29,7 @@ use crate::broker;
 use crate::broker::publisher::Publisher;
 use crate::broker::topology::Topology;
 use crate::domain::backoff::Policies;
+use crate::domain::circuit;
 use crate::domain::sealing;
 use crate::http::client::Client;
 use crate::store::Db;
@@ -51,8 +55,9 @@ pub struct Limits {
     pub concurrency: usize,
     /// Messages in hand, both lanes together.
     pub prefetch: u16,
-    /// Requests in flight for one endpoint that sets no limit of its own.
+    /// Requests in flight for one endpoint that sets no limit of its own, from all workers together.
     pub max_in_flight: usize,
+    pub circuit: circuit::Rules,
     /// The total time-out of one request, for an endpoint that sets none.
     pub timeout: Duration,
     /// The database listens for changes of endpoints; otherwise the worker asks every second.
@@ -67,8 +72,10 @@ struct Context {
     policies: Arc<Policies>,
     endpoints: EndpointCache,
     gates: gates::Gates,
+    replicas: share::Replicas,
     in_hand: in_hand::InHand,
     rows: coalesce::RowReader,
+    holds: coalesce::Holder,
     settler: settler::Settler,
     limits: Limits,
     name: String,
@@ -90,17 +97,21 @@ pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationTok
     );
     let endpoints = EndpointCache::new(parts.db.clone(), parts.key.clone());
     let refreshing = tokio::spawn(endpoints.clone().keep_fresh(parts.limits.listen, over.clone()));
-    let (rows, reading) = coalesce::RowReader::new(parts.db.clone(), over.clone());
+    let (rows, reading) = coalesce::row_reader(parts.db.clone(), over.clone());
+    let (holds, holding) = coalesce::holder(parts.db.clone(), over.clone());
     let (settler, jobs) = settler::Settler::new();
+    let gates = gates::Gates::default();
     let context = Arc::new(Context {
         db: parts.db,
         client: parts.client,
         publisher: publisher.clone(),
         policies: parts.policies,
         endpoints,
-        gates: gates::Gates::default(),
+        gates: gates.clone(),
+        replicas: share::Replicas::default(),
         in_hand: in_hand::InHand::default(),
         rows,
+        holds,
         settler,
         limits: parts.limits,
         name: parts.name,
@@ -108,12 +119,14 @@ pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationTok
         topology: parts.topology,
         abandon: over.clone(),
     });
-    let reading = tokio::spawn(reading);
+    let (reading, holding) = (tokio::spawn(reading), tokio::spawn(holding));
     let settling = tokio::spawn(settler::run(context.clone(), jobs));
+    let reporting = activity::keep_reporting(context.db.clone(), context.name.clone(), gates, over.clone());
+    let reporting = tokio::spawn(reporting);
     let ends = intake::Ends { stop, abandon };
     intake::run(context, parts.readiness, ends).await;
     over.cancel();
-    for task in [refreshing, reading, settling] {
+    for task in [refreshing, reading, holding, settling, reporting] {
         task.abort();
     }
     publisher.close().await;

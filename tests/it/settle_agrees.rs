@@ -239,9 +239,16 @@ async fn holding_and_ending_in_sql_agree_with_the_domain_on_every_small_state() 
     let rows: Vec<Row> = cases.iter().map(|case| case.0).collect();
     let to_hold = insert(&stack, Uuid::from_u128(1), &rows).await;
     let to_end = insert(&stack, Uuid::from_u128(2), &rows).await;
-    for ((row, n), (hold, end)) in cases.iter().zip(to_hold.iter().zip(&to_end)) {
-        let held = deliveries::hold(&db, *hold, *n, HOLD_MS).await.unwrap();
-        assert_eq!(held, domain::hold(row, *n, HOLD_MS).is_some(), "hold {row:?} for {n}");
+    // All of them in one statement, in another order than that of the keys.
+    let mut holds: Vec<deliveries::Hold> = Vec::new();
+    for ((_, n), key) in cases.iter().zip(&to_hold).rev() {
+        holds.push(deliveries::Hold { key: *key, attempt: *n, delay_ms: HOLD_MS });
+    }
+    let answers = deliveries::hold(&db, &holds).await.unwrap();
+    for ((row, n), held) in cases.iter().rev().zip(&answers) {
+        assert_eq!(*held, domain::hold(row, *n, HOLD_MS).is_some(), "hold {row:?} for {n}");
+    }
+    for ((row, n), end) in cases.iter().zip(&to_end) {
         let ended = deliveries::bury(&db, *end, *n, DeadReason::Poison, Some("why")).await.unwrap();
         let expected = domain::bury(row, *n, DeadReason::Poison);
         assert_eq!(ended.is_some(), expected.is_some(), "end {row:?} for {n}");

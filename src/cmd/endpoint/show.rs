@@ -1,0 +1,113 @@
+//! `endpoint list` and `endpoint show`: the configuration, and what is going on.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::super::output::{self, or_dash};
+use super::super::{Failure, Outcome, compose};
+use super::existing;
+use crate::cli::{EndpointId, ListEndpoints};
+use crate::config::Config;
+use crate::store::activity::{self, Activity};
+use crate::store::endpoints::{self, Endpoint};
+use crate::store::{Db, secrets};
+
+pub async fn list(config: &Config, args: ListEndpoints) -> Outcome {
+    let db = compose::command_db(config)?;
+    let found = endpoints::list(&db, args.tenant.as_deref(), args.limit).await?;
+    let mut activity = read(&db, &found).await?;
+    let both = found.into_iter().map(|e| {
+        let activity = activity.remove(&e.id).unwrap_or_default();
+        (e, activity)
+    });
+    if args.output.json {
+        let all = both.map(|(e, activity)| with_activity(&e, &activity)).collect::<Result<Vec<Value>, Failure>>()?;
+        return output::json(&all);
+    }
+    let rows = both.map(|(e, activity)| {
+        vec![
+            e.id.to_string(),
+            e.tenant,
+            e.status,
+            e.circuit_state,
+            activity.held.to_string(),
+            activity.in_flight.to_string(),
+            share(&activity),
+            e.url,
+            e.event_types.filter(|types| !types.is_empty()).map_or_else(|| "*".into(), |types| types.join(",")),
+            e.retry_policy.unwrap_or_else(|| "default".into()),
+        ]
+    });
+    let head = ["id", "tenant", "status", "circuit", "held", "in flight", "failing", "url", "types", "policy"];
+    output::table(&head, rows)
+}
+
+pub async fn one(config: &Config, args: &EndpointId) -> Outcome {
+    let db = compose::command_db(config)?;
+    let endpoint = existing(&db, args.id).await?;
+    let live = secrets::live(&db, args.id).await?;
+    let activity = read(&db, std::slice::from_ref(&endpoint)).await?.remove(&args.id).unwrap_or_default();
+    if args.output.json {
+        let mut value = with_activity(&endpoint, &activity)?;
+        value["live_secrets"] = json!(live);
+        return output::json(&value);
+    }
+    print(&endpoint)?;
+    output::pairs(&[
+        ("live secrets", live.to_string()),
+        ("held", activity.held.to_string()),
+        ("in flight", activity.in_flight.to_string()),
+        ("failing", share(&activity)),
+        ("last error", or_dash(activity.last_error)),
+    ])
+}
+
+async fn read(db: &Db, endpoints: &[Endpoint]) -> Result<HashMap<Uuid, Activity>, Failure> {
+    let ids: Vec<Uuid> = endpoints.iter().map(|endpoint| endpoint.id).collect();
+    let activity = activity::read(db, &ids).await?;
+    Ok(activity.into_iter().map(|activity| (activity.endpoint_id, activity)).collect())
+}
+
+fn share(activity: &Activity) -> String {
+    activity.recent_failure_share.map_or_else(|| "-".into(), |share| format!("{:.0} %", share * 100.0))
+}
+
+pub fn to_json(endpoint: &Endpoint) -> Result<Value, Failure> {
+    serde_json::to_value(endpoint).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+fn with_activity(endpoint: &Endpoint, activity: &Activity) -> Result<Value, Failure> {
+    let mut value = to_json(endpoint)?;
+    value["held"] = json!(activity.held);
+    value["in_flight"] = json!(activity.in_flight);
+    value["recent_failure_share"] = json!(activity.recent_failure_share);
+    value["last_error"] = json!(activity.last_error);
+    Ok(value)
+}
+
+pub fn print(endpoint: &Endpoint) -> Outcome {
+    let types = endpoint.event_types.clone().filter(|types| !types.is_empty());
+    output::pairs(&[
+        ("id", endpoint.id.to_string()),
+        ("tenant", endpoint.tenant.clone()),
+        ("url", endpoint.url.clone()),
+        ("description", or_dash(endpoint.description.clone())),
+        ("event types", types.map_or_else(|| "*".into(), |types| types.join(", "))),
+        ("status", endpoint.status.clone()),
+        ("disabled because", or_dash(endpoint.disabled_reason.clone())),
+        ("circuit", circuit(endpoint)),
+        ("max in flight", or_dash(endpoint.max_in_flight)),
+        ("rate limit", endpoint.rate_limit_per_second.map_or_else(|| "-".into(), |rate| format!("{rate}/s"))),
+        ("timeout", endpoint.timeout_ms.map_or_else(|| "-".into(), |ms| format!("{ms} ms"))),
+        ("retry policy", endpoint.retry_policy.clone().unwrap_or_else(|| "default".into())),
+    ])
+}
+
+fn circuit(endpoint: &Endpoint) -> String {
+    let since = endpoint.circuit_opened_at.map(|at| format!(", not closed since {}", at.format("%F %T UTC")));
+    let until = endpoint.circuit_until.filter(|_| endpoint.circuit_state == "open");
+    let until = until.map(|at| format!(", probes at {}", at.format("%F %T UTC")));
+    format!("{}{}{}", endpoint.circuit_state, since.unwrap_or_default(), until.unwrap_or_default())
+}

@@ -1,0 +1,90 @@
+//! What workers report of the endpoints that they are busy with: figures for operators.
+
+use uuid::Uuid;
+
+use super::{Db, Result};
+
+/// One worker's figures of one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    pub endpoint_id: Uuid,
+    pub in_flight: i32,
+    /// Of about the last minute.
+    pub attempts: i32,
+    pub failures: i32,
+    pub last_error: Option<String>,
+}
+
+/// The figures of an endpoint over all workers.
+#[derive(Debug, Clone, Default, serde::Serialize, sqlx::FromRow)]
+pub struct Activity {
+    pub endpoint_id: Uuid,
+    pub held: i64,
+    pub in_flight: i64,
+    /// Failed attempts of about the last minute, as a share of all; null without any.
+    pub recent_failure_share: Option<f64>,
+    pub last_error: Option<String>,
+}
+
+/// Replaces what this worker has said before of these endpoints.
+pub async fn report(db: &Db, worker: &str, reports: &[Report]) -> Result<()> {
+    fn column<T>(reports: &[Report], of: impl Fn(&Report) -> T) -> Vec<T> {
+        reports.iter().map(of).collect()
+    }
+    db.run(async |c| {
+        sqlx::query(
+            "insert into posthaste.endpoint_activity as a
+                    (worker, endpoint_id, in_flight, attempts, failures, last_error)
+             select $1, * from unnest($2::uuid[], $3::int[], $4::int[], $5::int[], $6::text[])
+             on conflict (endpoint_id, worker) do update
+                set in_flight = excluded.in_flight, attempts = excluded.attempts, failures = excluded.failures,
+                    last_error = coalesce(excluded.last_error, a.last_error), reported_at = now()",
+        )
+        .bind(worker)
+        .bind(column(reports, |r| r.endpoint_id))
+        .bind(column(reports, |r| r.in_flight))
+        .bind(column(reports, |r| r.attempts))
+        .bind(column(reports, |r| r.failures))
+        .bind(column(reports, |r| r.last_error.clone()))
+        .execute(c)
+        .await
+    })
+    .await
+    .map(drop)
+}
+
+/// What is known of these endpoints now. A worker that has said nothing for some seconds has nothing in flight.
+pub async fn read(db: &Db, endpoints: &[Uuid]) -> Result<Vec<Activity>> {
+    db.run(async |c| {
+        sqlx::query_as(
+            "select e.id as endpoint_id, h.held, coalesce(a.in_flight, 0) as in_flight,
+                    a.failures / nullif(a.attempts, 0)::float8 as recent_failure_share, a.last_error
+               from unnest($1::uuid[]) as e(id)
+              cross join lateral (select count(*) as held from posthaste.deliveries d
+                                   where d.endpoint_id = e.id and d.status = 'held') h
+              cross join lateral (
+                select sum(in_flight) filter (where reported_at > now() - interval '10 seconds') as in_flight,
+                       sum(attempts) filter (where reported_at > now() - interval '1 minute') as attempts,
+                       sum(failures) filter (where reported_at > now() - interval '1 minute') as failures,
+                       (array_agg(last_error order by reported_at desc) filter (where last_error is not null))[1] as last_error
+                  from posthaste.endpoint_activity where endpoint_id = e.id) a
+              order by e.id",
+        )
+        .bind(endpoints)
+        .fetch_all(c)
+        .await
+    })
+    .await
+}
+
+/// Forgets reports of workers that are gone, and of endpoints that nothing happens at, after a day.
+pub async fn prune(db: &Db) -> Result<u64> {
+    let removed = db
+        .run(async |c| {
+            sqlx::query("delete from posthaste.endpoint_activity where reported_at < now() - interval '1 day'")
+                .execute(c)
+                .await
+        })
+        .await?;
+    Ok(removed.rows_affected())
+}

@@ -1,0 +1,115 @@
+//! What this worker has seen of an endpoint lately, and telling PostgreSQL, for `posthaste endpoint show`.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::gates::Gates;
+use crate::domain::circuit::Health;
+use crate::store::Db;
+use crate::store::activity::{self, Report};
+
+const EVERY: Duration = Duration::from_secs(2);
+/// Endpoints in one report; the others are in the next one.
+const MOST: usize = 500;
+/// Half of the time that attempts are counted over.
+const HALF_MINUTE_MS: u64 = 30_000;
+
+/// Attempts of this half minute and of the one before it.
+#[derive(Debug, Default)]
+pub struct Seen {
+    half: u64,
+    now: Count,
+    before: Count,
+    last_error: Option<String>,
+    reported: Option<(i32, Count)>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Count {
+    attempts: i32,
+    failures: i32,
+}
+
+impl Seen {
+    pub fn attempt(&mut self, health: Health, error: Option<String>, now_ms: u64) {
+        self.roll(now_ms);
+        self.now.attempts += 1;
+        self.now.failures += i32::from(health == Health::Bad);
+        self.last_error = error.or(self.last_error.take());
+    }
+
+    fn roll(&mut self, now_ms: u64) {
+        let half = now_ms / HALF_MINUTE_MS;
+        if half != self.half {
+            self.before = if half == self.half + 1 { self.now } else { Count::default() };
+            (self.now, self.half) = (Count::default(), half);
+        }
+    }
+
+    fn sum(&self) -> Count {
+        Count {
+            attempts: self.now.attempts.saturating_add(self.before.attempts),
+            failures: self.now.failures.saturating_add(self.before.failures),
+        }
+    }
+
+    /// The figures, if they are others than the last ones that were reported.
+    pub fn report(&mut self, endpoint_id: Uuid, in_flight: usize, now_ms: u64) -> Option<Report> {
+        self.roll(now_ms);
+        let said = (in_flight as i32, self.sum());
+        if self.reported == Some(said) && in_flight == 0 {
+            return None;
+        }
+        self.reported = Some(said);
+        let Count { attempts, failures } = said.1;
+        Some(Report { endpoint_id, in_flight: said.0, attempts, failures, last_error: self.last_error.clone() })
+    }
+
+    /// Nothing happened for a minute, and that was reported.
+    pub fn is_over(&mut self, now_ms: u64) -> bool {
+        self.roll(now_ms);
+        self.sum() == Count::default() && self.reported.is_none_or(|said| said == (0, Count::default()))
+    }
+}
+
+/// Reports until told to stop. A report that fails is no loss: the next one says the same.
+pub async fn keep_reporting(db: Db, worker: String, gates: Gates, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        let reports = gates.reports(MOST);
+        if reports.is_empty() {
+            continue;
+        }
+        if let Err(error) = activity::report(&db, &worker, &reports).await {
+            tracing::debug!(%error, "cannot report what is in flight");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn about_a_minute_is_counted_and_changes_are_reported_once() {
+        let mut seen = Seen::default();
+        assert!(seen.is_over(0));
+        seen.attempt(Health::Good, None, 1_000);
+        seen.attempt(Health::Bad, Some("status 500".into()), 31_000);
+        let report = seen.report(Uuid::nil(), 0, 31_000).unwrap();
+        assert_eq!((report.attempts, report.failures, report.last_error.as_deref()), (2, 1, Some("status 500")));
+        assert_eq!(seen.report(Uuid::nil(), 0, 32_000), None);
+        assert!(!seen.is_over(32_000));
+        let later = seen.report(Uuid::nil(), 0, 61_000).unwrap();
+        assert_eq!((later.attempts, later.failures), (1, 1), "the first one is forgotten");
+        assert_eq!(seen.report(Uuid::nil(), 0, 200_000).unwrap().attempts, 0);
+        assert!(seen.is_over(200_000));
+    }
+}

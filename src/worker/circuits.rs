@@ -1,0 +1,40 @@
+//! Turning an endpoint's circuit, as all workers share it.
+
+use super::Context;
+use super::coalesce::{Stopping, persist};
+use super::endpoints::Ready;
+use super::gates::Verdict;
+use crate::domain::backoff::Policy;
+use crate::domain::circuit::{self, Turn};
+use crate::domain::decision::asked_to_slow_down;
+use crate::domain::outcome::Outcome;
+use crate::store::circuits;
+
+pub fn verdict(outcome: &Outcome, policy: &Policy) -> Verdict {
+    Verdict {
+        health: circuit::health(outcome, &policy.permanent_status_codes),
+        slow_down: asked_to_slow_down(outcome, policy),
+        error: outcome.error(),
+    }
+}
+
+/// Stores the turn, unless another worker has done so, and applies it here at once.
+pub async fn turn(context: &Context, endpoint: &Ready, turn: Turn) -> Result<(), Stopping> {
+    let id = endpoint.id;
+    let cooldown_ms = circuit::cooldown_ms(&context.limits.circuit, endpoint.circuit.trips, rand::random());
+    let store = async || match turn {
+        Turn::Open => circuits::open(&context.db, id, endpoint.circuit.state, cooldown_ms).await,
+        Turn::Close => circuits::close(&context.db, id).await,
+        Turn::Heal => circuits::heal(&context.db, id).await,
+    };
+    if persist(&context.abandon, "turn a circuit", || store()).await? {
+        match turn {
+            Turn::Open => {
+                tracing::warn!(endpoint_id = %id, cooldown_ms, "the circuit is open: the endpoint keeps failing")
+            }
+            Turn::Close => tracing::info!(endpoint_id = %id, "the circuit is closed: the endpoint answers again"),
+            Turn::Heal => tracing::info!(endpoint_id = %id, "the endpoint has been healthy for a while"),
+        }
+    }
+    persist(&context.abandon, "read the endpoint", || context.endpoints.refresh(id)).await.map(drop)
+}

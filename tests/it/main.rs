@@ -5,9 +5,11 @@
 mod harness;
 
 mod bytes;
+mod circuit;
 mod commands;
 mod holding;
 mod operations;
+mod pacing;
 mod partitions;
 mod rebuilding;
 mod reconcile_agrees;

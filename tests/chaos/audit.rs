@@ -66,6 +66,7 @@ impl Findings {
             self.bad_signatures,
             self.doubled_keys,
             self.left_over,
+            self.attempts_spent_on_our_faults,
         ];
         wrong.iter().all(|count| *count == 0)
     }
@@ -148,7 +149,7 @@ fn of_recorded(findings: &mut Findings, books: &Books, notes: &Notes, rows: &Row
         .collect();
     findings.unexplained = unexplained.len() as u64;
     findings.examples.extend(unexplained.into_iter().take(EXAMPLES));
-    let caused = |key: &(Uuid, usize)| notes.records.get(key).map_or(0, |record| record.refused);
+    let caused = |key: &(Uuid, usize)| notes.records.get(key).map_or(0, |record| record.refused + record.excused);
     let spent = rows.retries.iter().map(|(key, retries)| u64::from(retries.saturating_sub(caused(key))));
     findings.attempts_spent_on_our_faults = spent.sum();
 }

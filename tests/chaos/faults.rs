@@ -1,6 +1,6 @@
 //! Carrying out one fault, and waiting until work flows again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -9,10 +9,15 @@ use crate::proxy::Mode;
 use crate::receiver::Manner;
 use crate::schedule::{ENDPOINTS, Fault, Kind, Server};
 use crate::service::Service;
-use crate::stack::{PREFIX, Stack};
+use crate::stack::{CONCURRENCY, PREFIX, Stack};
 
 /// After this long a fault counts as not recovered from.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// So long a fault that could not be carried out is tried again.
+const TRY_FOR: Duration = Duration::from_secs(60);
+const TRY_AGAIN: Duration = Duration::from_millis(500);
+/// With an alarm that stays on, no fault after it would show anything.
+const TRIES_TO_CALM: u32 = 5;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// So long an endpoint fails before a delay queue is deleted, so that there is something in it.
 const FILL: Duration = Duration::from_millis(2_500);
@@ -42,6 +47,11 @@ pub struct Happened {
 impl Happened {
     pub fn recovery(&self) -> Option<f64> {
         self.recovered.map(|recovered| recovered - self.ended)
+    }
+
+    /// So many requests could have been in flight whose outcome it has cost.
+    pub fn duplicates_at_most(&self) -> u64 {
+        (self.kind.workers_hit() * CONCURRENCY) as u64
     }
 }
 
@@ -85,12 +95,27 @@ fn say(happened: &Happened) {
     );
 }
 
+/// A fault counts when it has really happened: something ran and was killed, somebody met the broken network, the broker did
+/// what it was told. What could not be done, because a server did not answer just then or because nobody noticed, is tried
+/// again.
 async fn carry_out(stack: &Stack, fault: Fault) -> Result<(), String> {
+    let began = Instant::now();
+    loop {
+        let Err(problem) = once(stack, fault).await else { return Ok(()) };
+        if began.elapsed() > TRY_FOR {
+            return Err(format!("could not be carried out: {problem}"));
+        }
+        eprintln!("  {} once more, since {problem}", fault.kind.name());
+        // Nothing says when it can be done.
+        tokio::time::sleep(TRY_AGAIN).await;
+    }
+}
+
+async fn once(stack: &Stack, fault: Fault) -> Result<(), String> {
     match fault.kind {
         Kind::Kill(_) | Kind::Stop(_) | Kind::Freeze | Kind::Cut(..) | Kind::Swallow(..) => {
             let number = fault.process().ok_or("no process")?;
-            to_process(&stack.services[number], fault).await;
-            Ok(())
+            to_process(&stack.services[number], fault).await
         }
         Kind::KillServer(server) => restart(stack, server, false, fault.hold).await,
         Kind::RestartServer(server) => restart(stack, server, true, fault.hold).await,
@@ -104,56 +129,66 @@ async fn carry_out(stack: &Stack, fault: Fault) -> Result<(), String> {
     }
 }
 
-async fn to_process(service: &Service, fault: Fault) {
+fn really(happened: bool, otherwise: &str) -> Result<(), String> {
+    if happened { Ok(()) } else { Err(otherwise.to_owned()) }
+}
+
+async fn to_process(service: &Service, fault: Fault) -> Result<(), String> {
     // All sleeps in here are the fault itself: it lasts for that long.
     let hold = tokio::time::sleep(fault.hold);
-    match fault.kind {
+    let was_running = match fault.kind {
         Kind::Freeze => {
-            service.freeze(true).await;
+            let was_running = service.freeze(true).await;
             hold.await;
-            service.freeze(false).await;
+            service.freeze(false).await && was_running
         }
         Kind::Cut(_, server) | Kind::Swallow(_, server) => {
             let mode = if matches!(fault.kind, Kind::Cut(..)) { Mode::Cut } else { Mode::Swallow };
             service.proxy(server).set(mode);
             hold.await;
             service.proxy(server).set(Mode::Forward);
+            return really(service.proxy(server).has_disturbed(), "nothing was on its way");
         }
         Kind::Stop(_) => {
-            service.stop().await;
+            let was_running = service.stop().await;
             service.start().await;
+            was_running
         }
         _ => {
-            service.kill().await;
+            let was_running = service.kill().await;
             hold.await;
             service.start().await;
+            was_running
         }
-    }
+    };
+    really(was_running, "it was not running")
 }
 
 async fn restart(stack: &Stack, server: Server, gracefully: bool, hold: Duration) -> Result<(), String> {
     match server {
         Server::Postgres => {
             let mut postgres = stack.postgres.lock().await;
-            if gracefully {
-                postgres.stop().await?
+            let stopped = if gracefully {
+                postgres.stop().await
             } else {
-                postgres.kill().await
-            }
+                postgres.kill().await;
+                Ok(())
+            };
             // It is away for that long.
             tokio::time::sleep(hold).await;
-            postgres.start().await
+            postgres.start().await.and(stopped)
         }
         Server::Broker => {
             let mut rabbitmq = stack.rabbitmq.lock().await;
-            if gracefully {
-                rabbitmq.stop().await?
+            let stopped = if gracefully {
+                rabbitmq.stop().await
             } else {
-                rabbitmq.kill().await
-            }
+                rabbitmq.kill().await;
+                Ok(())
+            };
             // It is away for that long.
             tokio::time::sleep(hold).await;
-            rabbitmq.start().await
+            rabbitmq.start().await.and(stopped)
         }
     }
 }
@@ -168,9 +203,14 @@ pub async fn wipe(stack: &Stack) -> Result<(), String> {
 async fn alarm(stack: &Stack, hold: Duration) -> Result<(), String> {
     let rabbitmq = stack.rabbitmq.lock().await;
     rabbitmq.memory_alarm(true).await?;
-    // The alarm lasts for that long.
-    tokio::time::sleep(hold).await;
-    rabbitmq.memory_alarm(false).await
+    // The alarm lasts for that long, or until it was seen.
+    let (alarmed, ()) = tokio::join!(rabbitmq.is_alarmed(), tokio::time::sleep(hold));
+    for _ in 0..TRIES_TO_CALM {
+        if rabbitmq.memory_alarm(false).await.is_ok() {
+            return really(alarmed?, "the broker had no alarm");
+        }
+    }
+    Err("the alarm could not be ended".to_owned())
 }
 
 async fn delete_work_queue(stack: &Stack, target: usize) -> Result<(), String> {
@@ -195,24 +235,24 @@ async fn delete_fullest(stack: &Stack) -> Result<(), String> {
     let rabbitmq = stack.rabbitmq.lock().await;
     let mut fullest = (0, None);
     for name in &names {
-        if let Ok(depth) = rabbitmq.depth(name).await
-            && depth >= fullest.0
-        {
+        let depth = rabbitmq.depth(name).await?.unwrap_or(0);
+        if depth > fullest.0 {
             fullest = (depth, Some(name));
         }
     }
-    let queue = fullest.1.ok_or("no delay queue answers")?;
+    let queue = fullest.1.ok_or("nothing waits in a delay queue")?;
     let deleted = rabbitmq.delete_queue(queue).await?;
     eprintln!("  {queue} had {deleted} messages");
     Ok(())
 }
 
 async fn misbehave(stack: &Stack, fault: Fault, manner: Manner) -> Result<(), String> {
+    let before = stack.receiver.treated(fault.target, manner);
     stack.receiver.behave(fault.target, manner);
     // It fails for that long.
     tokio::time::sleep(fault.hold).await;
     stack.receiver.behave(fault.target, Manner::Accept);
-    Ok(())
+    really(stack.receiver.treated(fault.target, manner) > before, "no request came")
 }
 
 /// Until an event made from now on was delivered.

@@ -1,6 +1,7 @@
 //! Kills, cuts, freezes and wipes whatever Posthaste stands on, and audits what was delivered. `scripts/chaos` runs it.
 
 mod audit;
+mod blame;
 mod faults;
 mod ledger;
 mod options;

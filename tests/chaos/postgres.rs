@@ -84,7 +84,7 @@ impl Postgres {
         if let Some(postmaster) = child.id() {
             let children = children_of(postmaster).await;
             signal(postmaster, Signal::Kill);
-            children.iter().for_each(|process| signal(*process, Signal::Kill));
+            children.iter().for_each(|process| _ = signal(*process, Signal::Kill));
         }
         let _ = child.wait().await;
     }
@@ -95,10 +95,12 @@ impl Postgres {
         if let Some(postmaster) = child.id() {
             signal(postmaster, Signal::Interrupt);
         }
-        match tokio::time::timeout(STOP, child.wait()).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err("PostgreSQL did not stop".to_owned()),
+        if tokio::time::timeout(STOP, child.wait()).await.is_ok() {
+            return Ok(());
         }
+        self.child = Some(child);
+        self.kill().await;
+        Err(format!("PostgreSQL did not stop within {STOP:?}, and was killed"))
     }
 }
 

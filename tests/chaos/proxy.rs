@@ -1,5 +1,8 @@
 //! A TCP proxy between one process and one server, to cut their connections or to swallow what they say.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +22,21 @@ pub enum Mode {
 pub struct Proxy {
     pub port: u16,
     mode: watch::Sender<Mode>,
+    disturbed: Arc<AtomicUsize>,
+}
+
+/// What a connection needs to know.
+#[derive(Clone)]
+struct Way {
+    mode: watch::Receiver<Mode>,
+    /// Connections that were cut or refused, and pieces of data that were held up, since the mode was set.
+    disturbed: Arc<AtomicUsize>,
+}
+
+impl Way {
+    fn disturb(&self) {
+        self.disturbed.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Proxy {
@@ -26,22 +44,31 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
         let (mode, watching) = watch::channel(Mode::Forward);
-        tokio::spawn(serve(listener, server, watching));
-        Ok(Proxy { port, mode })
+        let disturbed = Arc::<AtomicUsize>::default();
+        tokio::spawn(serve(listener, server, Way { mode: watching, disturbed: disturbed.clone() }));
+        Ok(Proxy { port, mode, disturbed })
     }
 
     pub fn set(&self, mode: Mode) {
+        if mode != Mode::Forward {
+            self.disturbed.store(0, Ordering::Relaxed);
+        }
         self.mode.send_replace(mode);
+    }
+
+    /// Whether anybody met the last mode that was not `Forward`.
+    pub fn has_disturbed(&self) -> bool {
+        self.disturbed.load(Ordering::Relaxed) > 0
     }
 }
 
-async fn serve(listener: TcpListener, server: u16, mode: watch::Receiver<Mode>) {
-    let mut dropped = mode.clone();
+async fn serve(listener: TcpListener, server: u16, way: Way) {
+    let mut dropped = way.mode.clone();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 if let Ok((client, _)) = accepted {
-                    tokio::spawn(connect(client, server, mode.clone()));
+                    tokio::spawn(connect(client, server, way.clone()));
                 }
             }
             // An error: the proxy was dropped.
@@ -50,27 +77,31 @@ async fn serve(listener: TcpListener, server: u16, mode: watch::Receiver<Mode>) 
     }
 }
 
-async fn connect(client: TcpStream, server: u16, mode: watch::Receiver<Mode>) {
-    if *mode.borrow() == Mode::Cut {
+async fn connect(client: TcpStream, server: u16, way: Way) {
+    if *way.mode.borrow() == Mode::Cut {
+        way.disturb();
         return;
     }
     let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let mut cut = mode.clone();
+    let mut cut = way.mode.clone();
     tokio::select! {
-        () = pump(from_client, to_server, mode.clone()) => {}
-        () = pump(from_server, to_client, mode) => {}
-        _ = cut.wait_for(|mode| *mode == Mode::Cut) => {}
+        () = pump(from_client, to_server, way.clone()) => {}
+        () = pump(from_server, to_client, way.clone()) => {}
+        _ = cut.wait_for(|mode| *mode == Mode::Cut) => way.disturb(),
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut way: Way) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        if mode.wait_for(|mode| *mode == Mode::Forward).await.is_err() || to.write_all(&buffer[..count]).await.is_err()
-        {
+        if *way.mode.borrow() == Mode::Swallow {
+            way.disturb();
+        }
+        let open = way.mode.wait_for(|mode| *mode == Mode::Forward).await.is_ok();
+        if !open || to.write_all(&buffer[..count]).await.is_err() {
             return;
         }
     }

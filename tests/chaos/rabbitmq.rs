@@ -14,9 +14,13 @@ use tokio::process::{Child, Command};
 use crate::programs::{Owner, free_port, log_file, own, server_directory, variable, wait_for};
 use crate::unix::{Signal, signal, signal_group};
 
+const PID_FILE: &str = "node.pid";
 const START: Duration = Duration::from_secs(120);
 const STOP: Duration = Duration::from_secs(60);
-const ANSWER: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(10);
+const GOODBYE: Duration = Duration::from_secs(1);
+/// AMQP's code for what does not exist.
+const NOT_FOUND: u16 = 404;
 
 pub struct RabbitMq {
     bin: PathBuf,
@@ -74,52 +78,80 @@ impl RabbitMq {
 
     /// The server itself; what was started is a script.
     fn server(&self) -> Option<u32> {
-        std::fs::read_to_string(self.dir.join("node.pid")).ok()?.trim().parse().ok()
+        std::fs::read_to_string(self.dir.join(PID_FILE)).ok()?.trim().parse().ok()
     }
 
     /// SIGKILL of the server and everything around it.
     pub async fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        self.server().into_iter().for_each(|server| signal(server, Signal::Kill));
+        self.server().into_iter().for_each(|server| _ = signal(server, Signal::Kill));
         child.id().into_iter().for_each(|script| signal_group(script, Signal::Kill));
         let _ = child.wait().await;
+        self.forget_server();
     }
 
     pub async fn stop(&mut self) -> Result<(), String> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
-        self.server().into_iter().for_each(|server| signal(server, Signal::Terminate));
-        match tokio::time::timeout(STOP, child.wait()).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err("RabbitMQ did not stop".to_owned()),
+        self.server().into_iter().for_each(|server| _ = signal(server, Signal::Terminate));
+        if tokio::time::timeout(STOP, child.wait()).await.is_ok() {
+            self.forget_server();
+            return Ok(());
         }
+        self.child = Some(child);
+        self.kill().await;
+        Err(format!("RabbitMQ did not stop within {STOP:?}, and was killed"))
+    }
+
+    /// The number of a process that has ended may be given to another one.
+    fn forget_server(&self) {
+        let _ = std::fs::remove_file(self.dir.join(PID_FILE));
     }
 
     /// Everything that it knew; only while it is down.
     pub fn forget_everything(&self) -> Result<(), String> {
-        std::fs::remove_dir_all(self.dir.join("data")).map_err(|error| format!("the broker's data: {error}"))
+        match std::fs::remove_dir_all(self.dir.join("data")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(format!("the broker's data: {error}")),
+            _ => Ok(()),
+        }
     }
 
     /// With the alarm the broker reads nothing that is published.
     pub async fn memory_alarm(&self, on: bool) -> Result<(), String> {
-        let mut control = self.command("rabbitmqctl");
-        control.arg("-q").arg("set_vm_memory_high_watermark");
         let limit: &[&str] = if on { &["absolute", "1"] } else { &["0.8"] };
-        let status = tokio::time::timeout(STOP, control.args(limit).status()).await;
-        let status = status.map_err(|_| "rabbitmqctl did not end")?.map_err(|error| error.to_string())?;
-        if status.success() { Ok(()) } else { Err(format!("rabbitmqctl: {status}")) }
+        let limited = self.control("rabbitmqctl", "set_vm_memory_high_watermark", limit).await?;
+        if limited { Ok(()) } else { Err("rabbitmqctl could not set the limit of memory".to_owned()) }
     }
 
-    /// The number of messages that were ready in it.
+    /// Whether an alarm is on.
+    pub async fn is_alarmed(&self) -> Result<bool, String> {
+        self.control("rabbitmq-diagnostics", "check_local_alarms", &[]).await.map(|calm| !calm)
+    }
+
+    /// Whether a command of the broker's own tools went well.
+    async fn control(&self, program: &str, command: &str, arguments: &[&str]) -> Result<bool, String> {
+        let mut control = self.command(program);
+        control.args(["-q", command]).args(arguments);
+        let status = tokio::time::timeout(STOP, control.status()).await;
+        let status = status.map_err(|_| format!("{program} did not end"))?;
+        status.map(|status| status.success()).map_err(|error| format!("{program}: {error}"))
+    }
+
+    /// The number of messages that were ready in it. To delete a queue that is not there is an error.
     pub async fn delete_queue(&self, queue: &str) -> Result<u32, String> {
+        self.depth(queue).await?.ok_or_else(|| format!("{queue} is not there"))?;
         let deleting =
             self.with_channel(async |channel| channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await);
         answered(deleting).await
     }
 
-    pub async fn depth(&self, queue: &str) -> Result<u32, String> {
+    /// The number of messages that are ready in it; none if it is not there.
+    pub async fn depth(&self, queue: &str) -> Result<Option<u32>, String> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declaring = self.with_channel(async |channel| {
-            channel.queue_declare(queue.into(), passive, FieldTable::default()).await.map(|queue| queue.message_count())
+            match channel.queue_declare(queue.into(), passive, FieldTable::default()).await {
+                Err(error) if is_not_found(&error) => Ok(None),
+                declared => declared.map(|queue| Some(queue.message_count())),
+            }
         });
         answered(declaring).await
     }
@@ -127,9 +159,14 @@ impl RabbitMq {
     async fn with_channel<T>(&self, ask: impl AsyncFnOnce(&Channel) -> lapin::Result<T>) -> lapin::Result<T> {
         let connection = connect(&url(self.port)).await?;
         let answer = ask(&connection.create_channel().await?).await;
-        connection.close(200, "done".into()).await?;
+        // The answer stands, whatever becomes of the connection.
+        let _ = tokio::time::timeout(GOODBYE, connection.close(200, "done".into())).await;
         answer
     }
+}
+
+fn is_not_found(error: &lapin::Error) -> bool {
+    matches!(error.kind(), lapin::ErrorKind::ProtocolError(error) if error.get_id() == NOT_FOUND)
 }
 
 /// A call to a broker that is in trouble may never return.
@@ -142,7 +179,7 @@ async fn answered<T>(asking: impl Future<Output = lapin::Result<T>>) -> Result<T
 /// At the end of the run nothing in it matters any more.
 impl Drop for RabbitMq {
     fn drop(&mut self) {
-        self.server().into_iter().for_each(|server| signal(server, Signal::Kill));
+        self.server().into_iter().for_each(|server| _ = signal(server, Signal::Kill));
         let script = self.child.as_ref().and_then(Child::id);
         script.into_iter().for_each(|script| signal_group(script, Signal::Kill));
     }
@@ -191,7 +228,7 @@ fn environment(mut command: Command, dir: &Path, ports: (u16, u16, u16), owner: 
         ("RABBITMQ_GENERATED_CONFIG_DIR", "generated"),
         ("RABBITMQ_LOG_BASE", "log"),
         ("RABBITMQ_LOGS", "log/node.log"),
-        ("RABBITMQ_PID_FILE", "node.pid"),
+        ("RABBITMQ_PID_FILE", PID_FILE),
     ];
     command.envs(paths.map(|(name, file)| (name, dir.join(file))));
     if let Some(owner) = owner {

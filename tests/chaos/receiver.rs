@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use standardwebhooks::Webhook;
@@ -13,6 +13,9 @@ use uuid::Uuid;
 
 use crate::ledger::{Clock, fingerprint};
 use crate::schedule::ENDPOINTS;
+
+/// So much later than meant, an answer may come after the sender's time-out.
+const LATE: Duration = Duration::from_secs(1);
 
 /// How an endpoint answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub struct Record {
     pub accepted: u32,
     /// Failed on purpose.
     pub refused: u32,
+    /// Answered so late that the sender may have given up.
+    pub excused: u32,
     pub fingerprint: u64,
     /// Two requests with different bodies.
     pub differs: bool,
@@ -63,6 +68,9 @@ pub struct Notes {
     /// What is wrong with a request: its signature, its id.
     pub bad: Vec<String>,
     pub requests: u64,
+    treated: [[u64; Manner::ALL.len()]; ENDPOINTS],
+    /// Requests whose answer came so late that the sender may have given up, because this program had to wait.
+    pub late_answers: u64,
 }
 
 pub struct Receiver {
@@ -121,6 +129,11 @@ impl Receiver {
         self.newest_ms[endpoint].load(Ordering::Relaxed)
     }
 
+    /// Requests that were treated so by an endpoint, since the start of the run.
+    pub fn treated(&self, endpoint: usize, manner: Manner) -> u64 {
+        self.notes().treated[endpoint][manner as usize]
+    }
+
     /// Requests that are being answered at this moment.
     pub fn in_flight(&self) -> usize {
         self.open.load(Ordering::Relaxed)
@@ -132,10 +145,10 @@ impl Receiver {
             Some(webhook) => webhook.verify(&request.body, &request.headers).map_err(|error| error.to_string()),
             None => Err("it came before its secret".to_owned()),
         };
-        let id = request.headers.get("webhook-id").and_then(|id| id.to_str().ok());
-        let id = id.and_then(|id| id.parse::<Uuid>().ok());
+        let id = id_of(request);
         let mut notes = self.notes();
         notes.requests += 1;
+        notes.treated[request.endpoint][manner as usize] += 1;
         if let Err(error) = &verified {
             notes.bad.push(format!("{id:?}: {error}"));
         }
@@ -162,11 +175,18 @@ impl Receiver {
 }
 
 impl Notes {
+    /// An attempt that fails now failed by our slowness.
+    fn excuse(&mut self, request: &Request) {
+        self.late_answers += 1;
+        let record = id_of(request).and_then(|id| self.records.get_mut(&(id, request.endpoint)));
+        record.into_iter().for_each(|record| record.excused += 1);
+    }
+
     fn note(&mut self, key: (Uuid, usize), request: &Request, manner: Manner, at: f64) {
         let fingerprint = fingerprint(&request.body);
         let attempt = request.headers.get("posthaste-attempt").and_then(|number| number.to_str().ok()?.parse().ok());
         let attempt = attempt.unwrap_or_default();
-        let new = Record { first: None, attempt, accepted: 0, refused: 0, fingerprint, differs: false };
+        let new = Record { first: None, attempt, accepted: 0, refused: 0, excused: 0, fingerprint, differs: false };
         let record = self.records.entry(key).or_insert(new);
         record.differs |= record.fingerprint != fingerprint;
         if manner != Manner::Accept {
@@ -195,13 +215,22 @@ struct Request {
     body: Vec<u8>,
 }
 
+fn id_of(request: &Request) -> Option<Uuid> {
+    request.headers.get("webhook-id")?.to_str().ok()?.parse().ok()
+}
+
 async fn converse(mut stream: TcpStream, receiver: Arc<Receiver>) {
     let mut buffer = Vec::new();
     while let Some(request) = read(&mut stream, &mut buffer).await {
+        let came = Instant::now();
         let manner = receiver.take(&request);
         receiver.open.fetch_add(1, Ordering::Relaxed);
-        let answered = answer(&mut stream, manner, receiver.work()).await;
+        let work = receiver.work();
+        let answered = answer(&mut stream, manner, work).await;
         receiver.open.fetch_sub(1, Ordering::Relaxed);
+        if manner == Manner::Accept && came.elapsed() > work + LATE {
+            receiver.notes().excuse(&request);
+        }
         if answered.is_err() {
             return;
         }

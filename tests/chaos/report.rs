@@ -3,17 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use uuid::Uuid;
 
 use crate::audit::Findings;
+use crate::blame::{SeenTwice, by_fault, excess, seen_twice};
 use crate::faults::Happened;
 use crate::ledger::Books;
-use crate::receiver::{Duplicate, Notes};
+use crate::receiver::Notes;
 use crate::schedule::Kind;
-use crate::stack::CONCURRENCY;
-
-/// A request with its settlement takes no longer, in seconds.
-const UNDER_WAY: f64 = 0.25;
 
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -29,7 +25,9 @@ pub struct Report {
     pub duplicate_share: f64,
     /// At most so many requests could have been in flight at the faults that can cost one.
     pub duplicates_at_most: u64,
-    pub worst_fault_duplicates: u64,
+    pub hard_kills: HardKills,
+    /// Answers of the receiver that came late, because the machine was busy.
+    pub late_answers: u64,
     pub republished: u64,
     pub copies_discarded: u64,
     pub held: u64,
@@ -44,17 +42,6 @@ pub struct Report {
     pub problems: Vec<String>,
 }
 
-/// A duplicate with the number of the fault that is blamed for it.
-#[derive(Debug, Serialize)]
-pub struct SeenTwice {
-    pub id: Uuid,
-    pub endpoint: usize,
-    pub before: f64,
-    pub at: f64,
-    pub attempts: (u32, u32),
-    pub fault: Option<usize>,
-}
-
 #[derive(Debug, Serialize)]
 pub struct Transactions {
     pub committed: u64,
@@ -64,10 +51,24 @@ pub struct Transactions {
     pub with_key: u64,
 }
 
+/// Of everything that was killed with SIGKILL: what it cost, and how soon a process was back.
+#[derive(Debug, Default, Serialize)]
+pub struct HardKills {
+    pub count: u64,
+    pub duplicates: u64,
+    /// Of all deliveries, for one kill.
+    pub mean_share: f64,
+    pub worst_share: f64,
+    /// Of a relay or worker that was killed alone, in seconds from its start.
+    pub process_recovery_max: Option<f64>,
+}
+
 #[derive(Debug, Default, Serialize)]
 pub struct OfKind {
     pub count: u64,
     pub duplicates: u64,
+    /// The duplicates for one fault, of all deliveries.
+    pub share_per_fault: f64,
     /// Until an event that was committed after the end was delivered, in seconds.
     pub flowing_max: Option<f64>,
     /// Until every affected process worked again; of the faults that had no other one beside them.
@@ -97,24 +98,18 @@ pub struct Run {
 impl Report {
     pub fn new(run: Run, findings: Findings, faults: Vec<Happened>, books: &Books, notes: &Notes) -> Report {
         let seen_twice = seen_twice(&faults, notes);
-        let blamed = count_by_fault(&seen_twice);
+        let blamed = by_fault(&seen_twice);
         let duplicates = notes.duplicates.len() as u64;
-        let at_most = faults.iter().map(|fault| (fault.kind.workers_hit() * CONCURRENCY) as u64).sum();
-        let mut problems = run.problems;
-        let failed = faults.iter().filter_map(|fault| Some(format!("{}: {}", fault.name, fault.problem.as_ref()?)));
-        problems.extend(failed);
-        // A receiver that fails too often is a reason to die. A fault of ours is none.
-        let wrongly = run.died.iter().filter(|(reason, _)| *reason != "exhausted");
-        problems.extend(wrongly.map(|(reason, count)| format!("{count} deliveries died: {reason}")));
-        let stuck = faults.iter().filter(|fault| fault.recovered.is_none());
-        problems.extend(stuck.map(|fault| format!("not recovered from: {} at {:.1} s", fault.name, fault.began)));
+        let at_most = faults.iter().map(Happened::duplicates_at_most).sum();
+        let deliveries = findings.deliveries.max(1) as f64;
+        let problems = problems(&run, &faults, excess(&faults, &blamed));
         Report {
             scenario: run.scenario,
             seed: run.seed,
             program: run.program,
             seconds: run.seconds,
             events_per_second: findings.events as f64 / run.load_seconds,
-            duplicate_share: duplicates as f64 / (findings.deliveries.max(1)) as f64,
+            duplicate_share: duplicates as f64 / deliveries,
             findings,
             transactions: Transactions {
                 committed: books.transactions,
@@ -125,13 +120,14 @@ impl Report {
             },
             duplicates,
             duplicates_at_most: at_most,
-            worst_fault_duplicates: blamed.values().copied().max().unwrap_or(0),
+            hard_kills: hard_kills(&faults, &blamed, deliveries),
+            late_answers: notes.late_answers,
             republished: run.republished,
             copies_discarded: run.copies_discarded,
             held: run.held,
             died: run.died,
             measured: run.measured,
-            kinds: by_kind(&faults, &blamed, books, notes),
+            kinds: by_kind(&faults, &blamed, deliveries, books, notes),
             faults,
             seen_twice,
             problems,
@@ -143,43 +139,38 @@ impl Report {
     }
 }
 
-/// The settlement of the first request was what a fault prevented: one that began while it must have been under way, else
-/// one that went on at that time, else the next one that began before the second request.
-fn blame(faults: &[Happened], duplicate: &Duplicate) -> Option<usize> {
-    let can = faults.iter().enumerate().filter(|(_, fault)| fault.kind.workers_hit() > 0);
-    let after = can.clone().filter(|(_, fault)| duplicate.before < fault.began && fault.began <= duplicate.at);
-    let next = after.min_by(|a, b| a.1.began.total_cmp(&b.1.began));
-    let during = can.filter(|(_, fault)| {
-        fault.began <= duplicate.before && duplicate.before <= fault.recovered.unwrap_or(f64::MAX)
-    });
-    let latest = during.max_by(|a, b| a.1.began.total_cmp(&b.1.began));
-    let soon = next.filter(|(_, fault)| fault.began - duplicate.before < UNDER_WAY);
-    soon.or(latest).or(next).map(|(number, _)| number)
+fn problems(run: &Run, faults: &[Happened], excess: Vec<String>) -> Vec<String> {
+    let mut problems = run.problems.clone();
+    let failed = faults.iter().filter_map(|fault| Some(format!("{}: {}", fault.name, fault.problem.as_ref()?)));
+    problems.extend(failed);
+    // A receiver that fails too often is a reason to die. A fault of ours is none.
+    let wrongly = run.died.iter().filter(|(reason, _)| *reason != "exhausted");
+    problems.extend(wrongly.map(|(reason, count)| format!("{count} deliveries died: {reason}")));
+    let stuck = faults.iter().filter(|fault| fault.recovered.is_none());
+    problems.extend(stuck.map(|fault| format!("not recovered from: {} at {:.1} s", fault.name, fault.began)));
+    problems.extend(excess);
+    problems
 }
 
-fn seen_twice(faults: &[Happened], notes: &Notes) -> Vec<SeenTwice> {
-    let with_fault = notes.duplicates.iter().map(|duplicate| SeenTwice {
-        id: duplicate.id,
-        endpoint: duplicate.endpoint,
-        before: duplicate.before,
-        at: duplicate.at,
-        attempts: duplicate.attempts,
-        fault: blame(faults, duplicate),
-    });
-    with_fault.collect()
-}
-
-fn count_by_fault(seen_twice: &[SeenTwice]) -> BTreeMap<Option<usize>, u64> {
-    let mut counts = BTreeMap::new();
-    for seen in seen_twice {
-        *counts.entry(seen.fault).or_default() += 1;
+fn hard_kills(faults: &[Happened], blamed: &BTreeMap<Option<usize>, u64>, deliveries: f64) -> HardKills {
+    let kills: Vec<(usize, &Happened)> =
+        faults.iter().enumerate().filter(|(_, fault)| fault.kind.is_hard_kill()).collect();
+    let costs: Vec<u64> = kills.iter().map(|(number, _)| blamed.get(&Some(*number)).copied().unwrap_or(0)).collect();
+    let duplicates: u64 = costs.iter().sum();
+    let processes = kills.iter().filter(|(_, fault)| matches!(fault.kind, Kind::Kill(_)) && !fault.beside_another);
+    HardKills {
+        count: kills.len() as u64,
+        duplicates,
+        mean_share: duplicates as f64 / kills.len().max(1) as f64 / deliveries,
+        worst_share: costs.iter().copied().max().unwrap_or(0) as f64 / deliveries,
+        process_recovery_max: processes.filter_map(|(_, fault)| fault.recovery()).max_by(f64::total_cmp),
     }
-    counts
 }
 
 fn by_kind(
     faults: &[Happened],
     blamed: &BTreeMap<Option<usize>, u64>,
+    deliveries: f64,
     books: &Books,
     notes: &Notes,
 ) -> BTreeMap<&'static str, OfKind> {
@@ -197,9 +188,11 @@ fn by_kind(
         };
         let alone = times(false);
         let whole = of.iter().map(|(_, fault)| made_whole(fault, books, notes));
+        let duplicates = of.iter().filter_map(|(number, _)| blamed.get(&Some(*number))).sum();
         let figures = OfKind {
             count: of.len() as u64,
-            duplicates: of.iter().filter_map(|(number, _)| blamed.get(&Some(*number))).sum(),
+            duplicates,
+            share_per_fault: duplicates as f64 / of.len() as f64 / deliveries,
             flowing_max: of.iter().filter_map(|(_, fault)| Some(fault.flowing? - fault.ended)).max_by(f64::total_cmp),
             recovery_p50: alone.get(alone.len() / 2).copied(),
             recovery_max: alone.last().copied(),

@@ -23,9 +23,9 @@ use crate::stack::{Stack, settings};
 const DRAIN: Duration = Duration::from_secs(300);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-/// The share of rounds with two faults at the same time.
+/// The share of rounds with two faults at the same time. When quick, every fault that can has another one beside it.
 const PAIRS: f64 = 0.25;
-const PAIRS_WHEN_QUICK: f64 = 0.75;
+const PAIRS_WHEN_QUICK: f64 = 1.0;
 
 /// A stack and what looks after it.
 pub struct Running {

@@ -139,6 +139,10 @@ impl Kind {
         }
     }
 
+    pub fn is_hard_kill(self) -> bool {
+        matches!(self, Kind::Kill(_) | Kind::KillServer(_) | Kind::Wipe)
+    }
+
     pub fn is_receiver(self) -> bool {
         matches!(self, Kind::ReceiverFails | Kind::ReceiverHangs | Kind::ReceiverResets)
     }

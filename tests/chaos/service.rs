@@ -85,16 +85,18 @@ impl Service {
         command.spawn().expect("the binary can be started")
     }
 
-    pub async fn kill(&self) {
-        if let Some(mut child) = self.child.lock().await.take() {
-            let _ = child.kill().await;
-        }
+    /// SIGKILL. The answer says whether it was running, here and in what follows.
+    pub async fn kill(&self) -> bool {
+        let Some(mut child) = self.child.lock().await.take() else { return false };
+        let was_running = matches!(child.try_wait(), Ok(None));
+        let _ = child.kill().await;
+        was_running
     }
 
     /// SIGTERM, and waits for the end; anything but an orderly one is a surprise.
-    pub async fn stop(&self) {
-        let Some(mut child) = self.child.lock().await.take() else { return };
-        child.id().into_iter().for_each(|process| signal(process, Signal::Terminate));
+    pub async fn stop(&self) -> bool {
+        let Some(mut child) = self.child.lock().await.take() else { return false };
+        let was_running = child.id().is_some_and(|process| signal(process, Signal::Terminate));
         match tokio::time::timeout(STOP, child.wait()).await {
             Ok(Ok(status)) if status.success() => {}
             Ok(status) => self.surprise(format!("ended with {status:?} after SIGTERM")),
@@ -103,12 +105,13 @@ impl Service {
                 let _ = child.kill().await;
             }
         }
+        was_running
     }
 
-    pub async fn freeze(&self, frozen: bool) {
+    pub async fn freeze(&self, frozen: bool) -> bool {
         let child = self.child.lock().await;
         let process = child.as_ref().and_then(Child::id);
-        process.into_iter().for_each(|id| signal(id, if frozen { Signal::Freeze } else { Signal::Continue }));
+        process.is_some_and(|id| signal(id, if frozen { Signal::Freeze } else { Signal::Continue }))
     }
 
     /// Starts a process again that has ended by itself, as an orchestrator would.

@@ -23,9 +23,10 @@ impl Signal {
     }
 }
 
-pub fn signal(process: u32, signal: Signal) {
-    // SAFETY: kill takes plain numbers; a process that is gone is an error that means nothing here.
-    unsafe { libc::kill(process as libc::pid_t, signal.number()) };
+/// Whether there was such a process.
+pub fn signal(process: u32, signal: Signal) -> bool {
+    // SAFETY: kill takes plain numbers; a process that is gone is an error, which is the answer.
+    unsafe { libc::kill(process as libc::pid_t, signal.number()) == 0 }
 }
 
 /// To every process of the group that the process leads.

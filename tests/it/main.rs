@@ -21,3 +21,4 @@ mod sharing;
 mod stopping;
 mod topology;
 mod transactions;
+mod types_agree;

@@ -131,6 +131,11 @@ async fn a_wrong_configuration_ends_with_64_before_anything_connects() {
         assert!(done.stderr.contains(said), "{setting} = {value}: {}", done.stderr);
         assert!(!done.stderr.contains("hunter2") && done.stdout.is_empty(), "{}", done.stderr);
     }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let done = nowhere(&["run"], &[key, ("telemetry.listen", &address)]).await;
+    let said = format!("telemetry.listen: cannot listen on {address}");
+    assert!(done.code == 64 && done.stderr.contains(&said), "{}", done.stderr);
     let missing = nowhere(&["--config", "/none/posthaste.toml", "run"], &[key]).await;
     assert!(
         missing.code == 64 && missing.stderr.contains("/none/posthaste.toml: cannot be read"),

@@ -22,4 +22,15 @@ check_clippy() {
     run cargo clippy $LOCKED --all-targets --test chaos -- -D warnings
     # shellcheck disable=SC2086
     run cargo clippy $LOCKED --no-default-features --features receiver --lib -- -D warnings
+    check_receiver_is_small
+}
+
+# Whoever only verifies signatures gets no broker, no database, no HTTP client and no runtime with it.
+check_receiver_is_small() {
+    local packages large
+    # shellcheck disable=SC2086
+    packages=$(cargo tree $LOCKED --no-default-features --features receiver --edges normal --prefix none)
+    large=$(printf '%s\n' "$packages" | sed -nE 's/^(lapin|reqwest|sqlx|hyper|tokio) .*/\1/p' | sort -u)
+    # shellcheck disable=SC2086 # on one line
+    [ -z "$large" ] || die "the feature receiver must not bring these with it:" $large
 }

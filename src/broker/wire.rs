@@ -26,6 +26,8 @@ pub enum Undecodable {
     MessageId,
     #[error("header {0}: is missing or of the wrong type")]
     Header(&'static str),
+    #[error("header {name}: is {number}, and must be {least} to {most}")]
+    OutOfRange { name: &'static str, number: i32, least: i32, most: i32 },
     #[error("type: is missing")]
     Type,
 }
@@ -120,10 +122,10 @@ pub fn decode(properties: &BasicProperties, body: Bytes) -> Result<Message, Unde
         .and_then(|id| Uuid::parse_str(&id).ok())
         .ok_or(Undecodable::Header("endpoint-id"))?;
     let required = |name| number(headers, name).and_then(|n| i32::try_from(n).ok()).ok_or(Undecodable::Header(name));
-    let attempt = required("attempt")?;
-    if attempt < 1 {
-        return Err(Undecodable::Header("attempt"));
-    }
+    let in_range = |name, least, most| required(name).and_then(|n| in_range(name, n, least, most));
+    // A letter asks for nothing: its attempt is the last one that was made, and some die before the first.
+    let first = i32::from(letter_attempts(properties).is_none());
+    let attempt = in_range("attempt", first, i32::MAX)?;
     Ok(Message {
         event_id,
         endpoint_id,
@@ -131,10 +133,16 @@ pub fn decode(properties: &BasicProperties, body: Bytes) -> Result<Message, Unde
         event_type: properties.kind().as_ref().ok_or(Undecodable::Type)?.to_string(),
         body,
         attempt,
-        max_attempts: required("max-attempts")?,
-        base_attempts: required("base-attempts")?,
+        max_attempts: in_range("max-attempts", 1, i32::MAX)?,
+        base_attempts: in_range("base-attempts", 0, attempt - first)?,
         traceparent: text(headers, "traceparent"),
     })
+}
+
+/// Numbers that no message of ours has would overflow or mislead later on.
+fn in_range(name: &'static str, number: i32, least: i32, most: i32) -> Result<i32, Undecodable> {
+    let fits = (least..=most).contains(&number);
+    fits.then_some(number).ok_or(Undecodable::OutOfRange { name, number, least, most })
 }
 
 /// The number of attempts that a letter was written for.

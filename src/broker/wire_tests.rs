@@ -44,6 +44,16 @@ fn a_letter_tells_why_and_its_texts_are_cut() {
 }
 
 #[test]
+fn the_letter_of_a_delivery_that_died_before_any_attempt_can_be_read_again() {
+    for made in [0, 2] {
+        let dead = Message { attempt: made, base_attempts: made, ..message() };
+        let obituary = Obituary { reason: "endpoint_removed".into(), attempts: made, ..Obituary::default() };
+        let letter = letter_properties(&dead, &obituary);
+        assert_eq!((decode(&letter, dead.body.clone()), letter_attempts(&letter)), (Ok(dead), Some(made)));
+    }
+}
+
+#[test]
 fn what_is_not_a_message_says_which_part_is_wrong() {
     let whole = properties(&message());
     let without = |name: &str| {
@@ -68,6 +78,23 @@ fn what_is_not_a_message_says_which_part_is_wrong() {
 }
 
 #[test]
+fn numbers_that_no_message_of_ours_has_are_refused_with_their_range() {
+    let with = |attempt, base_attempts, max_attempts| {
+        decode(&properties(&Message { attempt, base_attempts, max_attempts, ..message() }), Bytes::new())
+    };
+    assert!(with(1, 0, 1).is_ok() && with(i32::MAX, i32::MAX - 1, i32::MAX).is_ok());
+    for (refused, name) in [
+        (with(0, 0, 1), "attempt"),
+        (with(3, 3, 1), "base-attempts"),
+        (with(1, i32::MIN, 1), "base-attempts"),
+        (with(1, 0, 0), "max-attempts"),
+    ] {
+        let text = refused.unwrap_err().to_string();
+        assert!(text.starts_with(&format!("header {name}: is ")) && text.contains("must be"), "{text}");
+    }
+}
+
+#[test]
 fn a_marker_is_told_from_messages_and_keeps_its_time_to_the_microsecond() {
     let published_at = DateTime::from_timestamp_micros(1_700_000_000_123_456).unwrap();
     assert_eq!(marker(&marker_properties(published_at)), Some(published_at));
@@ -79,9 +106,10 @@ proptest! {
     #[test]
     fn any_message_survives(
         body in prop::collection::vec(any::<u8>(), 0..200),
-        tenant in ".{1,40}", attempt in 1i32..1000, base in 0i32..1000, max in 1i32..1000,
+        tenant in ".{1,40}", since in 1i32..1000, base in 0i32..1000, max in 1i32..1000,
     ) {
-        let sent = Message { body: body.into(), tenant, attempt, base_attempts: base, max_attempts: max, ..message() };
+        let (attempt, max_attempts) = (base + since, max);
+        let sent = Message { body: body.into(), tenant, attempt, base_attempts: base, max_attempts, ..message() };
         prop_assert_eq!(decode(&properties(&sent), sent.body.clone()), Ok(sent));
     }
 }

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::output::{self, or_dash, time};
-use super::{Failure, Outcome, compose, confirm, event};
+use super::{Failure, Outcome, compose, confirm, endpoint, event};
 use crate::broker::publisher::Publisher;
 use crate::cli::{Dead, DeadFilter, DeliveryId, ListDead};
 use crate::config::Config;
@@ -18,7 +18,7 @@ use crate::relay::sweep::{GRACE, Sweep, Swept};
 use crate::store::locks::Role;
 use crate::store::replay::{self, Window};
 use crate::store::requeue::{self, Filter};
-use crate::store::{Db, attempts, deliveries, endpoints};
+use crate::store::{Db, attempts, deliveries};
 
 pub async fn run(config: &Config, command: Dead) -> Outcome {
     match command {
@@ -42,7 +42,11 @@ fn filter(filter: DeadFilter) -> Filter {
 
 async fn list(config: &Config, args: ListDead) -> Outcome {
     let db = compose::command_db(config)?;
-    let dead = requeue::list(&db, &filter(args.filter), args.limit).await?;
+    let filter = filter(args.filter);
+    let dead = requeue::list(&db, &filter, args.limit).await?;
+    if dead.is_empty() {
+        endpoint::must_be_of(&db, filter.endpoint, filter.tenant.as_deref()).await?;
+    }
     if args.output.json {
         return output::json(&dead);
     }
@@ -67,6 +71,7 @@ async fn show(config: &Config, args: DeliveryId) -> Outcome {
     let mut found = deliveries::of_event(&db, args.id).await?;
     found.retain(|d| d.status == "dead" && args.endpoint.is_none_or(|endpoint| endpoint == d.endpoint_id));
     if found.is_empty() {
+        endpoint::must_be_of(&db, args.endpoint, None).await?;
         return Err(Failure::Failed(format!("event {}: has no dead delivery (that matches)", args.id)));
     }
     let attempts = attempts::of_event(&db, args.id, args.endpoint).await?;
@@ -102,6 +107,9 @@ pub async fn requeue(config: &Config, args: crate::cli::Requeue) -> Outcome {
         missing,
     };
     let plan = requeue.plan().await?;
+    if plan == Plan::default() {
+        endpoint::must_be_of(&db, requeue.filter.endpoint, requeue.filter.tenant.as_deref()).await?;
+    }
     if args.dry_run {
         return report(args.output.json, &plan, Done::default(), true, None);
     }
@@ -148,9 +156,7 @@ async fn missing(config: &Config, db: &Db, args: &crate::cli::Requeue) -> Result
     let (true, Some(id), Some(since)) = (args.missing, args.filter.endpoint, args.filter.since) else {
         return Ok(None);
     };
-    let Some(endpoint) = endpoints::get(db, id).await? else {
-        return Err(Failure::Failed(format!("endpoint {id}: not found")));
-    };
+    let endpoint = endpoint::existing(db, id).await?;
     let until = match args.filter.until {
         Some(until) => until,
         None => requeue::now(db).await?,

@@ -257,7 +257,32 @@ fn sealed_headers(key: &Key, owner: Uuid, headers: &[Header]) -> Result<Option<V
     Ok(Some([key.id().into_bytes(), seal(key, owner, &plain)?].concat()))
 }
 
-async fn existing(db: &Db, id: Uuid) -> Result<endpoints::Endpoint, Failure> {
+/// Nothing was found for this endpoint and tenant: there may be neither, or a slip of the hand.
+pub(super) async fn must_be_of(db: &Db, id: Option<Uuid>, tenant: Option<&str>) -> Outcome {
+    if let Some(tenant) = tenant {
+        warn_of_unknown(db, tenant).await?;
+    }
+    let Some(id) = id else { return Ok(()) };
+    let endpoint = existing(db, id).await?;
+    match tenant {
+        Some(tenant) if endpoint.tenant != tenant => Err(Failure::Failed(format!(
+            "endpoint {id}: belongs to another tenant than '{tenant}'; leave --tenant out, or take one of `posthaste endpoint list`"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Tenants are no rows: one is known by its endpoints.
+pub(super) async fn warn_of_unknown(db: &Db, tenant: &str) -> Outcome {
+    if endpoints::list(db, Some(tenant), 1).await?.is_empty() {
+        tracing::warn!(
+            "tenant: '{tenant}' has no endpoint; check its spelling, or add one with `posthaste endpoint add`"
+        );
+    }
+    Ok(())
+}
+
+pub(super) async fn existing(db: &Db, id: Uuid) -> Result<endpoints::Endpoint, Failure> {
     endpoints::get(db, id).await?.ok_or_else(|| unknown(id))
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::output::{self, or_dash, time};
-use super::{Failure, Outcome, compose};
+use super::{Failure, Outcome, compose, endpoint};
 use crate::cli::{Emit, Event, ListEvents, Payload};
 use crate::config::Config;
 use crate::store::attempts::{self, Attempt};
@@ -34,6 +34,7 @@ async fn emit(config: &Config, args: Emit) -> Outcome {
     };
     let db = compose::command_db(config)?;
     let id = outbox::emit(&db, event).await.map_err(explain)?;
+    endpoint::warn_of_unknown(&db, &args.tenant).await?;
     if args.output.json { output::json(&json!({"id": id})) } else { output::line(&id.to_string()) }
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::deliveries::{Raw, Snapshot, columns, columns_of};
 use super::replay::Window;
-use super::{Db, Result, due};
+use super::{Conn, Db, Result, due};
 use crate::domain::delivery::DeadReason;
 use crate::domain::ids::{self, DeliveryKey};
 use crate::domain::message::Message;
@@ -36,6 +36,22 @@ macro_rules! matching {
          and ($5::text is null or d.dead_reason = $5)
          and ($6::timestamptz is null or d.updated_at >= $6) and ($7::timestamptz is null or d.updated_at < $7)
          and ($8::uuid is null or d.event_id >= $8) and ($9::uuid is null or d.event_id < $9)"
+    };
+}
+
+/// The values of `matching!`, in its order.
+macro_rules! bound {
+    ($query:expr, $endpoint:expr, $filter:expr) => {
+        $query
+            .bind($endpoint)
+            .bind(events_of($filter))
+            .bind(&$filter.tenant)
+            .bind(&$filter.event_type)
+            .bind($filter.reason.map(DeadReason::as_str))
+            .bind($filter.since)
+            .bind($filter.until)
+            .bind($filter.window.map(|window| window.from()))
+            .bind($filter.window.map(|window| window.to()))
     };
 }
 
@@ -73,50 +89,23 @@ pub async fn endpoints(db: &Db) -> Result<Vec<Uuid>> {
 
 /// The dead deliveries that match, latest death first. Reads all that match: for a command, not for a service.
 pub async fn list(db: &Db, filter: &Filter, limit: i64) -> Result<Vec<Dead>> {
-    db.run(async |c| {
-        sqlx::query_as(concat!(
-            "select d.event_id, d.endpoint_id, e.tenant, e.event_type, d.dead_reason, d.attempts, d.last_status_code,
-                    d.last_error, d.updated_at as died_at
-               from posthaste.deliveries d join posthaste.events e on e.id = d.event_id
-              where ",
-            matching!(),
-            " order by d.updated_at desc, d.event_id desc limit $10"
-        ))
-        .bind(filter.endpoint)
-        .bind(events_of(filter))
-        .bind(&filter.tenant)
-        .bind(&filter.event_type)
-        .bind(filter.reason.map(DeadReason::as_str))
-        .bind(filter.since)
-        .bind(filter.until)
-        .bind(filter.window.map(|window| window.from()))
-        .bind(filter.window.map(|window| window.to()))
-        .bind(limit)
-        .fetch_all(c)
-        .await
-    })
-    .await
+    const LIST: &str = concat!(
+        "select d.event_id, d.endpoint_id, e.tenant, e.event_type, d.dead_reason, d.attempts, d.last_status_code,
+                d.last_error, d.updated_at as died_at
+           from posthaste.deliveries d join posthaste.events e on e.id = d.event_id
+          where ",
+        matching!(),
+        " order by d.updated_at desc, d.event_id desc limit $10"
+    );
+    db.run(async |c| bound!(sqlx::query_as(LIST), filter.endpoint, filter).bind(limit).fetch_all(c).await).await
 }
 
 pub async fn count(db: &Db, endpoint: Uuid, filter: &Filter) -> Result<i64> {
-    db.run(async |c| {
-        sqlx::query_scalar(concat!(
-            "select count(*) from posthaste.deliveries d join posthaste.events e on e.id = d.event_id where ",
-            matching!()
-        ))
-        .bind(endpoint)
-        .bind(events_of(filter))
-        .bind(&filter.tenant)
-        .bind(&filter.event_type)
-        .bind(filter.reason.map(DeadReason::as_str))
-        .bind(filter.since)
-        .bind(filter.until)
-        .bind(filter.window.map(|window| window.from()))
-        .bind(filter.window.map(|window| window.to()))
-        .fetch_one(c)
-        .await
-    })
-    .await
+    const COUNT: &str = concat!(
+        "select count(*) from posthaste.deliveries d join posthaste.events e on e.id = d.event_id where ",
+        matching!()
+    );
+    db.run(async |c| bound!(sqlx::query_scalar(COUNT), endpoint, filter).fetch_one(c).await).await
 }
 
 /// Grants up to `limit` dead deliveries of one endpoint a fresh set of attempts and returns the messages to publish now
@@ -130,45 +119,32 @@ pub async fn grant(
     after: Uuid,
     limit: i64,
 ) -> Result<due::Batch> {
-    let rows: Vec<due::Listed> = db
-        .run(async |c| {
-            sqlx::query_as(concat!(
-                "with r as materialized (
-                   select d.event_id, d.endpoint_id
-                     from posthaste.deliveries d join posthaste.events e on e.id = d.event_id
-                    where ",
-                matching!(),
-                "     and d.event_id > $10
-                      and exists (select from posthaste.endpoints p where p.id = d.endpoint_id)
-                    order by d.event_id limit $11 for update of d skip locked
-                 ), u as (
-                   update posthaste.deliveries d
-                      set status = 'pending', base_attempts = d.attempts, dead_reason = null, next_attempt_at = now(),
-                          updated_at = now()
-                     from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
-                   returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts
-                 ), b as (
-                   insert into posthaste.relay_batches (relay, event_ids)
-                   select $12, array_agg(u.event_id) from u having count(*) > 0 returning id)
-                 select u.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload, e.traceparent
-                   from u join posthaste.events e on e.id = u.event_id order by 1"
-            ))
-            .bind(endpoint)
-            .bind(events_of(filter))
-            .bind(&filter.tenant)
-            .bind(&filter.event_type)
-            .bind(filter.reason.map(DeadReason::as_str))
-            .bind(filter.since)
-            .bind(filter.until)
-            .bind(filter.window.map(|window| window.from()))
-            .bind(filter.window.map(|window| window.to()))
-            .bind(after)
-            .bind(limit)
-            .bind(relay)
-            .fetch_all(c)
-            .await
-        })
-        .await?;
+    const GRANT: &str = concat!(
+        "with r as materialized (
+           select d.event_id, d.endpoint_id
+             from posthaste.deliveries d join posthaste.events e on e.id = d.event_id
+            where ",
+        matching!(),
+        "     and d.event_id > $10
+              and exists (select from posthaste.endpoints p where p.id = d.endpoint_id)
+            order by d.event_id limit $11 for update of d skip locked
+         ), u as (
+           update posthaste.deliveries d
+              set status = 'pending', base_attempts = d.attempts, dead_reason = null, next_attempt_at = now(),
+                  updated_at = now()
+             from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
+           returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts
+         ), b as (
+           insert into posthaste.relay_batches (relay, event_ids)
+           select $12, array_agg(u.event_id) from u having count(*) > 0 returning id)
+         select u.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload, e.traceparent
+           from u join posthaste.events e on e.id = u.event_id order by 1"
+    );
+    let grant = async |c: &mut Conn| {
+        let query = bound!(sqlx::query_as(GRANT), endpoint, filter);
+        query.bind(after).bind(limit).bind(relay).fetch_all(c).await
+    };
+    let rows: Vec<due::Listed> = db.run(grant).await?;
     Ok(due::Batch::from(rows))
 }
 

@@ -137,9 +137,25 @@ async fn after_a_rotation_both_secrets_sign_until_the_old_one_expires() {
     assert_eq!(one.header("webhook-signature").split(' ').count(), 1);
     verify(new, &one);
     let given = format!("whsec_{}", "QUJD".repeat(8));
-    let set =
-        stack.cli(&["endpoint", "rotate-secret", &id, "--grace", "0s", "--secret", &given, "--json"]).await.json();
-    assert_eq!((&set["secret"], &set["live_secrets"]), (&json!(given), &json!(1)));
+    let rotate = async |grace: &str, secret: &str| {
+        let arguments = ["endpoint", "rotate-secret", &id, "--grace", grace, "--secret", secret, "--json"];
+        let set = stack.cli(&arguments).await.json();
+        assert_eq!(set["secret"], json!(secret));
+        set["live_secrets"].as_i64().unwrap()
+    };
+    // A second rotation within the grace of the first one: three sign, and the first grace is not made longer.
+    assert_eq!(rotate("1h", &given).await, 2);
+    let last = format!("whsec_{}", "REVG".repeat(8));
+    assert_eq!(rotate("30h", &last).await, 3);
+    test().await;
+    let three = receiver.requests()[2].clone();
+    assert_eq!(three.header("webhook-signature").split(' ').count(), 3);
+    for secret in [new, &given, &last] {
+        verify(secret, &three);
+    }
+    let ends = "select count(*) from posthaste.endpoint_secrets where expires_at < now() + interval '2 hours'";
+    assert_eq!(stack.number(ends).await, 1);
+    assert_eq!(rotate("0s", &given).await, 1);
 }
 
 #[tokio::test]

@@ -56,6 +56,25 @@ async fn a_process_waits_for_servers_that_come_later() {
 }
 
 #[tokio::test]
+async fn the_schedules_their_queues_and_the_worst_cases_are_said_at_start() {
+    let settings = [("retry.policies.gold.schedule", r#"["1h", "1s"]"#), ("retry.policies.gold.jitter_bps", "2000")];
+    let stack = Stack::with(&settings).await;
+    let process = stack.run().await;
+    for (policy, schedule, attempts, queues, worst) in
+        // 300 ms and 600 ms of waiting and three time-outs of 10 s; in the other one an hour and 18.75 % of it.
+        [("default", "[300, 600]", 3, 2, 30), ("gold", "[3600000, 1000]", 3, 32, 4306)]
+    {
+        let said = |line: &Value| (line["message"] == "retry policy" && line["policy"] == policy).then(|| line.clone());
+        let line = process.logged("its retry policies", said).await;
+        assert_eq!((&line["schedule_ms"], &line["max_attempts"]), (&json!(schedule), &json!(attempts)), "{line}");
+        let figures = (&line["delay_queues"], &line["worst_case_to_dead_letter_s"]);
+        assert_eq!(figures, (&json!(queues), &json!(worst)), "{line}");
+    }
+    let declared = stack.number("select count(*) from posthaste.delay_queues").await;
+    assert_eq!(declared, 2 + 32, "what is said is what is declared");
+}
+
+#[tokio::test]
 async fn the_metrics_count_what_happened() {
     let (stack, receiver) = (Stack::new().await, Receiver::start());
     receiver.at("/flaky", |n| if n == 1 { Reply::status(500) } else { Reply::ok() });

@@ -131,6 +131,11 @@ async fn a_wrong_configuration_ends_with_64_before_anything_connects() {
         assert!(done.stderr.contains(said), "{setting} = {value}: {}", done.stderr);
         assert!(!done.stderr.contains("hunter2") && done.stdout.is_empty(), "{}", done.stderr);
     }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let done = nowhere(&["run"], &[key, ("telemetry.listen", &address)]).await;
+    let said = format!("telemetry.listen: cannot listen on {address}");
+    assert!(done.code == 64 && done.stderr.contains(&said), "{}", done.stderr);
     let missing = nowhere(&["--config", "/none/posthaste.toml", "run"], &[key]).await;
     assert!(
         missing.code == 64 && missing.stderr.contains("/none/posthaste.toml: cannot be read"),
@@ -184,6 +189,77 @@ async fn a_payload_that_the_database_refuses_is_a_usage_error_of_the_command() {
     let unknown = stack.cli(&["endpoint", "show", &Uuid::now_v7().to_string()]).await;
     assert!(unknown.code == 1 && unknown.stderr.contains("not found"), "{}", unknown.stderr);
     assert_eq!(stack.number("select count(*) from posthaste.outbox").await, 0);
+}
+
+#[tokio::test]
+async fn the_configured_size_of_a_payload_holds_for_producers_and_commands_once_migrated() {
+    let stack = Stack::new().await;
+    let small = [("delivery.max_payload_bytes", "100")];
+    stack.cli_with(&["migrate"], &small).await.ok();
+    let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+    let emit = "select posthaste.emit('acme', 'a.b', $1::json)";
+    let sent = async |bytes| sqlx::query(emit).bind(text(bytes)).execute(&stack.db).await.map(drop);
+    sent(100).await.unwrap();
+    let refused = sent(101).await.unwrap_err().to_string();
+    assert!(refused.contains("payload: has 101 bytes and the limit is 100; store the content elsewhere"), "{refused}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text(101)).unwrap();
+    let from_file = format!("@{}", file.path().display());
+    let command = ["event", "emit", "--tenant", "acme", "--type", "a.b", "--payload", &from_file];
+    let done = stack.cli_with(&command, &small).await;
+    assert!(done.code == 64 && done.stderr.contains("payload: is over 100 bytes"), "{}", done.stderr);
+    assert!(!done.stderr.contains("xxx"), "{}", done.stderr);
+
+    stack.cli(&["migrate"]).await.ok();
+
+    sent(101).await.unwrap();
+    stack.cli(&command).await.ok();
+    assert_eq!(stack.number("select count(*) from posthaste.outbox").await, 3);
+}
+
+#[tokio::test]
+async fn an_unknown_endpoint_or_tenant_is_said_and_changes_nothing() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    stack.cli(&["topology", "declare"]).await.ok();
+    let endpoint = stack.endpoint("acme", &receiver.url("/"), &[]).await.id.to_string();
+    let nobody = Uuid::now_v7().to_string();
+    let not_found = format!("endpoint {nobody}: not found; `posthaste endpoint list` shows the ones there are");
+    for arguments in [
+        vec!["endpoint", "show", &nobody],
+        vec!["endpoint", "enable", &nobody],
+        vec!["endpoint", "disable", &nobody],
+        vec!["endpoint", "set", &nobody, "--description", "shop"],
+        vec!["endpoint", "rotate-secret", &nobody],
+        vec!["endpoint", "test", &nobody],
+        vec!["endpoint", "remove", &nobody, "--yes"],
+        vec!["dead", "list", "--endpoint", &nobody],
+        vec!["dead", "show", &nobody, "--endpoint", &nobody],
+        vec!["requeue", "--endpoint", &nobody, "--yes"],
+        vec!["requeue", "--missing", "--endpoint", &nobody, "--since", "1h", "--yes"],
+    ] {
+        let done = stack.cli(&arguments).await;
+        assert!(done.code == 1 && done.stderr.contains(&not_found), "{arguments:?}: {}", done.stderr);
+    }
+    for command in [&["dead", "list"][..], &["requeue", "--yes"]] {
+        let done = stack.cli(&[command, &["--endpoint", &endpoint, "--tenant", "acne"]].concat()).await;
+        let said = "belongs to another tenant than 'acne'; leave --tenant out";
+        assert!(done.code == 1 && done.stderr.contains(said), "{command:?}: {}", done.stderr);
+        let right = stack.cli(&[command, &["--endpoint", &endpoint, "--tenant", "acme"]].concat()).await.ok();
+        assert!(!right.stderr.contains("tenant: "), "{}", right.stderr);
+    }
+    let emit = ["event", "emit", "--type", "a.b", "--payload", "{}"];
+    for command in
+        [&["endpoint", "list", "--json"][..], &["dead", "list", "--json"], &["requeue", "--json", "--yes"], &emit]
+    {
+        let done = stack.cli(&[command, &["--tenant", "acne"]].concat()).await.ok();
+        assert!(
+            done.stderr.contains("tenant: 'acne' has no endpoint; check its spelling"),
+            "{command:?}: {}",
+            done.stderr
+        );
+    }
+    let known = stack.cli(&[&emit[..], &["--tenant", "acme"]].concat()).await.ok();
+    assert!(!known.stderr.contains("has no endpoint"), "{}", known.stderr);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use lapin::BasicProperties;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::harness::{Delivery, Letter, Receiver, Reply, Stack, eventually};
+use crate::harness::{Delivery, Letter, Proxy, Receiver, Reply, Stack, eventually};
 
 const ALL: [&str; 4] = ["requeue", "--all", "--yes", "--json"];
 
@@ -92,6 +92,36 @@ async fn a_requeue_that_was_killed_midway_is_simply_run_again_and_two_never_run_
     let counts = receiver.counts();
     assert_eq!((counts.len(), receiver.count()), (60, 60), "none was lost, and none came twice");
     assert!(stack.deliveries().await.iter().all(|d| d.status == "dead" || (d.attempts, d.base_attempts) == (2, 1)));
+}
+
+#[tokio::test]
+async fn a_requeue_that_loses_the_broker_says_so_and_what_it_granted_is_delivered_all_the_same() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    let endpoint = stack.endpoint("acme", &receiver.url("/"), &[]).await.id;
+    stack.run().await;
+    for _ in 0..60 {
+        stack.dead(endpoint, ("acme", "order.created"), "exhausted", 10).await;
+    }
+    let proxy = Proxy::to(&stack.amqp_url);
+    let by_proxy = [("broker.url", &*proxy.url(&stack.amqp_url))];
+    let requeue = stack.spawn_command(&["requeue", "--all", "--yes", "--rate", "10"], &by_proxy);
+    receiver.wait_for(10).await;
+
+    proxy.cut();
+
+    assert_eq!(requeue.exit_code().await, Some(1));
+    eventually("the reason", async || requeue.log().contains("nothing is lost: what was granted").then_some(())).await;
+    let granted = stack.number("select count(*) from posthaste.deliveries where base_attempts = 1").await;
+    assert!((20..60).contains(&granted), "{granted} were granted");
+    let listed = "select count(*) from posthaste.relay_batches";
+    eventually("a relay has adopted the batch", async || (stack.number(listed).await == 0).then_some(())).await;
+    stack.wait_statuses("delivered", granted).await;
+    let account =
+        "select count(*) from posthaste.requeues where error like 'publishing failed%' or error like '%broker%'";
+    assert_eq!(stack.number(account).await, 1, "the account has the reason");
+    assert_eq!(stack.cli(&ALL).await.json()["requeued"], json!(60 - granted));
+    assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), 60)].into());
+    assert!(stack.deliveries().await.iter().all(|delivery| delivery.attempts == 2), "no attempt was spent on it");
 }
 
 #[tokio::test]

@@ -71,6 +71,19 @@ async fn a_request_that_outlasts_the_grace_period_is_abandoned_and_its_attempt_i
 }
 
 #[tokio::test]
+async fn a_process_that_still_waits_for_its_servers_stops_at_once() {
+    let stack = Stack::new().await;
+    let database = Proxy::to(&stack.database_url);
+    database.cut();
+    let process = stack.spawn("run", &[("database.url", &database.url(&stack.database_url))]);
+    process.logged_message("not ready to start; trying again").await;
+
+    process.terminate();
+
+    assert_eq!(process.exit_code().await, Some(0));
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_a_process_at_once() {
     let (stack, receiver) = (Stack::new().await, Receiver::start());
     receiver.at("/", |_| Reply::hang());

@@ -102,6 +102,33 @@ async fn a_plain_insert_is_as_good_as_emit() {
 }
 
 #[tokio::test]
+async fn of_two_transactions_with_one_key_one_makes_the_event_whichever_commits() {
+    const KEYED: &str = "select posthaste.emit('acme', 'order.created', '{}', 'key-1')";
+    let stack = Stack::new().await;
+    let mut first = stack.db.begin().await.unwrap();
+    let given_up: Uuid = sqlx::query_scalar(KEYED).fetch_one(&mut *first).await.unwrap();
+    let db = stack.db.clone();
+    let second = tokio::spawn(async move { sqlx::query_scalar::<_, Uuid>(KEYED).fetch_one(&db).await.unwrap() });
+    let waiting =
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    eventually("the second waits", async || (stack.number(waiting).await == 1).then_some(())).await;
+
+    first.rollback().await.unwrap();
+
+    let made = second.await.unwrap();
+    assert_ne!(made, given_up);
+    let again = async || sqlx::query_scalar::<_, Uuid>(KEYED).fetch_one(&stack.db).await.unwrap();
+    assert_eq!((again().await, stack.number("select count(*) from posthaste.outbox").await), (made, 1));
+    let other_tenant = "select posthaste.emit('other', 'order.created', '{}', 'key-1')";
+    stack.execute(other_tenant).await;
+    assert_eq!(stack.number("select count(*) from posthaste.outbox").await, 2, "keys are a tenant's own");
+    stack.execute("update posthaste.idempotency_keys set expires_at = now() where tenant = 'acme'").await;
+    let renewed = again().await;
+    assert_ne!(renewed, made, "an expired key can be used again");
+    assert_eq!(again().await, renewed);
+}
+
+#[tokio::test]
 async fn a_producer_may_emit_and_nothing_else() {
     let stack = Stack::new().await;
     let mut session = stack.db.acquire().await.unwrap();

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::super::output::{self, or_dash};
 use super::super::{Failure, Outcome, compose};
-use super::existing;
+use super::{existing, warn_of_unknown};
 use crate::cli::{EndpointId, ListEndpoints};
 use crate::config::Config;
 use crate::store::activity::{self, Activity};
@@ -17,6 +17,9 @@ use crate::store::{Db, secrets};
 pub async fn list(config: &Config, args: ListEndpoints) -> Outcome {
     let db = compose::command_db(config)?;
     let found = endpoints::list(&db, args.tenant.as_deref(), args.limit).await?;
+    if let (true, Some(tenant)) = (found.is_empty(), &args.tenant) {
+        warn_of_unknown(&db, tenant).await?;
+    }
     let mut activity = read(&db, &found).await?;
     let both = found.into_iter().map(|e| {
         let activity = activity.remove(&e.id).unwrap_or_default();

@@ -40,6 +40,13 @@ fn jitter_outside_its_range_is_clamped_with_one_warning() {
 }
 
 #[test]
+fn a_schedule_need_not_increase() {
+    let config = loaded(&[("POSTHASTE_RETRY__SCHEDULE", r#"["1h", "1s", "1s", "2m"]"#)]);
+    assert_eq!(schedule(config.retry.default_policy()), [3_600_000, 1_000, 1_000, 120_000]);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
 fn more_slots_than_there_can_be_queues_are_reduced_with_a_warning() {
     let delays: Vec<String> = (1..=40).map(|minutes| format!("\"{minutes}m\"")).collect();
     let config = loaded(&[("POSTHASTE_RETRY__SCHEDULE", &format!("[{}]", delays.join(",")))]);

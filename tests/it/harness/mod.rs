@@ -8,6 +8,7 @@ mod proxy;
 mod receiver;
 mod servers;
 mod stack;
+mod terminal;
 mod unix;
 
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ pub use process::Process;
 pub use proxy::Proxy;
 pub use receiver::{Door, Receiver, Reply, Request};
 pub use stack::{Done, Stack, command, nowhere};
+pub use terminal::at_a_terminal;
 pub use unix::terminate;
 
 /// How long anything may take before a test gives up. Far more than needed, for a machine that is busy elsewhere.

@@ -167,7 +167,8 @@ impl Stack {
         Endpoint { id, secret: added["secret"].as_str().expect("its secret").to_owned() }
     }
 
-    fn command(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
+    /// The binary with the settings of this stack, for a test that starts it in its own way.
+    pub fn command(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
         let mut command = command(arguments, self.directory.path());
         if let Ok(file) = std::env::var("LLVM_PROFILE_FILE") {
             // Coverage counters in the file itself: they survive that the process is killed.

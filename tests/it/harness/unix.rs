@@ -1,4 +1,7 @@
-//! The two calls for which the standard library has no safe form.
+//! The calls for which the standard library has no safe form.
+
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::ptr::null_mut;
 
 pub fn terminate(process: u32) {
     // SAFETY: kill takes plain numbers. The process is a child that was not waited for, so its id is still its own.
@@ -9,4 +12,15 @@ pub fn terminate(process: u32) {
 pub fn at_exit(hook: extern "C" fn()) {
     // SAFETY: the hook is a plain function that lives as long as the program.
     unsafe { libc::atexit(hook) };
+}
+
+/// A new pseudo-terminal: the side of the person at it, and the side of the program.
+pub fn terminal() -> (OwnedFd, OwnedFd) {
+    let (mut person, mut program) = (-1, -1);
+    // SAFETY: both numbers are written by the call and, when it succeeds, are descriptors that nobody else owns.
+    unsafe {
+        let failed = libc::openpty(&mut person, &mut program, null_mut(), null_mut(), null_mut());
+        assert_eq!(failed, 0, "no pseudo-terminal: {}", std::io::Error::last_os_error());
+        (OwnedFd::from_raw_fd(person), OwnedFd::from_raw_fd(program))
+    }
 }

@@ -17,3 +17,4 @@ pub mod retry_after;
 #[cfg(feature = "service")]
 pub mod sealing;
 pub mod signature;
+pub mod suspicion;

@@ -10,7 +10,7 @@ use super::{Context, letters, publish};
 use crate::store::locks::{Role, Session};
 use crate::store::release::{self, Holder};
 use crate::store::requeue;
-use crate::store::{StoreError, idempotency, partitions, relay_batches};
+use crate::store::{StoreError, idempotency, partitions, relay_batches, suspects};
 use crate::telemetry::metrics;
 
 const TICK: Duration = Duration::from_millis(200);
@@ -66,6 +66,7 @@ pub(super) async fn run(
         if last_partitions.elapsed() >= PARTITIONS {
             partitions::make_ahead(&context.db).await?;
             idempotency::remove_expired(&context.db).await?;
+            suspects::remove_old(&context.db).await?;
             last_partitions = Instant::now();
         }
     }

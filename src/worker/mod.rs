@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 mod acks;
@@ -18,6 +19,7 @@ mod intake;
 mod journey;
 mod publish;
 mod settler;
+mod suspicion;
 
 pub use attempt::test_request;
 pub use endpoints::{EndpointCache, Ready};
@@ -70,6 +72,8 @@ struct Context {
     in_hand: in_hand::InHand,
     rows: coalesce::RowReader,
     settler: settler::Settler,
+    /// One suspect at a time, where suspects must be told apart.
+    alone: Semaphore,
     limits: Limits,
     name: String,
     broker: broker::Settings,
@@ -102,6 +106,7 @@ pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationTok
         in_hand: in_hand::InHand::default(),
         rows,
         settler,
+        alone: Semaphore::new(1),
         limits: parts.limits,
         name: parts.name,
         broker: parts.broker,

@@ -9,6 +9,7 @@ mod commands;
 mod holding;
 mod operations;
 mod partitions;
+mod poison;
 mod rebuilding;
 mod reconcile_agrees;
 mod refusals;

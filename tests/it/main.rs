@@ -5,6 +5,7 @@
 mod harness;
 
 mod bytes;
+mod clocks;
 mod commands;
 mod holding;
 mod operations;

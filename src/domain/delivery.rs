@@ -5,6 +5,7 @@
 
 use super::backoff::DelayQueues;
 use super::decision::Decision;
+use super::suspicion::SUSPECT_DELIVERY_COUNT;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Status {
@@ -54,17 +55,14 @@ pub struct Received {
     pub delivery_count: u32,
 }
 
-/// A message that was handed out this often has probably killed the workers that held it.
-pub const POISON_DELIVERY_COUNT: u32 = 10;
-
 impl Received {
     /// Reading the row first only saves duplicate requests; a fresh first attempt needs no reading.
     pub fn needs_row(&self) -> bool {
         !self.first || self.redelivered
     }
 
-    pub fn is_poison(&self) -> bool {
-        self.redelivered && self.delivery_count >= POISON_DELIVERY_COUNT
+    pub fn is_suspect(&self) -> bool {
+        self.redelivered && self.delivery_count >= SUSPECT_DELIVERY_COUNT
     }
 }
 

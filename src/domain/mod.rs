@@ -19,4 +19,5 @@ pub mod retry_after;
 #[cfg(feature = "service")]
 pub mod sealing;
 pub mod signature;
+pub mod suspicion;
 pub mod throttle;

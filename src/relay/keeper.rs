@@ -10,7 +10,7 @@ use super::reconcile::Reconciler;
 use super::release::Releaser;
 use super::{Context, publish};
 use crate::store::locks::{Role, Session};
-use crate::store::{StoreError, activity, idempotency, partitions, relay_batches};
+use crate::store::{StoreError, activity, idempotency, partitions, relay_batches, suspects};
 
 const TICK: Duration = Duration::from_millis(200);
 /// How soon the batches of a dead relay are adopted.
@@ -65,6 +65,7 @@ pub(super) async fn run(
             partitions::make_ahead(&context.db).await?;
             idempotency::remove_expired(&context.db).await?;
             activity::prune(&context.db).await?;
+            suspects::remove_old(&context.db).await?;
             last_partitions = Instant::now();
         }
     }

@@ -32,6 +32,7 @@ pub mod requeue;
 pub mod secrets;
 pub mod settle;
 pub mod stats;
+pub mod suspects;
 pub mod wake;
 
 pub type Pool = PgPool;

@@ -27,7 +27,7 @@ pub async fn turn(context: &Context, endpoint: &Ready, turn: Turn) -> Result<(),
         Turn::Close => circuits::close(&context.db, id).await,
         Turn::Heal => circuits::heal(&context.db, id).await,
     };
-    if persist(&context.abandon, "turn a circuit", || store()).await? {
+    if persist(&context.abandon, "turn a circuit", store).await? {
         match turn {
             Turn::Open => {
                 tracing::warn!(endpoint_id = %id, cooldown_ms, "the circuit is open: the endpoint keeps failing")

@@ -14,7 +14,8 @@ use super::in_hand::Hand;
 use super::intake::{Lane, Receipt};
 use super::publish::{self, follow};
 use super::settler::Job;
-use super::{Context, circuits, settler, share};
+use super::suspicion::Suspicion;
+use super::{Context, circuits, settler, share, suspicion};
 use crate::broker::consumer::{Content, Delivery};
 use crate::broker::publisher::WorkQueue;
 use crate::broker::wire::Undecodable;
@@ -141,11 +142,6 @@ impl Journey {
         loop {
             let snapshot = self.context.rows.ask(self.message.key()).await?;
             match receive(self.received, snapshot.as_ref().map(|snapshot| &snapshot.row), queues) {
-                Step::Proceed if self.received.is_poison() => {
-                    self.bury::<()>(DeadReason::Poison, "the message was handed out again and again without an end")
-                        .await?;
-                    return Ok(false);
-                }
                 Step::Proceed => return Ok(true),
                 Step::AwaitRow => match patience.next() {
                     Some(pause) => tokio::time::sleep(*pause).await,
@@ -211,6 +207,13 @@ impl Journey {
     }
 
     async fn attempt(&self, endpoint: &Ready, leave: Leave) -> Result<Stage<(Attempted, Decision)>, Stopping> {
+        let suspicion = suspicion::about(&self.context, self.received, self.message.key()).await?;
+        if matches!(suspicion, Suspicion::Proven) {
+            let ended =
+                self.bury(DeadReason::Poison, "workers died again and again while they made this attempt").await?;
+            suspicion::forget(&self.context, self.message.key()).await?;
+            return Ok(ended);
+        }
         let slot = tokio::select! {
             slot = self.lane.slots.acquire() => slot.map_err(|_| Stopping)?,
             () = self.context.abandon.cancelled() => return Err(Stopping),
@@ -219,11 +222,13 @@ impl Journey {
         if self.stop.is_cancelled() || !self.receipt.is_open() {
             return Err(Stopping);
         }
+        suspicion.begin().await?;
         let attempted = tokio::select! {
             attempted = attempt::make(&self.context, endpoint, &self.message) => attempted,
             () = self.context.abandon.cancelled() => return Err(Stopping),
         };
         drop(slot);
+        suspicion.end().await?;
         let policy = self.context.policies.get(endpoint.retry_policy.as_deref());
         let verdict = circuits::verdict(&attempted.exchange.outcome, policy);
         let turn = leave.judge(verdict, endpoint.circuit, &self.context.limits.circuit);

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 mod acks;
@@ -21,6 +22,7 @@ mod journey;
 mod publish;
 mod settler;
 mod share;
+mod suspicion;
 
 pub use attempt::test_request;
 pub use endpoints::{EndpointCache, Ready};
@@ -77,6 +79,8 @@ struct Context {
     rows: coalesce::RowReader,
     holds: coalesce::Holder,
     settler: settler::Settler,
+    /// One suspect at a time, where suspects must be told apart.
+    alone: Semaphore,
     limits: Limits,
     name: String,
     broker: broker::Settings,
@@ -113,6 +117,7 @@ pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationTok
         rows,
         holds,
         settler,
+        alone: Semaphore::new(1),
         limits: parts.limits,
         name: parts.name,
         broker: parts.broker,

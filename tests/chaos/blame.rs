@@ -37,19 +37,22 @@ pub fn seen_twice(faults: &[Happened], notes: &Notes) -> Vec<SeenTwice> {
 }
 
 /// The settlement of the first request was what a fault prevented: one that began while it must have been under way, else
-/// one that went on at that time.
+/// one that went on at that time. Of two in one round it was the hard kill, if one was: that makes hard kills look worse
+/// rather than better.
 fn blame(faults: &[Happened], duplicate: &Duplicate) -> Option<usize> {
     let can = faults.iter().enumerate().filter(|(_, fault)| fault.kind.workers_hit() > 0);
-    let after = can.clone().filter(|(_, fault)| {
+    let soon = can.clone().filter(|(_, fault)| {
         duplicate.before < fault.began && fault.began < duplicate.before + UNDER_WAY && fault.began <= duplicate.at
     });
-    let soon = after.min_by(|a, b| a.1.began.total_cmp(&b.1.began));
     let during = can.filter(|(_, fault)| {
         let over = fault.recovered.map_or(f64::MAX, |recovered| recovered + AFTERMATH);
         fault.began <= duplicate.before && duplicate.before <= over
     });
-    let latest = during.max_by(|a, b| a.1.began.total_cmp(&b.1.began));
-    soon.or(latest).map(|(number, _)| number)
+    let last = |a: &Happened, b: &Happened| {
+        a.round.total_cmp(&b.round).then(a.kind.is_hard_kill().cmp(&b.kind.is_hard_kill()))
+    };
+    let soon = soon.max_by(|a, b| last(a.1, b.1));
+    soon.or_else(|| during.max_by(|a, b| last(a.1, b.1))).map(|(number, _)| number)
 }
 
 pub fn by_fault(seen_twice: &[SeenTwice]) -> BTreeMap<Option<usize>, u64> {
@@ -79,17 +82,12 @@ pub fn excess(faults: &[Happened], blamed: &BTreeMap<Option<usize>, u64>) -> Vec
 }
 
 fn at_the_same_time(faults: &[Happened]) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..faults.len()).collect();
-    order.sort_by(|a, b| faults[*a].began.total_cmp(&faults[*b].began));
-    let mut rounds: Vec<Vec<usize>> = Vec::new();
-    let mut until = f64::MIN;
-    for number in order {
-        let fault = &faults[number];
-        match rounds.last_mut() {
-            Some(round) if fault.began < until => round.push(number),
-            _ => rounds.push(vec![number]),
+    let mut rounds: Vec<(f64, Vec<usize>)> = Vec::new();
+    for (number, fault) in faults.iter().enumerate() {
+        match rounds.iter_mut().find(|(round, _)| *round == fault.round) {
+            Some((_, numbers)) => numbers.push(number),
+            None => rounds.push((fault.round, vec![number])),
         }
-        until = until.max(fault.recovered.unwrap_or(fault.ended));
     }
-    rounds
+    rounds.into_iter().map(|(_, numbers)| numbers).collect()
 }

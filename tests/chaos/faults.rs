@@ -30,6 +30,8 @@ pub struct Happened {
     #[serde(rename = "kind")]
     pub name: &'static str,
     pub target: usize,
+    /// When its round began: of two faults at the same time the same.
+    pub round: f64,
     pub began: f64,
     /// The process is started again, the server answers again, the network is whole again.
     pub ended: f64,
@@ -55,7 +57,7 @@ impl Happened {
     }
 }
 
-pub async fn cause(stack: &Stack, fault: Fault, beside_another: bool) -> Happened {
+pub async fn cause(stack: &Stack, fault: Fault, round: f64, beside_another: bool) -> Happened {
     let began = stack.clock.now();
     let in_flight = stack.receiver.in_flight();
     let problem = carry_out(stack, fault).await.err();
@@ -66,6 +68,7 @@ pub async fn cause(stack: &Stack, fault: Fault, beside_another: bool) -> Happene
         kind: fault.kind,
         name: fault.kind.name(),
         target: fault.target,
+        round,
         began,
         ended,
         flowing,

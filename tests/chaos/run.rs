@@ -109,8 +109,8 @@ impl Running {
             let due = Duration::from_secs_f64(spread * number as f64 / count as f64);
             // The schedule says when.
             tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
-            let beside_another = round.len() > 1;
-            let causing = round.into_iter().map(|fault| faults::cause(&self.stack, fault, beside_another));
+            let (now, beside_another) = (self.stack.clock.now(), round.len() > 1);
+            let causing = round.into_iter().map(|fault| faults::cause(&self.stack, fault, now, beside_another));
             happened.extend(futures_util::future::join_all(causing).await);
         }
         happened

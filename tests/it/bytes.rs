@@ -67,6 +67,25 @@ async fn every_attempt_sends_the_producers_bytes_under_the_same_id_with_a_fresh_
 }
 
 #[tokio::test]
+async fn a_payload_of_the_limit_is_delivered_and_one_byte_more_is_refused_at_emit() {
+    const LIMIT: usize = 1_048_576;
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    stack.run().await;
+    let of = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+    let emit = "select posthaste.emit('acme', 'order.created', $1::text::json)";
+
+    let refused = sqlx::query(emit).bind(of(LIMIT + 1)).execute(&stack.db).await.unwrap_err();
+    let largest = stack.emit("acme", "order.created", &of(LIMIT)).await;
+
+    let refused = refused.as_database_error().unwrap().message().to_owned();
+    assert!(refused.starts_with("posthaste: payload: ") && refused.contains("1048576"), "{refused:.200}");
+    assert_eq!(stack.wait_status(largest, "delivered").await.attempts, 1);
+    assert!(receiver.requests()[0].body == of(LIMIT).as_bytes());
+    assert_eq!(receiver.count(), 1);
+}
+
+#[tokio::test]
 async fn during_a_rotation_both_secrets_sign_and_afterwards_only_the_new_one() {
     let (stack, receiver) = (Stack::new().await, Receiver::start());
     let own = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

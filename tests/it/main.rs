@@ -6,12 +6,14 @@ mod harness;
 
 mod bytes;
 mod circuit;
+mod clocks;
 mod commands;
 mod holding;
 mod operations;
 mod pacing;
 mod partitions;
 mod people;
+mod poison;
 mod rebuilding;
 mod reconcile_agrees;
 mod refusals;

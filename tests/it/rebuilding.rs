@@ -202,33 +202,3 @@ async fn the_command_says_what_is_lost_and_publishes_that_and_nothing_else() {
     }
     assert_eq!(stack.cli(&["reconcile", "--json"]).await.json()["republished"], json!(0), "once is enough");
 }
-
-#[tokio::test]
-async fn a_message_that_kills_its_worker_again_and_again_ends_as_poison_and_an_innocent_beside_it_does_not() {
-    let (stack, receiver) = (Stack::with(&[("reconcile.interval", "1h")]).await, Receiver::start());
-    stack.endpoint("acme", &receiver.url("/"), &[]).await;
-    stack.relay().await;
-    eventually("the marker is there", async || (stack.depth("deliver").await == 1).then_some(())).await;
-    stack.take("deliver").await;
-    let poison = stack.emit("acme", "order.created", "{}").await;
-    stack.wait_relayed().await;
-    for _ in 0..10 {
-        stack.look_at("deliver").await;
-    }
-    let innocent = stack.emit("acme", "order.created", "{}").await;
-    stack.wait_relayed().await;
-
-    let worker = stack.worker().await;
-
-    let dead = stack.wait_status(poison, "dead").await;
-    assert_eq!((dead.dead_reason.as_deref(), dead.attempts), (Some("poison"), 0));
-    assert_eq!(stack.wait_status(innocent, "delivered").await.attempts, 1);
-    let letter = &stack.letters(1).await[0];
-    let told = ["dead-reason", "attempts"].map(|name| letter.header(name).to_owned());
-    assert_eq!(told, ["poison", "0"]);
-    let later = stack.emit("acme", "order.created", "{}").await;
-    stack.wait_status(later, "delivered").await;
-    assert!(worker.is_running() && !receiver.counts().contains_key(&poison.to_string()));
-    let counted = r#"posthaste_dead_letters_total{reason="poison"}"#;
-    assert_eq!(worker.metrics().await.get(counted), Some(&1.0));
-}

@@ -9,7 +9,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::harness::{MAX_MESSAGE_BYTES, OwnServers, Process, Receiver, Reply, Stack, eventually};
+use crate::harness::{Door, MAX_MESSAGE_BYTES, OwnServers, Process, Receiver, Reply, Stack, eventually};
 
 const TICK: Duration = Duration::from_millis(50);
 const PER_TICK: i32 = 10;
@@ -160,6 +160,31 @@ async fn a_broker_short_of_memory_stops_the_relay_and_not_the_producers() {
     assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), 320)].into());
     assert!(receiver.counts().values().all(|count| *count == 1));
     assert!(stack.deliveries().await.iter().all(|delivery| delivery.attempts == 1));
+}
+
+#[tokio::test]
+async fn a_broker_without_disk_delays_what_follows_an_attempt_and_costs_no_further_one() {
+    let test = "a_broker_without_disk_delays_what_follows_an_attempt_and_costs_no_further_one";
+    let Some(own) = OwnServers::lock(test).await else { return };
+    let own = own.as_ref().unwrap();
+    let (stack, receiver) = (Stack::on(&own.servers, &[]).await, Receiver::start());
+    let door = Door::closed();
+    let first = door.clone();
+    receiver.at("/", move |n| if n == 1 { Reply::status(500).behind(&first) } else { Reply::ok() });
+    stack.endpoint("acme", &receiver.url("/"), &["--max-in-flight", "100"]).await;
+    let process = stack.run().await;
+    stack.emit_many("acme", "order.created", 20).await;
+    receiver.wait_for(20).await;
+    own.disk_alarm(true).await;
+    eventually("the alarm is noticed", async || (process.get("/readyz").await.0 == 503).then_some(())).await;
+
+    door.open();
+
+    stack.wait_statuses("retrying", 20).await;
+    own.disk_alarm(false).await;
+    assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), 20)].into());
+    assert!(stack.deliveries().await.iter().all(|delivery| delivery.attempts == 2));
+    assert!(receiver.counts().values().all(|count| *count == 2), "each attempt was made once");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A worker's steps, in the order of the code: receive, read the row, gate, request, settle, publish, acknowledge.
 
-use posthaste::domain::delivery::{DeadReason, POISON_DELIVERY_COUNT, Received, Row, Step, Successor};
+use posthaste::domain::delivery::{DeadReason, Received, Row, Step, Successor};
+use posthaste::domain::suspicion::SUSPECT_DELIVERY_COUNT;
 
 use crate::checker::{Model, Moves, Who};
 use crate::world::{Channel, Next, Slot, Stage, Stored, Verdict, Worker, World};
@@ -42,7 +43,7 @@ fn receive(world: &World, index: usize, moves: &mut Moves<'_>) {
 }
 
 fn received(worker: &Worker, model: &Model) -> Received {
-    let often = if model.scenario.poison { POISON_DELIVERY_COUNT } else { 1 };
+    let often = if model.scenario.poison { SUSPECT_DELIVERY_COUNT } else { 1 };
     Received {
         attempt: worker.n.into(),
         redelivered: worker.redelivered,
@@ -80,7 +81,7 @@ fn look(world: &World, index: usize, moves: &mut Moves<'_>) {
     let received = received(&world.workers[index], model);
     let step = (model.rules.receive)(received, row(world, model).as_ref(), &model.queues);
     match step {
-        Step::Proceed if received.is_poison() => to(world, index, Stage::Bury, "read: poison", moves),
+        Step::Proceed if received.is_suspect() => to(world, index, Stage::Bury, "read: poison", moves),
         Step::Proceed => to(world, index, Stage::Gate, "read: go on", moves),
         Step::AwaitRow => to(world, index, Stage::Acknowledge, "read: no row, and patience is over", moves),
         Step::Drop(_) => to(world, index, Stage::Acknowledge, "read: nothing to do", moves),

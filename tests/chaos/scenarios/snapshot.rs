@@ -17,6 +17,8 @@ const STATISTICS: &[&str] = &["shared_preload_libraries=pg_stat_statements", "pg
 const PARTS: u64 = 10;
 /// The last claims may take so many times what the first ones took.
 const SLOWER: f64 = 2.0;
+/// While nothing happens, claims may take so much of the database in a second.
+const POLLING_MS: f64 = 100.0;
 const IDLE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -81,6 +83,10 @@ pub async fn run(options: &Options, dir: &Path) -> Result<Report, String> {
     let mut report = running.end("snapshot", Vec::new(), measured).await?;
     if last > first * SLOWER {
         report.problems.push(format!("the last claims took {:.1} times what the first took", last / first));
+    }
+    let polling_ms = idle.0 * idle.1;
+    if polling_ms > POLLING_MS {
+        report.problems.push(format!("looking into an empty outbox took {polling_ms:.0} ms of each second"));
     }
     Ok(report)
 }

@@ -92,6 +92,12 @@ impl OwnServers {
         let limit: &[&str] = if raised { &["absolute", "1"] } else { &["0.4"] };
         self.rabbitmq.control(&[&["set_vm_memory_high_watermark"], limit].concat()).await;
     }
+
+    /// No disk is that large, so the broker raises its alarm at once.
+    pub async fn disk_alarm(&self, raised: bool) {
+        let limit = if raised { "1000000GB" } else { "1MB" };
+        self.rabbitmq.control(&["set_disk_free_limit", limit]).await;
+    }
 }
 
 extern "C" fn at_exit() {

@@ -27,7 +27,9 @@ mod url;
 mod wire;
 
 /// Name, check, and how many changed inputs to try: a thousandth of a second each at most.
-const TARGETS: [(&str, fn(&[u8]), u32); 8] = [
+type Target = (&'static str, fn(&[u8]), u32);
+
+const TARGETS: [Target; 8] = [
     ("arguments", arguments::check, 300),
     ("configuration", configuration::check, 300),
     ("event_type", event_type::check, 2_000),

@@ -1,6 +1,7 @@
 //! Kills, cuts, freezes and wipes whatever Posthaste stands on, and audits what was delivered. `scripts/chaos` runs it.
 
 mod audit;
+mod binary;
 mod blame;
 mod faults;
 mod ledger;
@@ -12,6 +13,7 @@ mod proxy;
 mod rabbitmq;
 mod receiver;
 mod report;
+mod request;
 mod run;
 mod scenarios;
 mod schedule;

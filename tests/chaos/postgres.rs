@@ -78,6 +78,11 @@ impl Postgres {
         .await
     }
 
+    /// The postmaster.
+    pub fn process(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
     /// SIGKILL of the postmaster and of every process that it has started.
     pub async fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };
@@ -107,7 +112,7 @@ impl Postgres {
 /// At the end of the run nothing in it matters any more.
 impl Drop for Postgres {
     fn drop(&mut self) {
-        if let Some(postmaster) = self.child.as_ref().and_then(Child::id) {
+        if let Some(postmaster) = self.process() {
             signal(postmaster, Signal::Quit);
         }
     }

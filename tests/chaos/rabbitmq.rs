@@ -40,12 +40,13 @@ pub fn url(port: u16) -> String {
 }
 
 impl RabbitMq {
-    pub async fn create(dir: &Path) -> Result<RabbitMq, String> {
+    /// With `metrics_port` it tells its own counters there, for Prometheus.
+    pub async fn create(dir: &Path, metrics_port: Option<u16>) -> Result<RabbitMq, String> {
         let bin = PathBuf::from(variable("RABBITMQ_BIN")?);
         let owner = Owner::of("RABBITMQ_OWNER");
         let dir = server_directory(dir, "rabbitmq", owner)?;
         let (port, dist_port, epmd_port) = (free_port(), free_port(), free_port());
-        write_settings(&dir, port, owner)?;
+        write_settings(&dir, port, metrics_port, owner)?;
         let mut epmd = environment(Command::new("epmd"), &dir, (port, dist_port, epmd_port), owner);
         epmd.args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()]).process_group(0);
         let epmd = epmd.spawn().map_err(|error| format!("epmd: {error}"))?;
@@ -77,7 +78,7 @@ impl RabbitMq {
     }
 
     /// The server itself; what was started is a script.
-    fn server(&self) -> Option<u32> {
+    pub fn server(&self) -> Option<u32> {
         std::fs::read_to_string(self.dir.join(PID_FILE)).ok()?.trim().parse().ok()
     }
 
@@ -189,11 +190,14 @@ async fn connect(url: &str) -> lapin::Result<Connection> {
     Connection::connect(url, ConnectionProperties::default().with_connection_name("chaos".into())).await
 }
 
-fn write_settings(dir: &Path, port: u16, owner: Option<Owner>) -> Result<(), String> {
+fn write_settings(dir: &Path, port: u16, metrics_port: Option<u16>, owner: Option<Owner>) -> Result<(), String> {
+    let listen = metrics_port.map(|port| format!("prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {port}\n"));
+    let plugins = if metrics_port.is_some() { "rabbitmq_prometheus" } else { "" };
+    let settings = format!("listeners.tcp.1 = 127.0.0.1:{port}\nlog.file.level = info\n{}", listen.unwrap_or_default());
     let cookie = format!("{:032x}", rand::random::<u128>());
     let files = [
-        ("rabbitmq.conf", format!("listeners.tcp.1 = 127.0.0.1:{port}\nlog.file.level = info\n"), 0o600),
-        ("enabled_plugins", "[].\n".to_owned(), 0o600),
+        ("rabbitmq.conf", settings, 0o600),
+        ("enabled_plugins", format!("[{plugins}].\n"), 0o600),
         ("rabbitmq-env.conf", String::new(), 0o600),
         (".erlang.cookie", cookie, 0o400),
     ];

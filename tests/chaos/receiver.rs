@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
 use standardwebhooks::Webhook;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
 use crate::ledger::{Clock, fingerprint};
+use crate::request::{Request, read};
 use crate::schedule::ENDPOINTS;
 
 /// So much later than meant, an answer may come after the sender's time-out.
@@ -209,12 +209,6 @@ pub fn millisecond(id: Uuid) -> u64 {
     (id.as_u128() >> 80) as u64
 }
 
-struct Request {
-    endpoint: usize,
-    headers: HeaderMap,
-    body: Vec<u8>,
-}
-
 fn id_of(request: &Request) -> Option<Uuid> {
     request.headers.get("webhook-id")?.to_str().ok()?.parse().ok()
 }
@@ -222,6 +216,9 @@ fn id_of(request: &Request) -> Option<Uuid> {
 async fn converse(mut stream: TcpStream, receiver: Arc<Receiver>) {
     let mut buffer = Vec::new();
     while let Some(request) = read(&mut stream, &mut buffer).await {
+        if request.endpoint >= ENDPOINTS {
+            return;
+        }
         let came = Instant::now();
         let manner = receiver.take(&request);
         receiver.open.fetch_add(1, Ordering::Relaxed);
@@ -253,30 +250,4 @@ async fn answer(stream: &mut TcpStream, manner: Manner, work: Duration) -> std::
             Err(std::io::ErrorKind::ConnectionReset.into())
         }
     }
-}
-
-async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Request> {
-    let end = loop {
-        if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end;
-        }
-        if stream.read_buf(buffer).await.ok()? == 0 {
-            return None;
-        }
-    };
-    let head = String::from_utf8(buffer.drain(..end + 4).collect()).ok()?;
-    let mut lines = head.trim_end().split("\r\n");
-    let endpoint = lines.next()?.split(' ').nth(1)?.trim_start_matches('/').parse().ok()?;
-    let mut headers = HeaderMap::new();
-    for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
-        headers.insert(http::HeaderName::from_bytes(name.as_bytes()).ok()?, value.parse().ok()?);
-    }
-    let length: usize = headers.get("content-length")?.to_str().ok()?.parse().ok()?;
-    while buffer.len() < length {
-        if stream.read_buf(buffer).await.ok()? == 0 {
-            return None;
-        }
-    }
-    let body = buffer.drain(..length).collect();
-    (endpoint < ENDPOINTS).then_some(Request { endpoint, headers, body })
 }

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit;
+use crate::binary::Settings;
 use crate::faults::{self, Happened};
 use crate::ledger::{Books, Ledger};
 use crate::options::Options;
@@ -16,7 +17,7 @@ use crate::producers::{Load, produce};
 use crate::receiver::Notes;
 use crate::report::{Report, Run};
 use crate::schedule::{Fault, Role, plan};
-use crate::service::{DISCARDED, HELD, REPUBLISHED, Settings};
+use crate::service::{DISCARDED, HELD, REPUBLISHED};
 use crate::stack::{Stack, settings};
 
 /// How long everything may take to be delivered once the faults are over.

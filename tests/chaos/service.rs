@@ -6,17 +6,14 @@ use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
+use crate::binary::{Settings, command, get, sum};
 use crate::programs::{free_port, log_file};
 use crate::proxy::Proxy;
 use crate::schedule::{Role, Server};
 use crate::unix::{Signal, signal};
 use crate::{postgres, rabbitmq};
-
-pub type Settings = Vec<(&'static str, String)>;
 
 /// Longer than the grace period of the processes.
 const STOP: Duration = Duration::from_secs(20);
@@ -169,36 +166,4 @@ impl Service {
     async fn metrics(&self) -> Option<String> {
         tokio::time::timeout(ANSWER, get(self.metrics_port, "/metrics")).await.ok()?.ok()
     }
-}
-
-/// The binary, with nothing of the caller's environment that configures it.
-pub fn command(arguments: &[&str], urls: &(String, String), settings: &Settings, dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
-    command.args(arguments).current_dir(dir).stdin(Stdio::null()).process_group(0).kill_on_drop(true);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("POSTHASTE_") {
-            command.env_remove(&name);
-        }
-    }
-    command.env("DATABASE_URL", &urls.0).env("AMQP_URL", &urls.1);
-    for (key, value) in settings {
-        command.env(format!("POSTHASTE_{}", key.replace('.', "__").to_uppercase()), value);
-    }
-    command
-}
-
-async fn get(port: u16, path: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: chaos\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await?;
-    Ok(text)
-}
-
-/// Over all label values.
-fn sum(metrics: &str, name: &str) -> f64 {
-    let series = metrics.lines().filter_map(|line| line.rsplit_once(' '));
-    let of_name = series.filter(|(series, _)| series.split('{').next() == Some(name));
-    of_name.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
 }

@@ -10,12 +10,13 @@ use sqlx::postgres::PgPoolOptions;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
+use crate::binary::{Settings, command, output};
 use crate::ledger::{Clock, TYPES};
 use crate::postgres::{self, Postgres};
 use crate::rabbitmq::{self, RabbitMq};
 use crate::receiver::Receiver;
 use crate::schedule::{ENDPOINTS, RELAYS, Role, WORKERS};
-use crate::service::{Service, Settings, command};
+use crate::service::Service;
 
 /// Requests in flight in one worker.
 pub const CONCURRENCY: usize = 32;
@@ -78,7 +79,8 @@ impl Stack {
         postgres_options: &'static [&'static str],
     ) -> Result<Stack, String> {
         let clock = Clock::start();
-        let (postgres, rabbitmq) = tokio::try_join!(Postgres::create(dir, postgres_options), RabbitMq::create(dir))?;
+        let (postgres, rabbitmq) =
+            tokio::try_join!(Postgres::create(dir, postgres_options), RabbitMq::create(dir, None))?;
         let ports = (postgres.port, rabbitmq.port);
         let database_url = postgres::url(ports.0);
         let db = PgPoolOptions::new().max_connections(4).test_before_acquire(true).connect_lazy(&database_url);
@@ -132,13 +134,7 @@ impl Stack {
     /// A command to its end; what it printed.
     pub async fn run(&self, arguments: &[&str]) -> Result<String, String> {
         let urls = (self.database_url.clone(), self.amqp_url.clone());
-        let mut command = command(arguments, &urls, &self.settings, &self.dir);
-        let output = tokio::time::timeout(COMMAND, command.output()).await;
-        let output = output.map_err(|_| format!("{arguments:?} took too long"))?.map_err(|error| error.to_string())?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        Err(format!("{arguments:?}: {} {}", output.status, String::from_utf8_lossy(&output.stderr)))
+        output(command(arguments, &urls, &self.settings, &self.dir), COMMAND).await
     }
 
     /// Looks after the processes: revives those that ended by themselves, and keeps their counters.

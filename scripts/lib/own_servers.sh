@@ -1,0 +1,35 @@
+# For programs of ours that start servers themselves: where the servers' programs are, and what becomes of the logs.
+# shellcheck shell=bash
+
+# ids_of USER: what a server runs as where we are root; nothing otherwise.
+ids_of() {
+    [ "$(id -u)" -ne 0 ] || printf '%s:%s' "$(id -u "$1")" "$(id -g "$1")"
+}
+
+# export_own_servers: tells a program where to work, and which PostgreSQL and RabbitMQ to start there.
+export_own_servers() {
+    # shellcheck disable=SC2034 # read by servers.sh
+    POSTHASTE_SERVERS=native
+    choose_servers
+    # Debian's soft limit of open files is too low for RabbitMQ.
+    [ "$(ulimit -n)" = unlimited ] || [ "$(ulimit -n)" -ge 16384 ] || ulimit -n 16384 2>/dev/null || ulimit -n "$(ulimit -Hn)"
+    export POSTHASTE_CHAOS_DIR=$RUN_DIR
+    export POSTHASTE_CHAOS_POSTGRES_BIN=$PG_BIN
+    export POSTHASTE_CHAOS_RABBITMQ_BIN=$RABBIT_BIN
+    POSTHASTE_CHAOS_POSTGRES_OWNER=$(ids_of "$(unprivileged_user postgres)")
+    POSTHASTE_CHAOS_RABBITMQ_OWNER=$(ids_of "$(unprivileged_user rabbitmq postgres)")
+    export POSTHASTE_CHAOS_POSTGRES_OWNER POSTHASTE_CHAOS_RABBITMQ_OWNER
+}
+
+# keep_logs NAME: what the processes of a run wrote, below target/NAME.
+keep_logs() {
+    local kept log
+    kept=target/$1/$(date +%Y%m%d-%H%M%S)
+    while read -r log; do
+        mkdir -p "$kept/$(dirname "$log")"
+        cp "$RUN_DIR/$log" "$kept/$log"
+    done <<EOF
+$(cd "$RUN_DIR" && find . -name '*.log')
+EOF
+    warn "the logs are in $kept"
+}

@@ -1,0 +1,117 @@
+//! What the broker holds and what it has done: the depth of its queues, and its own counters.
+
+use std::time::Duration;
+
+use lapin::options::{QueueDeclareOptions, QueuePurgeOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, ConnectionProperties};
+use sqlx::PgPool;
+
+use crate::binary::{get, sum};
+
+const WORK_QUEUES: [&str; 2] = ["posthaste.deliver", "posthaste.retry"];
+/// Its counters are this much behind at most.
+pub const COUNTERS_LAG: Duration = Duration::from_secs(6);
+
+pub struct Broker {
+    _connection: Connection,
+    channel: Channel,
+    metrics_port: u16,
+    work: Vec<String>,
+    delay: Vec<String>,
+}
+
+/// Messages that are ready, so without those that workers have in hand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Depth {
+    pub work: u64,
+    pub delay: u64,
+}
+
+/// Messages that clients published, were handed, and acknowledged.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Operations {
+    pub published: f64,
+    pub delivered: f64,
+    pub acknowledged: f64,
+}
+
+impl Broker {
+    /// The queues must have been declared.
+    pub async fn observe(url: &str, metrics_port: u16, db: &PgPool) -> Result<Broker, String> {
+        let named = ConnectionProperties::default().with_connection_name("isolation".into());
+        let connection = Connection::connect(url, named).await.map_err(|error| error.to_string())?;
+        let channel = connection.create_channel().await.map_err(|error| error.to_string())?;
+        let names = "select name from posthaste.delay_queues order by 1";
+        let delay: Vec<String> = sqlx::query_scalar(names).fetch_all(db).await.map_err(|error| error.to_string())?;
+        if delay.is_empty() {
+            return Err("no delay queues are known".to_owned());
+        }
+        let work = WORK_QUEUES.map(str::to_owned).to_vec();
+        Ok(Broker { _connection: connection, channel, metrics_port, work, delay })
+    }
+
+    pub async fn depth(&self) -> Result<Depth, String> {
+        Ok(Depth { work: self.ready(&self.work).await?, delay: self.ready(&self.delay).await? })
+    }
+
+    async fn ready(&self, queues: &[String]) -> Result<u64, String> {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let mut messages = 0;
+        for queue in queues {
+            let declared = self.channel.queue_declare(queue.as_str().into(), passive, FieldTable::default()).await;
+            messages += u64::from(declared.map_err(|error| error.to_string())?.message_count());
+        }
+        Ok(messages)
+    }
+
+    /// Throws away what waits in the delay queues.
+    pub async fn purge_delayed(&self) -> Result<(), String> {
+        for queue in &self.delay {
+            let purged = self.channel.queue_purge(queue.as_str().into(), QueuePurgeOptions::default()).await;
+            purged.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    pub async fn operations(&self) -> Result<Operations, String> {
+        let text = get(self.metrics_port, "/metrics").await.map_err(|error| error.to_string())?;
+        let total = |what: &str| sum(&text, &format!("rabbitmq_global_messages_{what}_total"));
+        Ok(Operations {
+            published: total("received"),
+            delivered: total("delivered"),
+            acknowledged: total("acknowledged"),
+        })
+    }
+}
+
+impl Operations {
+    pub fn total(&self) -> f64 {
+        self.published + self.delivered + self.acknowledged
+    }
+}
+
+impl std::ops::Sub for Operations {
+    type Output = Operations;
+
+    fn sub(self, before: Operations) -> Operations {
+        Operations {
+            published: self.published - before.published,
+            delivered: self.delivered - before.delivered,
+            acknowledged: self.acknowledged - before.acknowledged,
+        }
+    }
+}
+
+/// What happens in so many times the period.
+impl std::ops::Mul<f64> for Operations {
+    type Output = Operations;
+
+    fn mul(self, times: f64) -> Operations {
+        Operations {
+            published: self.published * times,
+            delivered: self.delivered * times,
+            acknowledged: self.acknowledged * times,
+        }
+    }
+}

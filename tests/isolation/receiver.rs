@@ -1,0 +1,235 @@
+//! The customers' side: one server with many endpoints, each of which behaves as it is told and remembers what came when.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::request::{Request, read};
+
+/// More than ever wait to be accepted.
+const BACKLOG: u32 = 4096;
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+const DRIP: Duration = Duration::from_secs(1);
+
+/// How an endpoint answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// 200, after so many milliseconds.
+    Accept(u64),
+    /// This status, at once.
+    Refuse(u16),
+    Hang,
+    Reset,
+    /// One byte of the answer a second.
+    Drip,
+    /// Nothing until the manner changes, then 500 to all that wait.
+    FailTogether,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    pub id: Uuid,
+    /// When the request had been read.
+    pub at: Instant,
+    pub accepted: bool,
+}
+
+/// One endpoint of ours.
+pub struct Site {
+    pub path: usize,
+    manner: watch::Sender<Manner>,
+    arrivals: Mutex<Vec<Arrival>>,
+    open: AtomicUsize,
+    most_open: AtomicUsize,
+}
+
+pub struct Receiver {
+    address: SocketAddr,
+    /// Bound and not listening: whoever connects is refused.
+    socket: Mutex<Option<TcpSocket>>,
+    sites: RwLock<Vec<Arc<Site>>>,
+}
+
+impl Receiver {
+    pub fn bind() -> std::io::Result<Arc<Receiver>> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let address = socket.local_addr()?;
+        Ok(Arc::new(Receiver { address, socket: Mutex::new(Some(socket)), sites: RwLock::default() }))
+    }
+
+    pub fn listen(self: &Arc<Receiver>) -> std::io::Result<()> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(socket) = socket else { return Ok(()) };
+        let listener = socket.listen(BACKLOG)?;
+        let receiver = self.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(converse(stream, receiver.clone()));
+            }
+        });
+        Ok(())
+    }
+
+    pub fn add(&self, manner: Manner) -> Arc<Site> {
+        let mut sites = self.sites.write().unwrap_or_else(PoisonError::into_inner);
+        let site = Arc::new(Site {
+            path: sites.len(),
+            manner: watch::Sender::new(manner),
+            arrivals: Mutex::default(),
+            open: AtomicUsize::new(0),
+            most_open: AtomicUsize::new(0),
+        });
+        sites.push(site.clone());
+        site
+    }
+
+    pub fn url(&self, site: &Site) -> String {
+        format!("http://{}/{}", self.address, site.path)
+    }
+
+    fn site(&self, path: usize) -> Option<Arc<Site>> {
+        self.sites.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    }
+}
+
+impl Site {
+    pub fn behave(&self, manner: Manner) {
+        self.manner.send_replace(manner);
+    }
+
+    pub fn arrivals(&self) -> MutexGuard<'_, Vec<Arrival>> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn requests(&self) -> usize {
+        self.arrivals().len()
+    }
+
+    /// When each event was accepted first.
+    pub fn accepted(&self) -> HashMap<Uuid, Instant> {
+        let mut first = HashMap::new();
+        for arrival in self.arrivals().iter().filter(|arrival| arrival.accepted) {
+            first.entry(arrival.id).or_insert(arrival.at);
+        }
+        first
+    }
+
+    /// Whether so many different events were accepted.
+    pub fn has_accepted(&self, events: usize) -> bool {
+        self.requests() >= events && self.accepted().len() >= events
+    }
+
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// The most requests that were open at the same time.
+    pub fn most_open(&self) -> usize {
+        self.most_open.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, request: &Request, at: Instant) -> Manner {
+        let manner = *self.manner.borrow();
+        let id = request.headers.get("webhook-id").and_then(|id| id.to_str().ok()?.parse().ok());
+        let accepted = matches!(manner, Manner::Accept(_));
+        self.arrivals().push(Arrival { id: id.unwrap_or_default(), at, accepted });
+        manner
+    }
+}
+
+/// A request that is open, until it is answered or given up.
+struct Open<'a>(&'a Site);
+
+impl<'a> Open<'a> {
+    fn count(site: &'a Site) -> Open<'a> {
+        let open = site.open.fetch_add(1, Ordering::Relaxed) + 1;
+        site.most_open.fetch_max(open, Ordering::Relaxed);
+        Open(site)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn converse(mut stream: TcpStream, receiver: Arc<Receiver>) {
+    let mut buffer = Vec::new();
+    // An answer is one small write, and must not wait for the next one.
+    let _ = stream.set_nodelay(true);
+    while let Some(request) = read(&mut stream, &mut buffer).await {
+        let at = Instant::now();
+        let Some(site) = receiver.site(request.endpoint) else { return };
+        let open = Open::count(&site);
+        let manner = site.take(&request, at);
+        if answer(&mut stream, &site, manner, open).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The request counts as open until the answer begins to leave, never for longer: the sender may use its place at once.
+async fn answer(stream: &mut TcpStream, site: &Site, manner: Manner, open: Open<'_>) -> std::io::Result<()> {
+    match manner {
+        Manner::Accept(0) => {}
+        // The customer's own work.
+        Manner::Accept(work_ms) => tokio::time::sleep(Duration::from_millis(work_ms)).await,
+        Manner::Refuse(status) => {
+            drop(open);
+            return stream.write_all(&refusal(status)).await;
+        }
+        Manner::Hang => return until_given_up(stream, site, manner).await,
+        Manner::Reset => {
+            stream.set_zero_linger()?;
+            return Err(std::io::ErrorKind::ConnectionReset.into());
+        }
+        Manner::Drip => return drip(stream, site, manner).await,
+        Manner::FailTogether => {
+            changed(site, manner).await;
+            drop(open);
+            return stream.write_all(&refusal(500)).await;
+        }
+    }
+    drop(open);
+    stream.write_all(OK).await
+}
+
+fn refusal(status: u16) -> Vec<u8> {
+    format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n").into_bytes()
+}
+
+async fn changed(site: &Site, manner: Manner) {
+    let mut manners = site.manner.subscribe();
+    let _ = manners.wait_for(|now| *now != manner).await;
+}
+
+/// By the sender, or by us at the end of the measurement.
+async fn until_given_up(stream: &mut TcpStream, site: &Site, manner: Manner) -> std::io::Result<()> {
+    let mut nothing = [0; 64];
+    tokio::select! {
+        _ = stream.read(&mut nothing) => {}
+        () = changed(site, manner) => {}
+    }
+    Err(std::io::ErrorKind::ConnectionAborted.into())
+}
+
+async fn drip(stream: &mut TcpStream, site: &Site, manner: Manner) -> std::io::Result<()> {
+    for byte in OK.iter().cycle() {
+        stream.write_all(&[*byte]).await?;
+        tokio::select! {
+            // As slowly as it is meant to be.
+            () = tokio::time::sleep(DRIP) => {}
+            () = changed(site, manner) => break,
+        }
+    }
+    Err(std::io::ErrorKind::ConnectionAborted.into())
+}

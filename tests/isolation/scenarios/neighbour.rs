@@ -1,0 +1,219 @@
+//! Healthy endpoints beside one bad neighbour that has as much traffic as all of them together.
+//!
+//! Periods with each kind of bad neighbour alternate with control periods, in which the neighbour is a fast one under the same
+//! load. Every period has a new neighbour, so its circuit is closed at first and the worst phase counts.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::figures::{geometric_mean, noise, quantile};
+use crate::latency::taken;
+use crate::load::{Sent, steady};
+use crate::options::Options;
+use crate::plot::{Axes, Line, Plots};
+use crate::programs::wait_for;
+use crate::receiver::Manner;
+use crate::report::{Bound, Shown, Table, number};
+use crate::stack::{Customer, Stack};
+
+const HEALTHY: usize = 50;
+const WORKERS: usize = 2;
+/// Events in a second, half of them for the neighbour.
+const RATE: f64 = 300.0;
+const PERIOD: Duration = Duration::from_secs(36);
+const PERIOD_WHEN_QUICK: Duration = Duration::from_secs(10);
+const WARM_UP: Duration = Duration::from_secs(5);
+const ROUNDS: usize = 2;
+/// Between two periods, when everything of the one before is gone.
+const REST: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(60);
+const RATIO: f64 = 1.1;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Fast,
+    Hangs,
+    Fails,
+    Resets,
+    Drips,
+}
+
+impl Kind {
+    const BAD: [Kind; 4] = [Kind::Hangs, Kind::Fails, Kind::Resets, Kind::Drips];
+
+    fn manner(self) -> Manner {
+        match self {
+            Kind::Fast => Manner::Accept(0),
+            Kind::Hangs => Manner::Hang,
+            Kind::Fails => Manner::Refuse(500),
+            Kind::Resets => Manner::Reset,
+            Kind::Drips => Manner::Drip,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Fast => "control (fast)",
+            Kind::Hangs => "hangs",
+            Kind::Fails => "fails (500)",
+            Kind::Resets => "resets",
+            Kind::Drips => "drips a byte a second",
+        }
+    }
+}
+
+struct Period {
+    kind: Kind,
+    /// From just after the commit to the arrival, of the healthy ones, in milliseconds.
+    latencies: Vec<f64>,
+    missing: usize,
+    neighbour_requests: usize,
+    circuit: String,
+}
+
+pub async fn run(options: &Options, dir: &Path, plots: &Plots) -> Result<Shown, String> {
+    let stack = Stack::start(dir, "neighbour", &[], WORKERS).await?;
+    stack.listen()?;
+    let healthy = stack.customers(HEALTHY, Manner::Accept(0)).await?;
+    let (time, rounds) = if options.quick { (PERIOD_WHEN_QUICK, 1) } else { (PERIOD, ROUNDS) };
+    period(&stack, &healthy, 0, Kind::Fast, WARM_UP).await?;
+    let mut periods = vec![period(&stack, &healthy, 1, Kind::Fast, time).await?];
+    for kind in (0..rounds).flat_map(|_| Kind::BAD) {
+        periods.push(period(&stack, &healthy, periods.len() + 1, kind, time).await?);
+        periods.push(period(&stack, &healthy, periods.len() + 1, Kind::Fast, time).await?);
+    }
+    let shown = shown(&periods);
+    draw(&periods, plots)?;
+    stack.stop().await?;
+    Ok(shown)
+}
+
+async fn period(
+    stack: &Stack,
+    healthy: &[Customer],
+    number: usize,
+    kind: Kind,
+    time: Duration,
+) -> Result<Period, String> {
+    let neighbour = stack.customer(&format!("neighbour-{number}"), kind.manner(), &[]).await?;
+    let mut customers = healthy.to_vec();
+    customers.push(neighbour.clone());
+    // Every second event is the neighbour's.
+    let choose = |event: usize| if event.is_multiple_of(2) { HEALTHY } else { event / 2 % HEALTHY };
+    let sent = steady(&stack.db, Arc::new(customers), RATE, time, choose).await?;
+    let sent: Vec<Sent> = sent.into_iter().filter(|sent| sent.customer < HEALTHY).collect();
+    let (taken, missing) = taken(healthy, &sent, PATIENCE).await;
+    let latencies = taken.into_iter().map(|taken| taken.ms).collect();
+    let circuit = stack.circuit(neighbour.endpoint).await?;
+    let period = Period { kind, latencies, missing, neighbour_requests: neighbour.site.requests(), circuit };
+    eprintln!(
+        "  {:<22} p50 {:>7} p99 {:>7} max {:>8} ms; {} requests to the neighbour, circuit {}",
+        kind.name(),
+        number_of(&period, 0.5),
+        number_of(&period, 0.99),
+        number_of(&period, 1.0),
+        period.neighbour_requests,
+        period.circuit
+    );
+    clear(stack, &neighbour).await?;
+    Ok(period)
+}
+
+fn number_of(period: &Period, share: f64) -> String {
+    number(quantile(&period.latencies, share))
+}
+
+/// Takes the neighbour and everything that it owes out of the system, so that the next period does not pay for it.
+async fn clear(stack: &Stack, neighbour: &Customer) -> Result<(), String> {
+    stack.run(&["endpoint", "remove", &neighbour.endpoint.to_string(), "--yes"]).await?;
+    neighbour.site.behave(Manner::Accept(0));
+    stack.broker.purge_delayed().await?;
+    let quiet = async || {
+        let depth = stack.broker.depth().await.ok()?;
+        let held = stack.held().await.ok()?;
+        (depth.work + depth.delay == 0 && held == 0 && neighbour.site.open() == 0).then_some(())
+    };
+    wait_for("quiet after a period", PATIENCE, quiet).await?;
+    // Nothing says that a database has written back what it had to.
+    tokio::time::sleep(REST).await;
+    Ok(())
+}
+
+fn shown(periods: &[Period]) -> Shown {
+    let mut shown = Shown::default();
+    let head = ["neighbour", "p50 ms", "p99 ms", "max ms", "p50 ratio", "p99 ratio", "max ratio"];
+    let mut table = Table { head: head.map(str::to_owned).to_vec(), rows: Vec::new() };
+    let null: Vec<f64> =
+        (2..periods.len().saturating_sub(2)).step_by(2).map(|at| ratio(periods, at, 2, 0.99)).collect();
+    for kind in [Kind::Fast].into_iter().chain(Kind::BAD) {
+        table.rows.push(row(periods, kind));
+    }
+    shown.tables.push(table);
+    let samples: Vec<f64> = periods.iter().map(|period| period.latencies.len() as f64).collect();
+    shown.figure("healthy events in a period, at least", samples.iter().copied().fold(f64::MAX, f64::min), "");
+    shown.figure("control against controls, p99 ratio, lowest", quantile(&null, 0.0), "");
+    shown.figure("control against controls, p99 ratio, highest", quantile(&null, 1.0), "");
+    for kind in Kind::BAD {
+        let ratios = ratios(periods, kind, 0.99);
+        let chance = noise(&null, ratios.len());
+        shown.figure(format!("{}: noise of the p99 ratio (two standard errors)", kind.name()), chance, "");
+        let name = format!("{}: p99 of the healthy ones, bad / control", kind.name());
+        shown.claim(name, geometric_mean(&ratios), Bound::AtMost(RATIO.max(chance)));
+        let requests = of(periods, kind).map(|(_, period)| period.neighbour_requests).min().unwrap_or(0);
+        shown.claim(format!("{}: requests that it got", kind.name()), requests as f64, Bound::AtLeast(1.0));
+    }
+    let missing: usize = periods.iter().map(|period| period.missing).sum();
+    shown.claim("healthy events that did not arrive", missing as f64, Bound::AtMost(0.0));
+    shown
+}
+
+fn of(periods: &[Period], kind: Kind) -> impl Iterator<Item = (usize, &Period)> {
+    periods.iter().enumerate().filter(move |(_, period)| period.kind == kind)
+}
+
+/// A period against the two control periods that are `distance` before and after it.
+fn ratio(periods: &[Period], at: usize, distance: usize, share: f64) -> f64 {
+    let value = |at: usize| quantile(&periods[at].latencies, share).max(1e-3);
+    value(at) / (value(at - distance) * value(at + distance)).sqrt()
+}
+
+/// Bad periods lie between two control periods.
+fn ratios(periods: &[Period], kind: Kind, share: f64) -> Vec<f64> {
+    of(periods, kind).map(|(at, _)| ratio(periods, at, 1, share)).collect()
+}
+
+fn row(periods: &[Period], kind: Kind) -> Vec<String> {
+    let value = |share: f64| {
+        let values: Vec<f64> = of(periods, kind).map(|(_, period)| quantile(&period.latencies, share)).collect();
+        number(quantile(&values, 0.5))
+    };
+    let against = |share: f64| match kind {
+        Kind::Fast => "-".to_owned(),
+        kind => number(geometric_mean(&ratios(periods, kind, share))),
+    };
+    let mut row = vec![kind.name().to_owned()];
+    row.extend([0.5, 0.99, 1.0].map(value));
+    row.extend([0.5, 0.99, 1.0].map(against));
+    row
+}
+
+/// How many of the healthy events took longer than so many milliseconds.
+fn draw(periods: &[Period], plots: &Plots) -> Result<(), String> {
+    let line = |kind: Kind| {
+        let mut all: Vec<f64> = of(periods, kind).flat_map(|(_, period)| period.latencies.iter().copied()).collect();
+        all.sort_by(f64::total_cmp);
+        // Evenly spaced on the logarithmic axis, down to the slowest one in ten thousand.
+        let shares = (0..=80).map(|step| 10f64.powf(-f64::from(step) / 20.0));
+        let points = shares.map(|share| (quantile(&all, 1.0 - share).max(0.1), share * 100.0)).collect();
+        Line::new(kind.name(), points)
+    };
+    let lines: Vec<Line> = [Kind::Fast].into_iter().chain(Kind::BAD).map(line).collect();
+    let axes = Axes {
+        title: "Events of 50 healthy endpoints beside each kind of neighbour",
+        x: "milliseconds from commit to arrival",
+        y: "% that took longer",
+        mark: None,
+    };
+    plots.log_lines("neighbour", &axes, &lines)
+}

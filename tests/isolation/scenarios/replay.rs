@@ -1,0 +1,159 @@
+//! A large requeue beside live traffic. The dead deliveries come from an endpoint that refused them for good.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::figures::quantile;
+use crate::latency::taken;
+use crate::load::{BATCH, burst, steady};
+use crate::options::Options;
+use crate::plot::{Axes, Line, Plots};
+use crate::programs::wait_for;
+use crate::receiver::Manner;
+use crate::report::{Bound, Shown};
+use crate::stack::{Customer, Stack};
+
+const DEAD: usize = 100_000;
+const LIVE: usize = 50;
+const WORKERS: usize = 2;
+/// Events in a second.
+const RATE: f64 = 150.0;
+const PHASE: Duration = Duration::from_secs(30);
+const WARM_UP: Duration = Duration::from_secs(5);
+/// Of the receiver, for what is replayed.
+const WORK_MS: u64 = 20;
+const PATIENCE: Duration = Duration::from_secs(900);
+const SETTINGS: [(&str, &str); 1] = [("retry.permanent_status_codes", "[400]")];
+const RATIO: f64 = 1.1;
+
+/// A stretch of live traffic: when each event was committed, in seconds, and how long it took, in milliseconds.
+struct Phase {
+    name: &'static str,
+    taken: Vec<(f64, f64)>,
+}
+
+impl Phase {
+    fn quantile(&self, share: f64) -> f64 {
+        quantile(&self.taken.iter().map(|(_, ms)| *ms).collect::<Vec<_>>(), share)
+    }
+}
+
+pub async fn run(options: &Options, dir: &Path, plots: &Plots) -> Result<Shown, String> {
+    let stack = Stack::start(dir, "replay", &SETTINGS, WORKERS).await?;
+    stack.listen()?;
+    let live = Arc::new(stack.customers(LIVE, Manner::Accept(0)).await?);
+    let dead = options.scaled(DEAD);
+    let replayed = dead_deliveries(&stack, dead).await?;
+    eprintln!("  {dead} deliveries are dead");
+    let began = Instant::now();
+    phase(&stack, &live, "warming up", began, WARM_UP).await?;
+    let mut phases = Vec::new();
+    for name in ["before", "before, again"] {
+        phases.push(phase(&stack, &live, name, began, PHASE).await?);
+    }
+    let requeue_began = began.elapsed().as_secs_f64();
+    let mut requeue = stack.command(&["requeue", "--endpoint", &replayed.endpoint.to_string(), "--yes"]);
+    let mut requeue = requeue.spawn().map_err(|error| error.to_string())?;
+    let mut during = Phase { name: "during", taken: Vec::new() };
+    let (mut requeue_ended, limit) = (None, Instant::now() + PATIENCE);
+    while !replayed.site.has_accepted(dead) {
+        if Instant::now() > limit {
+            return Err(format!("{} of {dead} were replayed in time", replayed.site.accepted().len()));
+        }
+        during.taken.extend(phase(&stack, &live, "during", began, WARM_UP).await?.taken);
+        if requeue_ended.is_none() && matches!(requeue.try_wait(), Ok(Some(_))) {
+            requeue_ended = Some(began.elapsed().as_secs_f64());
+        }
+    }
+    let replay_ended = began.elapsed().as_secs_f64();
+    let status = requeue.wait().await.map_err(|error| error.to_string())?;
+    if !status.success() {
+        return Err(format!("requeue: {status}"));
+    }
+    phases.push(during);
+    phases.push(phase(&stack, &live, "after", began, PHASE).await?);
+    let mut shown = shown(&phases);
+    shown.figure("dead deliveries requeued", dead as f64, "");
+    shown.figure("the command took", requeue_ended.unwrap_or(replay_ended) - requeue_began, "s (in steps of 5 s)");
+    shown.figure("until all were delivered", replay_ended - requeue_began, "s");
+    draw(&phases, plots)?;
+    stack.stop().await?;
+    Ok(shown)
+}
+
+async fn dead_deliveries(stack: &Stack, dead: usize) -> Result<Customer, String> {
+    let customer = stack.customer("replayed", Manner::Refuse(400), &[]).await?;
+    let mut committed = 0;
+    while committed < dead {
+        burst(&stack.db, &customer.tenant, BATCH, None).await?;
+        committed += BATCH;
+        // What waits in the broker or is held meanwhile shall stay little, so that everything dies soon.
+        let close = async || (committed < customer.site.requests() + 4 * BATCH).then_some(());
+        wait_for("dead deliveries", PATIENCE, close).await?;
+    }
+    let all = async || (stack.count(customer.endpoint, "dead").await.ok()? as usize >= dead).then_some(());
+    wait_for("dead deliveries", PATIENCE, all).await?;
+    customer.site.behave(Manner::Accept(WORK_MS));
+    Ok(customer)
+}
+
+async fn phase(
+    stack: &Stack,
+    live: &Arc<Vec<Customer>>,
+    name: &'static str,
+    began: Instant,
+    time: Duration,
+) -> Result<Phase, String> {
+    let sent = steady(&stack.db, live.clone(), RATE, time, |event| event % LIVE).await?;
+    let (taken, missing) = taken(live, &sent, PATIENCE).await;
+    if missing > 0 {
+        return Err(format!("{missing} live events did not arrive"));
+    }
+    let taken = taken.iter().map(|taken| (taken.committed.duration_since(began).as_secs_f64(), taken.ms));
+    let phase = Phase { name, taken: taken.collect() };
+    eprintln!(
+        "  {name}: p50 {:.1}, p99 {:.1}, max {:.1} ms",
+        phase.quantile(0.5),
+        phase.quantile(0.99),
+        phase.quantile(1.0)
+    );
+    Ok(phase)
+}
+
+fn shown(phases: &[Phase]) -> Shown {
+    let mut shown = Shown::default();
+    for phase in phases {
+        for (name, share) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
+            shown.figure(format!("live traffic, {}: {name}", phase.name), phase.quantile(share), "ms");
+        }
+    }
+    let p99 =
+        |name: &str| phases.iter().find(|phase| phase.name == name).map_or(f64::NAN, |phase| phase.quantile(0.99));
+    let calm = [p99("before"), p99("before, again"), p99("after")];
+    let highest = calm.into_iter().fold(0.0, f64::max);
+    let chance = highest / calm.into_iter().fold(f64::MAX, f64::min);
+    shown.figure("noise: the highest of the three calm p99 / the lowest", chance, "");
+    let before = (p99("before") * p99("before, again")).sqrt();
+    shown.claim("p99 of live traffic, during / before", p99("during") / before, Bound::AtMost(RATIO.max(chance)));
+    shown
+}
+
+fn draw(phases: &[Phase], plots: &Plots) -> Result<(), String> {
+    let line = |phase: &Phase| {
+        let mut seconds: std::collections::BTreeMap<u64, Vec<f64>> = std::collections::BTreeMap::new();
+        for (at, ms) in &phase.taken {
+            seconds.entry(*at as u64).or_default().push(*ms);
+        }
+        let points = seconds.into_iter().map(|(second, taken)| (second as f64, quantile(&taken, 0.99)));
+        Line::new(phase.name, points.collect())
+    };
+    let lines: Vec<Line> = phases.iter().map(line).collect();
+    let axes = Axes {
+        title: "Live traffic beside a requeue: p99 of each second",
+        x: "seconds",
+        y: "milliseconds from commit to arrival",
+        mark: None,
+    };
+    plots.lines("replay", &axes, &lines)
+}

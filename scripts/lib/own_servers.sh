@@ -23,13 +23,9 @@ export_own_servers() {
 
 # keep_logs NAME: what the processes of a run wrote, below target/NAME.
 keep_logs() {
-    local kept log
-    kept=target/$1/$(date +%Y%m%d-%H%M%S)
-    while read -r log; do
-        mkdir -p "$kept/$(dirname "$log")"
-        cp "$RUN_DIR/$log" "$kept/$log"
-    done <<EOF
-$(cd "$RUN_DIR" && find . -name '*.log')
-EOF
+    local kept
+    kept=$TOP/target/$1/$(date +%Y%m%d-%H%M%S)
+    mkdir -p "$kept"
+    (cd "$RUN_DIR" && find . -name '*.log' -exec sh -c 'mkdir -p "$0/${1%/*}" && cp "$1" "$0/$1"' "$kept" {} \;)
     warn "the logs are in $kept"
 }

@@ -77,8 +77,13 @@ async fn run(options: &Options, dir: PathBuf) -> ExitCode {
         eprintln!("{}", scenario.name());
         match measure(scenario, options, &dir).await {
             Ok(report) => {
-                // What was measured is not lost when a later measurement fails.
-                eprintln!("{}", report.text());
+                // At once: a later measurement may take long.
+                let text = report.text();
+                if options.json {
+                    eprintln!("{text}")
+                } else {
+                    println!("{text}")
+                }
                 reports.push(report);
             }
             Err(error) => {
@@ -89,8 +94,6 @@ async fn run(options: &Options, dir: PathBuf) -> ExitCode {
     }
     if options.json {
         println!("{}", serde_json::to_string_pretty(&reports).expect("a report is plain data"));
-    } else {
-        reports.iter().for_each(|report| println!("{}", report.text()));
     }
     if unfinished || !reports.iter().all(Report::is_good) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -31,7 +31,7 @@ pub async fn run(options: &Options, dir: &Path, plots: &Plots) -> Result<Shown, 
     stack.listen()?;
     let limit = format!("{LIMIT}");
     let customer = stack.customer("limited", Manner::Accept(WORK_MS), &["--rate-limit", &limit]).await?;
-    let events = options.scaled(EVENTS);
+    let events = if options.quick { EVENTS / 4 } else { EVENTS };
     let idle = operations_when_idle(&stack).await?;
     let (before, began) = (stack.broker.operations().await?, Instant::now());
     burst(&stack.db, &customer.tenant, events, None).await?;

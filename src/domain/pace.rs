@@ -37,7 +37,8 @@ pub struct Pace {
 /// What became of deliveries that were let go.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Outcomes {
-    pub delivered: u32,
+    /// Delivered, or refused for good.
+    pub taken: u32,
     /// Failed, or held again.
     pub other: u32,
 }
@@ -49,11 +50,11 @@ impl Pace {
     }
 
     pub fn learn(&mut self, outcomes: Outcomes, ceiling: f64) {
-        let Outcomes { delivered, other } = outcomes;
-        if delivered + other == 0 {
+        let Outcomes { taken, other } = outcomes;
+        if taken + other == 0 {
             return;
         }
-        let factor = if other > delivered { SLOWER } else { FASTER };
+        let factor = if other > taken { SLOWER } else { FASTER };
         self.rate = (self.rate * factor).min(ceiling).max(SLOWEST);
     }
 
@@ -93,7 +94,7 @@ mod tests {
             able -= f64::from(delivered);
             on_the_way -= delivered;
             done += delivered;
-            pace.learn(Outcomes { delivered, other: 0 }, 500.0);
+            pace.learn(Outcomes { taken: delivered, other: 0 }, 500.0);
             on_the_way += pace.take(mode, on_the_way, now);
         }
         (done, pace.rate())
@@ -135,7 +136,7 @@ mod tests {
             for pause in pauses {
                 now += pause;
                 taken += f64::from(pace.take(Mode::Full, 0, now));
-                pace.learn(Outcomes { delivered: 5, other: 0 }, ceiling);
+                pace.learn(Outcomes { taken: 5, other: 0 }, ceiling);
                 prop_assert!(taken <= ceiling * (now as f64 / 1000.0) + ceiling + 1.0);
             }
         }
@@ -144,7 +145,7 @@ mod tests {
         #[test]
         fn never_stuck(bad in 0u32..200) {
             let mut pace = Pace::new(Mode::Full, 500.0, 0);
-            (0..bad).for_each(|_| pace.learn(Outcomes { delivered: 0, other: 9 }, 500.0));
+            (0..bad).for_each(|_| pace.learn(Outcomes { taken: 0, other: 9 }, 500.0));
             let let_go: u32 = (1..=10).map(|tick| pace.take(Mode::Full, 0, tick * 200)).sum();
             prop_assert!(let_go >= 1);
         }

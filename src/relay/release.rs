@@ -121,8 +121,8 @@ impl Entry {
     fn settle(&mut self, became: &HashMap<DeliveryKey, Became>) -> Outcomes {
         let mut outcomes = Outcomes::default();
         self.on_the_way.retain(|delivery| match became.get(&delivery.key) {
-            Some(Became::Delivered) => {
-                outcomes.delivered += 1;
+            Some(Became::Taken) => {
+                outcomes.taken += 1;
                 false
             }
             Some(Became::Other) => {

@@ -33,7 +33,8 @@ pub struct Let {
 /// What became of a delivery that was let go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Became {
-    Delivered,
+    /// Delivered, or refused for good: the endpoint takes what it gets.
+    Taken,
     /// It failed, was held again, or is gone.
     Other,
 }
@@ -47,7 +48,7 @@ pub async fn became(db: &Db, open: &[Let]) -> Result<Vec<(DeliveryKey, Became)>>
     let rows: Vec<(Uuid, Uuid, bool)> = db
         .run(async |c| {
             sqlx::query_as(
-                "select k.event_id, k.endpoint_id, coalesce(d.status = 'delivered', false)
+                "select k.event_id, k.endpoint_id, coalesce(d.status = 'delivered' or d.dead_reason = 'permanent_status', false)
                    from unnest($1::uuid[], $2::uuid[], $3::int[]) as k(event_id, endpoint_id, attempts)
                    left join posthaste.deliveries d
                      on d.event_id = k.event_id and d.endpoint_id = k.endpoint_id and d.event_id between $4 and $5
@@ -62,10 +63,10 @@ pub async fn became(db: &Db, open: &[Let]) -> Result<Vec<(DeliveryKey, Became)>>
             .await
         })
         .await?;
-    let became = |delivered| if delivered { Became::Delivered } else { Became::Other };
+    let became = |taken| if taken { Became::Taken } else { Became::Other };
     Ok(rows
         .into_iter()
-        .map(|(event_id, endpoint_id, delivered)| (DeliveryKey { event_id, endpoint_id }, became(delivered)))
+        .map(|(event_id, endpoint_id, taken)| (DeliveryKey { event_id, endpoint_id }, became(taken)))
         .collect())
 }
 

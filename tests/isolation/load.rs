@@ -12,7 +12,7 @@ use crate::stack::Customer;
 const PAYLOAD: &str = r#"{"order_id": 17, "item": "a box of tea", "price": "4.20", "currency": "EUR"}"#;
 const TYPE: &str = "order.created";
 /// Events of a burst that are committed together.
-pub const BATCH: usize = 500;
+const BATCH: usize = 500;
 
 /// One event that was committed by itself.
 #[derive(Debug, Clone, Copy)]

@@ -15,6 +15,9 @@ pub struct Options {
     /// About a tenth of the work: shows that everything works, and measures little.
     #[arg(long)]
     pub quick: bool,
+    /// How often `neighbour` goes through all kinds.
+    #[arg(long, value_name = "N", default_value = "2")]
+    pub rounds: usize,
     /// Print one JSON value at the end instead of text; the progress goes to stderr.
     #[arg(long)]
     pub json: bool,

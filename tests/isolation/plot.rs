@@ -6,6 +6,8 @@ use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (800, 360);
+/// Above the highest point, for the legend.
+const HEADROOM: f64 = 1.4;
 const FONT: (&str, u32) = ("sans-serif", 14);
 const COLORS: [RGBColor; 6] = [
     RGBColor(110, 110, 110),
@@ -22,6 +24,7 @@ pub struct Plots(pub Option<PathBuf>);
 pub struct Line {
     pub name: String,
     pub points: Vec<(f64, f64)>,
+    filled: bool,
 }
 
 pub struct Axes {
@@ -34,7 +37,7 @@ pub struct Axes {
 
 impl Line {
     pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Line {
-        Line { name: name.into(), points }
+        Line { name: name.into(), points, filled: false }
     }
 }
 
@@ -42,7 +45,7 @@ impl Plots {
     pub fn lines(&self, name: &str, axes: &Axes, lines: &[Line]) -> Result<(), String> {
         self.draw(name, |path| {
             let (x, y) = ranges(axes, lines);
-            chart(path, axes, (x.0..x.1, 0.0..y.1 * 1.05), lines)
+            chart(path, axes, (x.0..x.1, 0.0..y.1 * HEADROOM), SeriesLabelPosition::UpperRight, lines)
         })
     }
 
@@ -50,7 +53,7 @@ impl Plots {
     pub fn log_lines(&self, name: &str, axes: &Axes, lines: &[Line]) -> Result<(), String> {
         self.draw(name, |path| {
             let (x, y) = ranges(axes, lines);
-            chart(path, axes, ((x.0..x.1).log_scale(), (y.0..y.1).log_scale()), lines)
+            chart(path, axes, ((x.0..x.1).log_scale(), (y.0..y.1).log_scale()), SeriesLabelPosition::LowerLeft, lines)
         })
     }
 
@@ -60,8 +63,8 @@ impl Plots {
             let (left, height) = (from + width * slot as f64, *count as f64);
             [(left, 0.0), (left, height), (left + width * 0.92, height), (left + width * 0.92, 0.0)]
         };
-        let outline = counts.iter().enumerate().flat_map(bar).collect();
-        self.lines(name, axes, &[Line::new("", outline)])
+        let points = counts.iter().enumerate().flat_map(bar).collect();
+        self.lines(name, axes, &[Line { name: String::new(), points, filled: true }])
     }
 
     fn draw(&self, name: &str, draw: impl FnOnce(&Path) -> Result<(), String>) -> Result<(), String> {
@@ -82,7 +85,13 @@ fn ranges(axes: &Axes, lines: &[Line]) -> (Range, Range) {
     (range(&mut points().map(|point| point.0)), range(&mut points().map(|point| point.1).chain(mark)))
 }
 
-fn chart<X, Y>(path: &Path, axes: &Axes, (x, y): (X, Y), lines: &[Line]) -> Result<(), String>
+fn chart<X, Y>(
+    path: &Path,
+    axes: &Axes,
+    (x, y): (X, Y),
+    legend: SeriesLabelPosition,
+    lines: &[Line],
+) -> Result<(), String>
 where
     X: AsRangedCoord<Value = f64>,
     Y: AsRangedCoord<Value = f64>,
@@ -101,8 +110,14 @@ where
         .map_err(|error| failed(&error))?;
     let mut mesh = chart.configure_mesh();
     mesh.x_desc(axes.x).y_desc(axes.y).label_style(FONT).axis_desc_style(FONT);
+    mesh.x_label_formatter(&label).y_label_formatter(&label);
     mesh.light_line_style(WHITE).draw().map_err(|error| failed(&error))?;
     for (line, color) in lines.iter().zip(COLORS.iter().cycle()) {
+        if line.filled {
+            let bars = line.points.chunks(4).map(|bar| Polygon::new(bar.to_vec(), color.mix(0.6)));
+            chart.draw_series(bars).map_err(|error| failed(&error))?;
+            continue;
+        }
         let drawn = chart.draw_series(LineSeries::new(line.points.iter().copied(), color.stroke_width(2)));
         let drawn = drawn.map_err(|error| failed(&error))?;
         if !line.name.is_empty() {
@@ -116,6 +131,11 @@ where
     }
     let mut labels = chart.configure_series_labels();
     labels.label_font(FONT).background_style(WHITE.mix(0.8)).border_style(RGBColor(200, 200, 200));
-    labels.position(SeriesLabelPosition::UpperRight).draw().map_err(|error| failed(&error))?;
+    labels.position(legend).draw().map_err(|error| failed(&error))?;
     area.present().map_err(|error| failed(&error))
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that the library asks for")]
+fn label(value: &f64) -> String {
+    crate::report::number(*value)
 }

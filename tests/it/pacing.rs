@@ -130,3 +130,20 @@ async fn a_great_replay_to_a_slow_endpoint_does_not_keep_first_attempts_waiting(
     door.open();
     assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), 300)].into());
 }
+
+#[tokio::test]
+async fn an_endpoint_that_refuses_events_for_good_gets_its_backlog_as_fast_as_one_that_accepts_them() {
+    let settings = [("retry.permanent_status_codes", "[400]"), ("relay.release_rate", "50")];
+    let (stack, receiver) = (Stack::with(&settings).await, Receiver::start());
+    receiver.at("/", |_| Reply::status(400));
+    let endpoint = stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    stack.change(endpoint.id, "update posthaste.endpoints set status = 'disabled' where id = $1").await;
+    stack.run().await;
+    stack.emit_many("acme", "order.created", 300).await;
+    stack.wait_statuses("held", 300).await;
+
+    stack.change(endpoint.id, "update posthaste.endpoints set status = 'enabled' where id = $1").await;
+
+    // 6 s at 50 a second; slowed down to one a second it would be minutes.
+    assert_eq!(stack.wait_settled().await, [("dead".to_owned(), 300)].into());
+}

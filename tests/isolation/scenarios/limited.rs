@@ -14,6 +14,8 @@ use crate::report::{Bound, Shown};
 use crate::stack::{Customer, Stack};
 
 const EVENTS: usize = 20_000;
+/// Of the burst without a limit, for comparison.
+const UNLIMITED: usize = 5_000;
 const LIMIT: f64 = 500.0;
 const WORKERS: usize = 2;
 /// Of the receiver.
@@ -32,6 +34,7 @@ pub async fn run(options: &Options, dir: &Path, plots: &Plots) -> Result<Shown, 
     let limit = format!("{LIMIT}");
     let customer = stack.customer("limited", Manner::Accept(WORK_MS), &["--rate-limit", &limit]).await?;
     let events = if options.quick { EVENTS / 4 } else { EVENTS };
+    let held_of_prompt = held_of_a_burst_to_a_prompt_one(&stack).await?;
     let idle = operations_when_idle(&stack).await?;
     let (before, began) = (stack.broker.operations().await?, Instant::now());
     burst(&stack.db, &customer.tenant, events, None).await?;
@@ -46,10 +49,18 @@ pub async fn run(options: &Options, dir: &Path, plots: &Plots) -> Result<Shown, 
     let mut shown = shown(&customer, plots)?;
     shown.figure("the burst was committed within", committed.as_secs_f64(), "s");
     operations(&mut shown, after - before, background, events);
-    let held = held(&stack).await;
-    shown.figure("deliveries held for the rate", held, "");
+    shown.figure("deliveries held for the rate", held(&stack).await - held_of_prompt, "");
+    let without = format!("held of a burst of {UNLIMITED} to an endpoint without a limit");
+    shown.claim(without, held_of_prompt, Bound::AtMost(0.0));
     stack.stop().await?;
     Ok(shown)
+}
+
+async fn held_of_a_burst_to_a_prompt_one(stack: &Stack) -> Result<f64, String> {
+    let customer = stack.customer("unlimited", Manner::Accept(WORK_MS), &[]).await?;
+    burst(&stack.db, &customer.tenant, UNLIMITED, None).await?;
+    wait_for("an unlimited burst", PATIENCE, async || customer.site.has_accepted(UNLIMITED).then_some(())).await?;
+    Ok(held(stack).await)
 }
 
 /// Per second: the relay's markers, and nothing else.

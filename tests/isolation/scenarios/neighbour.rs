@@ -24,7 +24,6 @@ const RATE: f64 = 300.0;
 const PERIOD: Duration = Duration::from_secs(36);
 const PERIOD_WHEN_QUICK: Duration = Duration::from_secs(10);
 const WARM_UP: Duration = Duration::from_secs(5);
-const ROUNDS: usize = 2;
 /// Between two periods, when everything of the one before is gone.
 const REST: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -76,7 +75,7 @@ pub async fn run(options: &Options, dir: &Path, plots: &Plots) -> Result<Shown, 
     let stack = Stack::start(dir, "neighbour", &[], WORKERS).await?;
     stack.listen()?;
     let healthy = stack.customers(HEALTHY, Manner::Accept(0)).await?;
-    let (time, rounds) = if options.quick { (PERIOD_WHEN_QUICK, 1) } else { (PERIOD, ROUNDS) };
+    let (time, rounds) = if options.quick { (PERIOD_WHEN_QUICK, 1) } else { (PERIOD, options.rounds) };
     period(&stack, &healthy, 0, Kind::Fast, WARM_UP).await?;
     let mut periods = vec![period(&stack, &healthy, 1, Kind::Fast, time).await?];
     for kind in (0..rounds).flat_map(|_| Kind::BAD) {
@@ -205,7 +204,7 @@ fn draw(periods: &[Period], plots: &Plots) -> Result<(), String> {
         all.sort_by(f64::total_cmp);
         // Evenly spaced on the logarithmic axis, down to the slowest one in ten thousand.
         let shares = (0..=80).map(|step| 10f64.powf(-f64::from(step) / 20.0));
-        let points = shares.map(|share| (quantile(&all, 1.0 - share).max(0.1), share * 100.0)).collect();
+        let points = shares.map(|share| (quantile(&all, 1.0 - share).max(1.0), share * 100.0)).collect();
         Line::new(kind.name(), points)
     };
     let lines: Vec<Line> = [Kind::Fast].into_iter().chain(Kind::BAD).map(line).collect();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::figures::quantile;
 use crate::latency::taken;
-use crate::load::{BATCH, burst, steady};
+use crate::load::{burst, steady};
 use crate::options::Options;
 use crate::plot::{Axes, Line, Plots};
 use crate::programs::wait_for;
@@ -23,6 +23,8 @@ const PHASE: Duration = Duration::from_secs(30);
 const WARM_UP: Duration = Duration::from_secs(5);
 /// Of the receiver, for what is replayed.
 const WORK_MS: u64 = 20;
+/// Dead deliveries that are made at a time.
+const PORTION: usize = 250;
 const PATIENCE: Duration = Duration::from_secs(900);
 const SETTINGS: [(&str, &str); 1] = [("retry.permanent_status_codes", "[400]")];
 const RATIO: f64 = 1.1;
@@ -86,10 +88,10 @@ async fn dead_deliveries(stack: &Stack, dead: usize) -> Result<Customer, String>
     let customer = stack.customer("replayed", Manner::Refuse(400), &[]).await?;
     let mut committed = 0;
     while committed < dead {
-        burst(&stack.db, &customer.tenant, BATCH, None).await?;
-        committed += BATCH;
-        // What waits in the broker or is held meanwhile shall stay little, so that everything dies soon.
-        let close = async || (committed < customer.site.requests() + 4 * BATCH).then_some(());
+        burst(&stack.db, &customer.tenant, PORTION, None).await?;
+        committed += PORTION;
+        // Not many at once: what the workers have no room for is held, which takes its time.
+        let close = async || (committed <= customer.site.requests() + PORTION / 5).then_some(());
         wait_for("dead deliveries", PATIENCE, close).await?;
     }
     let all = async || (stack.count(customer.endpoint, "dead").await.ok()? as usize >= dead).then_some(());

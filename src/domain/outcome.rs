@@ -44,6 +44,8 @@ pub enum OurFault {
     LocalResources,
     /// The endpoint's secrets or headers could not be decrypted with the configured key.
     SecretsUnreadable,
+    /// This process stood still beyond the deadline: frozen, or starved of CPU. What it found then is no judgement.
+    Stalled,
 }
 
 impl Outcome {
@@ -118,6 +120,7 @@ impl OurFault {
             OurFault::ResolverUnavailable => "our DNS resolver gave no answer",
             OurFault::LocalResources => "out of local resources (file descriptors, ports or memory)",
             OurFault::SecretsUnreadable => "the endpoint's secrets cannot be decrypted with the configured key",
+            OurFault::Stalled => "this process stood still beyond the deadline",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::time::Duration;
 
 use super::resolver::ResolveError;
 use super::stage::Stage;
@@ -10,6 +11,18 @@ use crate::domain::outcome::{Failure, OurFault, Outcome, Phase};
 /// Error numbers without a stable `io::ErrorKind`: no file descriptor left in the system, or in the process.
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
+
+/// A timer of ours that is later than this was not kept waiting by the endpoint.
+const STALL: Duration = Duration::from_secs(1);
+
+/// A process that was frozen or starved finds its deadlines passed and its connections broken, whatever the endpoint has
+/// done meanwhile. `late` is how long after the deadline the outcome was found. A complete answer counts all the same.
+pub(super) fn unless_stalled(outcome: Outcome, late: Duration) -> Outcome {
+    match outcome {
+        Outcome::Timeout(_) | Outcome::Failed(_) if late >= STALL => Outcome::NotSent(OurFault::Stalled),
+        outcome => outcome,
+    }
+}
 
 /// The deadline struck before the response's head was there.
 pub(super) fn deadline(stage: Stage) -> Outcome {

@@ -104,7 +104,8 @@ impl Client {
 
     pub async fn deliver(&self, request: Request<'_>) -> Exchange {
         let started = Instant::now();
-        let deadline = started + request.timeout.min(MAX_TIMEOUT);
+        let timeout = request.timeout.min(MAX_TIMEOUT);
+        let deadline = started + timeout;
         let mut exchange = match self.send(request, deadline).await {
             Ok(response) => self.receive(response, deadline).await,
             Err(outcome) => {
@@ -112,6 +113,7 @@ impl Client {
             }
         };
         exchange.duration = started.elapsed();
+        exchange.outcome = classify::unless_stalled(exchange.outcome, exchange.duration.saturating_sub(timeout));
         exchange
     }
 

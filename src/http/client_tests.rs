@@ -1,7 +1,7 @@
 use tokio::io::AsyncWriteExt;
 
 use super::*;
-use crate::domain::outcome::Phase;
+use crate::domain::outcome::{OurFault, Phase};
 use crate::http::test_server::{AMPLE, SHORT, Server, client, options, post, read_request};
 
 fn response(status: u16) -> Outcome {
@@ -113,6 +113,21 @@ async fn the_deadline_covers_waiting_for_the_head_and_a_head_that_comes_slowly()
         assert_eq!(exchange.outcome, Outcome::Timeout(Phase::Response));
         assert!(exchange.duration >= SHORT && exchange.duration < SHORT * 10, "{:?}", exchange.duration);
     }
+}
+
+#[tokio::test]
+async fn a_process_that_stood_still_beyond_the_deadline_blames_nobody() {
+    let server = Server::start(|mut stream| async move {
+        let _ = read_request(&mut stream).await;
+        std::future::pending::<()>().await
+    })
+    .await;
+    let (client, url) = (client(), server.url());
+    let posting = tokio::spawn(async move { post(&client, &url, SHORT).await });
+    tokio::task::yield_now().await;
+    // The whole runtime stands still, as a frozen process does.
+    std::thread::sleep(SHORT + Duration::from_millis(1_100));
+    assert_eq!(posting.await.unwrap().outcome, Outcome::NotSent(OurFault::Stalled));
 }
 
 #[tokio::test]

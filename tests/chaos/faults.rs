@@ -9,7 +9,7 @@ use crate::proxy::Mode;
 use crate::receiver::Manner;
 use crate::schedule::{ENDPOINTS, Fault, Kind, Server};
 use crate::service::Service;
-use crate::stack::{CONCURRENCY, PREFIX, Stack};
+use crate::stack::{IN_HAND, PREFIX, Stack};
 
 /// After this long a fault counts as not recovered from.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,9 +51,9 @@ impl Happened {
         self.recovered.map(|recovered| recovered - self.ended)
     }
 
-    /// So many requests could have been in flight whose outcome it has cost.
+    /// So many requests could have been under way, or done and not yet recorded, whose outcome it has cost.
     pub fn duplicates_at_most(&self) -> u64 {
-        (self.kind.workers_hit() * CONCURRENCY) as u64
+        (self.kind.workers_hit() * IN_HAND) as u64
     }
 }
 

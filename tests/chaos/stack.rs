@@ -19,7 +19,10 @@ use crate::schedule::{ENDPOINTS, RELAYS, Role, WORKERS};
 use crate::service::Service;
 
 /// Requests in flight in one worker.
-pub const CONCURRENCY: usize = 32;
+const CONCURRENCY: usize = 32;
+/// Messages that one worker has in hand at most, by its default: those whose request is under way, and those that wait for one
+/// or for being recorded.
+pub const IN_HAND: usize = 2 * CONCURRENCY;
 /// How long the receiver takes for an answer unless it is told otherwise.
 const WORK_MS: (u64, u64) = (20, 80);
 pub const PREFIX: &str = "posthaste";

@@ -17,7 +17,9 @@ const SLOW_MS: (u64, u64) = (700, 1_300);
 const SLOW_FOR: Duration = Duration::from_secs(90);
 
 pub async fn run(options: &Options, dir: &Path) -> Result<Report, String> {
-    let running = Running::start(dir, Vec::new(), &[], options.seed()).await?;
+    // With a bound in flight for each endpoint, the queue would be held in PostgreSQL instead.
+    let unbounded = vec![("delivery.max_in_flight", "4096".to_owned())];
+    let running = Running::start(dir, unbounded, &[], options.seed()).await?;
     let receiver = &running.stack.receiver;
     running.start_services(&[Role::Relay, Role::Worker]).await;
     receiver.take_time(SLOW_MS);

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::outcome::{Failure, Outcome};
+use super::outcome::Outcome;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum State {
@@ -32,8 +32,10 @@ pub struct Rules {
 pub enum Health {
     Good,
     Bad,
-    /// It says nothing: a fault of ours, a request to slow down, or a refusal of this one event.
-    Neutral,
+    /// It answers, which says no more than that it is there: a request to slow down, or a refusal of this one event.
+    Answering,
+    /// A fault of ours says nothing.
+    Unknown,
 }
 
 /// A change of the stored state.
@@ -66,10 +68,10 @@ pub fn health(outcome: &Outcome, permanent: &BTreeSet<u16>) -> Health {
     match outcome {
         Outcome::Response { status: 200..=299, .. } => Health::Good,
         // 410 disables the endpoint by itself.
-        Outcome::Response { status: 410 | 429, .. } | Outcome::NotSent(_) => Health::Neutral,
-        Outcome::Response { status: 503, retry_after: Some(_) } => Health::Neutral,
-        Outcome::Response { status, .. } if permanent.contains(status) => Health::Neutral,
-        Outcome::Failed(Failure::InvalidRequest) => Health::Neutral,
+        Outcome::Response { status: 410 | 429, .. } => Health::Answering,
+        Outcome::Response { status: 503, retry_after: Some(_) } => Health::Answering,
+        Outcome::Response { status, .. } if permanent.contains(status) => Health::Answering,
+        Outcome::NotSent(_) => Health::Unknown,
         Outcome::Response { .. } | Outcome::Timeout(_) | Outcome::Failed(_) => Health::Bad,
     }
 }
@@ -77,16 +79,18 @@ pub fn health(outcome: &Outcome, permanent: &BTreeSet<u16>) -> Health {
 impl Window {
     /// Folds one outcome in. At most one worker's CAS on the stored state succeeds, so a turn may be asked for twice.
     pub fn fold(&mut self, health: Health, circuit: Circuit, rules: &Rules, now_ms: u64) -> Option<Turn> {
-        if !rules.enabled || health == Health::Neutral {
+        if !rules.enabled || health == Health::Unknown {
             return None;
         }
         match circuit.state {
             // The answer to a request from before it opened.
             State::Open => None,
+            // Whoever answers is back; what is refused or too much then is another matter.
             State::HalfOpen => {
                 *self = Window::default();
-                Some(if health == Health::Good { Turn::Close } else { Turn::Open })
+                Some(if health == Health::Bad { Turn::Open } else { Turn::Close })
             }
+            State::Closed if health == Health::Answering => None,
             State::Closed => self.fold_closed(health, circuit.trips > 0, rules, now_ms),
         }
     }

@@ -26,10 +26,11 @@ fn only_what_the_endpoint_did_counts() {
         assert_eq!(health(&bad, &BTreeSet::new()), Health::Bad, "{bad:?}");
     }
     let asked = Outcome::Response { status: 503, retry_after: Some(Duration::from_secs(1)) };
-    for neutral in [response(429), response(410), asked, Outcome::NotSent(OurFault::ResolverUnavailable)] {
-        assert_eq!(health(&neutral, &BTreeSet::new()), Health::Neutral, "{neutral:?}");
+    for answer in [response(429), response(410), asked] {
+        assert_eq!(health(&answer, &BTreeSet::new()), Health::Answering, "{answer:?}");
     }
-    assert_eq!(health(&response(422), &BTreeSet::from([422])), Health::Neutral);
+    assert_eq!(health(&response(422), &BTreeSet::from([422])), Health::Answering);
+    assert_eq!(health(&Outcome::NotSent(OurFault::ResolverUnavailable), &BTreeSet::new()), Health::Unknown);
 }
 
 #[test]
@@ -60,7 +61,9 @@ fn half_open_is_decided_by_the_first_answer_and_open_by_none() {
     let mut window = Window::default();
     assert_eq!(window.fold(Health::Good, half, &RULES, 0), Some(Turn::Close));
     assert_eq!(window.fold(Health::Bad, half, &RULES, 0), Some(Turn::Open));
-    assert_eq!(window.fold(Health::Neutral, half, &RULES, 0), None);
+    assert_eq!(window.fold(Health::Answering, half, &RULES, 0), Some(Turn::Close), "it is there");
+    assert_eq!(window.fold(Health::Unknown, half, &RULES, 0), None);
+    assert_eq!(window.fold(Health::Answering, CLOSED, &RULES, 0), None);
     assert_eq!(window.fold(Health::Bad, open, &RULES, 0), None);
     assert_eq!(window.fold(Health::Bad, half, &Rules { enabled: false, ..RULES }, 0), None);
 }

@@ -16,6 +16,8 @@ use super::throttle::{Spacing, Throttle};
 /// The longest wait in the worker that is worth its place in the prefetch.
 pub const MAX_WAIT: Duration = Duration::from_secs(2);
 const MAX_WAIT_MS: u64 = MAX_WAIT.as_millis() as u64;
+/// A wait that is short.
+const SHORT_MS: u64 = 500;
 /// How long a delivery stays in PostgreSQL that is held because of requests in flight: nobody knows when they end.
 const HOLD: std::ops::RangeInclusive<u64> = 1_000..=30_000;
 /// Weight of the newest response time in the running mean: one eighth.
@@ -27,6 +29,8 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// Deliveries that may wait in this worker, at most.
     pub max_waiting: usize,
+    /// As many may wait while the wait is short: a burst to a prompt endpoint is soon over.
+    pub max_waiting_shortly: usize,
     /// Requests begun in a second, from this worker; `None` is as many as it takes.
     pub rate: Option<f64>,
 }
@@ -82,11 +86,11 @@ impl Gate {
             return send;
         }
         let (expected, why) = self.expected_wait(limits, arrival, now_ms, self.waiting + 1);
-        if self.waiting < limits.max_waiting && expected <= MAX_WAIT_MS {
+        if self.may_wait(limits, arrival, (expected, why)) {
             self.waiting += 1;
             Answer::Wait
         } else {
-            self.hold(limits, now_ms, expected, why)
+            self.hold(limits, arrival, now_ms, expected, why)
         }
     }
 
@@ -97,11 +101,18 @@ impl Gate {
             return send;
         }
         let (expected, why) = self.expected_wait(limits, arrival, now_ms, self.waiting + 1);
-        if waited_ms >= MAX_WAIT_MS || expected > MAX_WAIT_MS || self.waiting >= limits.max_waiting {
-            return self.hold(limits, now_ms, expected, why);
+        if waited_ms >= MAX_WAIT_MS || !self.may_wait(limits, arrival, (expected, why)) {
+            return self.hold(limits, arrival, now_ms, expected, why);
         }
         self.waiting += 1;
         Answer::Wait
+    }
+
+    /// Whoever has waited for its time in PostgreSQL is not sent back for want of a place: its time is now.
+    fn may_wait(&self, limits: Limits, arrival: Arrival, (expected_ms, why): (u64, Why)) -> bool {
+        let its_time = arrival == Arrival::Due && why != Why::InFlight;
+        let places = if its_time || expected_ms <= SHORT_MS { limits.max_waiting_shortly } else { limits.max_waiting };
+        self.waiting < places && expected_ms <= MAX_WAIT_MS
     }
 
     /// A request may begin when there is room, its moment is near, and nobody who was held before has that moment.
@@ -118,9 +129,12 @@ impl Gate {
         Some(Answer::Send { ticket: self.start(now_ms + pause_ms), pause_ms })
     }
 
-    fn hold(&mut self, limits: Limits, now_ms: u64, expected: u64, why: Why) -> Answer {
+    fn hold(&mut self, limits: Limits, arrival: Arrival, now_ms: u64, expected: u64, why: Why) -> Answer {
         let delay_ms = match (why, self.throttle.limit(limits.rate, now_ms)) {
-            (Why::Rate | Why::Slowed, Some(rate)) => self.spacing.reserve(rate, now_ms, expected),
+            // One whose time had come does not queue up behind all others again.
+            (Why::Rate | Why::Slowed, Some(rate)) if arrival == Arrival::New => {
+                self.spacing.reserve(rate, now_ms, expected)
+            }
             _ => expected.clamp(*HOLD.start(), *HOLD.end()),
         };
         Answer::Hold { delay_ms, why }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: Limits = Limits { max_in_flight: 4, max_waiting: 64, rate: None };
+const LIMITS: Limits = Limits { max_in_flight: 4, max_waiting: 64, max_waiting_shortly: 512, rate: None };
 const NEW: Arrival = Arrival::New;
 
 #[test]
@@ -32,6 +32,21 @@ fn a_burst_to_a_prompt_endpoint_waits_and_is_never_held() {
 }
 
 #[test]
+fn a_great_burst_to_a_prompt_endpoint_takes_more_places_than_one_to_a_slow_one() {
+    let crowd = |answer_ms: u64| {
+        let mut gate = Gate::default();
+        for n in 0..40 {
+            let Answer::Send { ticket, .. } = gate.ask(LIMITS, NEW, n * answer_ms) else { panic!() };
+            gate.finished(ticket, (n + 1) * answer_ms);
+        }
+        let now = 40 * answer_ms;
+        (0..600).filter(|_| gate.ask(LIMITS, NEW, now) == Answer::Wait).count()
+    };
+    assert_eq!(crowd(3), 512);
+    assert_eq!(crowd(60), 64);
+}
+
+#[test]
 fn an_endpoint_that_hangs_gets_its_excess_held() {
     let mut gate = Gate::default();
     for _ in 0..4 {
@@ -46,7 +61,7 @@ fn an_endpoint_that_hangs_gets_its_excess_held() {
 
 #[test]
 fn above_the_rate_each_held_delivery_gets_its_own_time_and_is_let_through_then() {
-    let limits = Limits { max_in_flight: 100, max_waiting: 10, rate: Some(10.0) };
+    let limits = Limits { max_in_flight: 100, max_waiting: 10, max_waiting_shortly: 10, rate: Some(10.0) };
     let mut gate = Gate::default();
     let (mut times, mut open) = (Vec::new(), Vec::new());
     for _ in 0..100 {
@@ -96,7 +111,7 @@ proptest! {
         rate in prop::option::of(0.5f64..100.0),
         steps in prop::collection::vec((0u8..5, 0u64..2_500, any::<bool>()), 1..200),
     ) {
-        let limits = Limits { max_in_flight, max_waiting, rate };
+        let limits = Limits { max_in_flight, max_waiting, max_waiting_shortly: max_waiting * 2, rate };
         let mut gate = Gate::default();
         let (mut now, mut open, mut waiting) = (0u64, Vec::new(), 0usize);
         for (step, pause, due) in steps {
@@ -124,7 +139,7 @@ proptest! {
                 _ => {}
             }
             prop_assert_eq!((gate.in_flight(), gate.waiting()), (open.len(), waiting));
-            prop_assert!(open.len() <= max_in_flight && waiting <= max_waiting);
+            prop_assert!(open.len() <= max_in_flight && waiting <= max_waiting * 2);
         }
     }
 
@@ -132,7 +147,7 @@ proptest! {
     /// ever.
     #[test]
     fn everything_comes_through_in_the_end(rate in prop::option::of(1.0f64..200.0), burst in 1usize..300) {
-        let limits = Limits { max_in_flight: 4, max_waiting: 8, rate };
+        let limits = Limits { max_in_flight: 4, max_waiting: 8, max_waiting_shortly: 16, rate };
         let mut gate = Gate::default();
         let mut asking: Vec<(u64, Arrival)> = vec![(0, NEW); burst];
         let mut rounds = 0;

@@ -10,7 +10,9 @@ const SLOWEST: f64 = 1.0;
 const FASTER: f64 = 1.3;
 const SLOWER: f64 = 0.5;
 /// So many seconds' worth of the pace may be on its way and without an outcome.
-const WINDOW_SECONDS: f64 = 2.0;
+///
+/// They wait in the same queue as the retries of all others, so this is how long they keep those waiting.
+const WINDOW_SECONDS: f64 = 0.6;
 const WINDOW_LEAST: f64 = 8.0;
 /// A pause of the relay is not made up for beyond this much of the pace.
 const BURST_SECONDS: f64 = 0.4;

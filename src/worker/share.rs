@@ -46,6 +46,7 @@ pub fn limits(context: &Context, endpoint: &Ready, lane: &Lane) -> gate::Limits 
     gate::Limits {
         max_in_flight: if probing { 1 } else { (in_all / replicas).max(1) },
         max_waiting: if probing { PROBES_WAITING } else { usize::from(lane.prefetch) / 2 },
+        max_waiting_shortly: if probing { PROBES_WAITING } else { lane.prefetch.into() },
         rate: endpoint.rate_limit.map(|rate| rate / replicas as f64),
     }
 }

@@ -139,7 +139,7 @@ pub struct Requeue {
     /// Only say how many deliveries are meant.
     #[arg(long)]
     pub dry_run: bool,
-    /// Deliveries per second at most [default: no limit].
+    /// Deliveries per second at most [default: relay.release_rate, which is 500].
     #[arg(long, value_name = "N", value_parser = parse::rate)]
     pub rate: Option<i32>,
     /// Do not ask.

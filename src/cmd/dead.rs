@@ -102,7 +102,8 @@ pub async fn requeue(config: &Config, args: crate::cli::Requeue) -> Outcome {
             }
             None => filter(args.filter),
         },
-        rate: args.rate.and_then(|rate| NonZeroU32::new(rate.unsigned_abs())),
+        // As fast as possible, a great replay would take the servers' time from live traffic.
+        rate: NonZeroU32::new(args.rate.map_or(config.relay.release_rate, i32::unsigned_abs)),
         grace: GRACE,
         missing,
     };

@@ -56,11 +56,11 @@ async fn a_clock_set_forward_makes_retries_early_and_neither_loses_nor_doubles_o
     jump(&stack, AN_HOUR_LATER).await;
 
     assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), 20)].into());
-    // On a busy machine some are held for a moment and released, or looked for twice.
-    assert!(process.metric("posthaste_lost_and_republished_total").await >= 1.0, "what is due is looked for");
     assert!(stack.deliveries().await.iter().all(|delivery| delivery.attempts == 2));
+    // What is due is looked for, and published again, unless the machine is so slow that the delay queues are first.
+    let again = process.metric("posthaste_lost_and_republished_total").await;
     let stale = "the copies from the delay queues are recognised";
-    eventually(stale, async || (process.metric("posthaste_duplicates_discarded_total").await >= 20.0).then_some(()))
+    eventually(stale, async || (process.metric("posthaste_duplicates_discarded_total").await >= again).then_some(()))
         .await;
     let asked = asked(&receiver);
     assert!(asked.len() == 40 && asked.values().all(|count| *count == 1), "{asked:?}");

@@ -176,16 +176,16 @@ struct Pace {
 }
 
 impl Pace {
+    /// A twentieth of a second's worth at a time: a whole second's at once would be a wave that live traffic feels.
     fn new(rate: Option<NonZeroU32>) -> Pace {
-        Pace {
-            limiter: rate.map(|rate| RateLimiter::direct(Quota::per_second(rate))),
-            batch: rate.map_or(BATCH, |rate| rate.get().clamp(1, BATCH)),
-        }
+        let batch = rate.map_or(BATCH, |rate| (rate.get() / 20).clamp(1, BATCH));
+        let quota = |rate| Quota::per_second(rate).allow_burst(NonZeroU32::new(batch).unwrap_or(NonZeroU32::MIN));
+        Pace { limiter: rate.map(|rate| RateLimiter::direct(quota(rate))), batch }
     }
 
     async fn wait(&self) {
         if let (Some(limiter), Some(cells)) = (&self.limiter, NonZeroU32::new(self.batch)) {
-            // The burst is one second's worth, so a batch of at most that always fits.
+            // The burst is one batch, so a batch always fits.
             let _ = limiter.until_n_ready(cells).await;
         }
     }

@@ -17,7 +17,7 @@ use crate::telemetry::metrics;
 
 /// Endpoints with held deliveries that are looked at in one tick.
 const HOLDERS: i64 = 10_000;
-/// The most that one statement releases.
+/// The most that one statement releases, and that is gathered before it is published.
 const RELEASE: u32 = 500;
 /// Deliveries let go to find out whether an endpoint is back.
 const PROBES: u32 = 3;
@@ -56,6 +56,8 @@ impl Releaser {
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
         self.learn(context).await?;
+        let (mut ids, mut messages) = (Vec::new(), Vec::new());
+        // What is interrupted below stays listed, and is adopted.
         for holder in release::holders(&context.db, HOLDERS).await? {
             if !holder.exists {
                 bury_removed(context, holder.endpoint_id).await?;
@@ -72,13 +74,20 @@ impl Releaser {
             if let Some(entry) = self.endpoints.get_mut(&holder.endpoint_id) {
                 entry.on_the_way.extend(batch.messages.iter().map(|m| Let { key: m.key(), attempts: m.attempt - 1 }));
             }
-            // What is interrupted here stays listed, and is adopted.
-            tokio::select! {
-                () = publish::due(context, batch.messages) => {}
-                () = stop.cancelled() => return Ok(()),
+            ids.push(id);
+            messages.extend(batch.messages);
+            if messages.len() >= RELEASE as usize {
+                tokio::select! {
+                    () = publish::due(context, std::mem::take(&mut messages)) => {}
+                    () = stop.cancelled() => return Ok(()),
+                }
             }
-            relay_batches::unlist(&context.db, &[id]).await?;
         }
+        tokio::select! {
+            () = publish::in_parts(context, messages) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+        relay_batches::unlist(&context.db, &ids).await?;
         self.endpoints.retain(|_, entry| !entry.on_the_way.is_empty() || entry.seen.elapsed() < FORGET);
         Ok(())
     }

@@ -1,8 +1,10 @@
-//! One statement for many deliveries: while one statement is under way, the next questions gather.
+//! One statement for many deliveries: while one statement is under way, and a little longer, the next questions gather.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::ids::DeliveryKey;
@@ -12,6 +14,9 @@ use crate::store::{Db, StoreError};
 
 /// Questions that one statement answers, at most.
 const MOST: usize = 200;
+/// From one statement to the next of its kind. No first attempt of the calm case waits for them, and a steady stream of
+/// retries would otherwise keep the database busy with statements of one or two rows.
+const GATHER: Duration = Duration::from_millis(5);
 
 type Asked<Q, A> = (Q, oneshot::Sender<A>);
 
@@ -65,6 +70,7 @@ async fn serve<Q, A>(
     answer_all: impl AsyncFn(&[Q]) -> Result<Vec<A>, Stopping>,
 ) {
     let mut batch = Vec::with_capacity(MOST);
+    let mut pause = gathering();
     while asked.recv_many(&mut batch, MOST).await > 0 {
         let (questions, waiting): (Vec<Q>, Vec<oneshot::Sender<A>>) = batch.drain(..).unzip();
         let Ok(answers) = answer_all(&questions).await else { return };
@@ -72,7 +78,15 @@ async fn serve<Q, A>(
             // Nobody waits any more when the copy was given up; that is fine.
             let _ = waiting.send(answer);
         }
+        pause.tick().await;
     }
+}
+
+/// Ticks at once after an idle time, and otherwise no sooner than `GATHER` after its last tick.
+pub fn gathering() -> Interval {
+    let mut interval = tokio::time::interval(GATHER);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 /// The grace period is over: whatever is in hand stays unacknowledged.

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::Context;
 use super::attempt::Attempted;
-use super::coalesce::{Stopping, persist};
+use super::coalesce::{Stopping, gathering, persist};
 use super::in_hand::Hand;
 use super::intake::Receipt;
 use super::publish::{self, Follow, follow};
@@ -66,10 +66,11 @@ pub fn settlement(message: &Message, attempted: &Attempted, decision: Decision, 
     }
 }
 
-/// One statement at a time: while it waits for the disk, the next batch gathers, so batches grow with the load. What
-/// follows a recorded batch (publishing, confirms, acknowledgements) does not keep the next one waiting.
+/// One statement at a time: while it waits for the disk, and a little longer, the next batch gathers, so batches grow with
+/// the load. What follows a recorded batch (publishing, confirms, acknowledgements) does not keep the next one waiting.
 pub(super) async fn run(context: Arc<Context>, mut jobs: mpsc::Receiver<Job>) {
     let mut batch = Vec::with_capacity(BATCH);
+    let mut pause = gathering();
     while jobs.recv_many(&mut batch, BATCH).await > 0 {
         let jobs = std::mem::take(&mut batch);
         // Err: the worker is stopping; what is not acknowledged is handed out again.
@@ -78,6 +79,7 @@ pub(super) async fn run(context: Arc<Context>, mut jobs: mpsc::Receiver<Job>) {
         tokio::spawn(async move {
             let _ = finish(&context, jobs, rows).await;
         });
+        pause.tick().await;
     }
 }
 

@@ -1,5 +1,7 @@
 //! Declaring, checking and retiring the topology.
 
+use std::time::Duration;
+
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, ExchangeKind};
@@ -72,6 +74,10 @@ async fn check_queue(link: &Link, queue: &Queue) -> Result<Option<Difference>> {
 }
 
 /// What the broker says of a queue.
+/// How long a queue that was deleted stays so before we declare it again. RabbitMQ 3.10 does not cancel the consumers of a
+/// quorum queue that is back within some tens of milliseconds, nor does it serve them.
+pub const ABSENCE: Duration = Duration::from_millis(500);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Figures {
     /// Ready, that is in no consumer's hand.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Context, letters};
+use crate::broker::declare::ABSENCE;
 use crate::broker::publisher::{PublishError, Published, Publisher, Target};
 use crate::domain::delivery::DeadReason;
 use crate::domain::message::Message;
@@ -123,6 +124,7 @@ async fn set_aside(context: &Context, message: &Message, error: &str) -> bool {
 /// A returned message means that its queue or binding is gone.
 async fn declare_again(context: &Context) {
     tracing::warn!("the broker has no queue for a message; declaring the topology again");
+    tokio::time::sleep(ABSENCE).await;
     if let Err(error) = super::declare(&context.db, &context.broker, &context.topology).await {
         tracing::warn!(%error, "cannot declare the topology");
     }

@@ -56,7 +56,7 @@ impl AckBook {
         self.settled
     }
 
-    #[cfg(test)]
+    /// Not acknowledged.
     pub fn open_messages(&self) -> usize {
         self.open.len()
     }

@@ -8,10 +8,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::acks::AckBook;
+use super::silence::{Flow, Silence};
 use super::{Context, journey, publish};
 use crate::broker::BrokerError;
 use crate::broker::connection::Link;
 use crate::broker::consumer::{Acknowledger, Subscription};
+use crate::broker::declare;
 use crate::domain::reconnect;
 use crate::telemetry::readiness::Readiness;
 
@@ -110,12 +112,14 @@ async fn session(
     let over = CancellationToken::new();
     let journeys = TaskTracker::new();
     let mut consuming = tokio::task::JoinSet::new();
-    for lane in lanes {
+    let flows: [Arc<Flow>; 2] = Default::default();
+    for (lane, flow) in lanes.iter().zip(&flows) {
         let tag = format!("{}.{}", context.name, if lane.first { "first" } else { "retry" });
         let subscription = Subscription::open(link.clone(), &lane.queue, lane.prefetch, &tag).await?;
         consuming.spawn(consume(
             context.clone(),
             lane.clone(),
+            flow.clone(),
             subscription,
             journeys.clone(),
             ends.stop.clone(),
@@ -127,7 +131,7 @@ async fn session(
     tracing::info!("consuming");
     let result = tokio::select! {
         result = first_end(&mut consuming) => result,
-        () = disconnected(context, &link) => Err(BrokerError::Unavailable("the connection is gone".into())),
+        reason = disconnected(context, &link, lanes, &flows) => Err(BrokerError::Unavailable(reason.into())),
     };
     if result.is_ok() {
         // A graceful stop: what is in flight is finished and settled, or the grace period ends it.
@@ -146,13 +150,24 @@ async fn first_end(consuming: &mut tokio::task::JoinSet<Result<(), BrokerError>>
     }
 }
 
-/// A consumer can stay silent for long after a crash of the broker, so the connection is watched too.
-async fn disconnected(context: &Context, link: &Link) {
+/// A consumer can stay silent for long after a crash of the broker, or be forgotten, so the connection is watched too.
+async fn disconnected(context: &Context, link: &Link, lanes: &[Arc<Lane>; 2], flows: &[Arc<Flow>; 2]) -> &'static str {
+    let mut silences: [Silence; 2] = Default::default();
     while link.is_connected() {
-        context.replicas.ask(link, &context.topology.names.deliver_queue()).await;
+        for ((lane, flow), silence) in lanes.iter().zip(flows).zip(&mut silences) {
+            // Best effort: while the broker cannot say, what is known counts.
+            let Ok(Some(figures)) = declare::figures(link, &lane.queue).await else { continue };
+            if lane.first {
+                context.replicas.are(figures.consumers);
+            }
+            if silence.look(flow, figures.messages) {
+                return "messages wait, and the broker hands out none";
+            }
+        }
         tokio::time::sleep(HEALTH).await;
         context.gates.forget_idle();
     }
+    "the connection is gone"
 }
 
 async fn drain(
@@ -178,6 +193,7 @@ async fn drain(
 async fn consume(
     context: Arc<Context>,
     lane: Arc<Lane>,
+    flow: Arc<Flow>,
     mut subscription: Subscription,
     journeys: TaskTracker,
     stop: CancellationToken,
@@ -186,7 +202,7 @@ async fn consume(
     let channel = subscription.acknowledger();
     let (books, entries) = mpsc::unbounded_channel();
     // Bounded all the same: there are never more entries than messages in hand, which the prefetch limits.
-    journeys.spawn(keep_books(entries, channel.clone(), usize::from(lane.prefetch), over.clone()));
+    journeys.spawn(keep_books(entries, channel.clone(), usize::from(lane.prefetch), flow, over.clone()));
     loop {
         let delivery = tokio::select! {
             delivery = subscription.next() => delivery,
@@ -209,6 +225,7 @@ async fn keep_books(
     mut entries: mpsc::UnboundedReceiver<Book>,
     channel: Acknowledger,
     prefetch: usize,
+    flow: Arc<Flow>,
     over: CancellationToken,
 ) {
     let mut book = AckBook::default();
@@ -228,12 +245,16 @@ async fn keep_books(
         };
         for entry in gathered.drain(..) {
             match entry {
-                Book::Received(tag) => book.received(tag),
+                Book::Received(tag) => {
+                    flow.received();
+                    book.received(tag);
+                }
                 Book::Settled(tag) => book.settled(tag),
             }
         }
         let crowded = book.settled_waiting() > prefetch / 4;
         flush(&mut book, &channel, due || crowded).await;
+        flow.in_hand(book.open_messages());
     }
 }
 

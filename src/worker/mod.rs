@@ -22,6 +22,7 @@ mod journey;
 mod publish;
 mod settler;
 mod share;
+mod silence;
 mod suspicion;
 
 pub use attempt::test_request;

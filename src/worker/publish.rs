@@ -89,6 +89,7 @@ pub async fn undecodable(
 /// A queue that is gone was deleted, or the broker came back empty. PostgreSQL rebuilds what was in it.
 pub async fn declare_again(context: &Context) {
     tracing::warn!("a queue is gone; declaring the topology again");
+    tokio::time::sleep(declare::ABSENCE).await;
     let declared = async {
         let link = Link::open(&context.broker, "posthaste topology").await?;
         let declared = declare::declare(&link, &context.topology).await;

@@ -5,8 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::Context;
 use super::endpoints::Ready;
 use super::intake::Lane;
-use crate::broker::connection::Link;
-use crate::broker::declare;
 use crate::domain::circuit::State;
 use crate::domain::gate;
 
@@ -28,12 +26,9 @@ impl Replicas {
         self.0.load(Ordering::Relaxed).max(1)
     }
 
-    /// Best effort: while the broker cannot say, the last number counts.
-    pub async fn ask(&self, link: &Link, queue: &str) {
-        if let Ok(Some(figures)) = declare::figures(link, queue).await
-            && self.0.swap(figures.consumers as usize, Ordering::Relaxed) != figures.consumers as usize
-        {
-            tracing::info!(workers = figures.consumers, "workers that share the work");
+    pub fn are(&self, consumers: u32) {
+        if self.0.swap(consumers as usize, Ordering::Relaxed) != consumers as usize {
+            tracing::info!(workers = consumers, "workers that share the work");
         }
     }
 }

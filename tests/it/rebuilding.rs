@@ -75,6 +75,23 @@ async fn whatever_was_in_the_queues_comes_back_when_they_are_deleted() {
     assert_eq!(relay.metric("posthaste_lost_and_republished_total").await, 70.0);
 }
 
+/// RabbitMQ 3.10 neither cancels nor serves the consumers of a quorum queue that is back at once.
+#[tokio::test]
+async fn workers_whose_queue_was_deleted_and_is_back_at_once_get_its_messages() {
+    let (stack, receiver) = (soon(&[]).await, Receiver::start());
+    stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    stack.run().await;
+    stack.emit_many("acme", "order.created", 20).await;
+    stack.wait_statuses("delivered", 20).await;
+
+    stack.replace_queue("deliver").await;
+    stack.emit_many("acme", "order.created", 100).await;
+
+    let finished = async || (stack.statuses().await.get("delivered") == Some(&120)).then_some(());
+    within(REBUILD, "everything is delivered", finished).await;
+    assert!(is_whole(&stack).await);
+}
+
 #[tokio::test]
 async fn the_relay_and_the_worker_each_declare_again_what_is_gone() {
     let (stack, receiver) = (soon(&[]).await, Receiver::start());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions};
-use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
@@ -96,6 +96,33 @@ impl Stack {
             deleted.expect("the queue can be deleted");
         }
         channel.close(200, "done".into()).await.expect("the channel can be closed");
+    }
+
+    /// Deletes a work queue and declares it again at once, as Posthaste would.
+    pub async fn replace_queue(&self, key: &str) {
+        let (channel, queue, dead) = (self.channel().await, self.queue(key), self.queue("dead"));
+        let mut arguments = FieldTable::default();
+        for (name, value) in [
+            ("x-queue-type", "quorum"),
+            ("x-dead-letter-exchange", &*dead),
+            ("x-dead-letter-routing-key", "dead"),
+            ("x-dead-letter-strategy", "at-least-once"),
+            ("x-overflow", "reject-publish"),
+        ] {
+            arguments.insert(name.into(), AMQPValue::LongString(value.into()));
+        }
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(100));
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        channel.queue_delete((&*queue).into(), QueueDeleteOptions::default()).await.expect("the queue can be deleted");
+        channel.queue_declare((&*queue).into(), durable, arguments).await.expect("the same queue");
+        let bind = channel.queue_bind(
+            (&*queue).into(),
+            (&*self.prefix).into(),
+            key.into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        bind.await.expect("a binding");
     }
 
     /// Declares a queue of another kind than Posthaste would.

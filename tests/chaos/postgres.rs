@@ -87,6 +87,8 @@ impl Postgres {
     pub async fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         if let Some(postmaster) = child.id() {
+            // Stopped, it makes no new child that would outlive it and keep the next server from starting.
+            signal(postmaster, Signal::Freeze);
             let children = children_of(postmaster).await;
             signal(postmaster, Signal::Kill);
             children.iter().for_each(|process| _ = signal(*process, Signal::Kill));

@@ -95,47 +95,6 @@ async fn a_requeue_that_was_killed_midway_is_simply_run_again_and_two_never_run_
 }
 
 #[tokio::test]
-async fn a_requeue_of_one_endpoint_reads_the_dead_deliveries_of_no_other() {
-    let (stack, receiver) = (Stack::new().await, Receiver::start());
-    let healed = stack.endpoint("acme", &receiver.url("/"), &[]).await.id;
-    // As after many runs of each statement: the plan is for all values.
-    stack
-        .execute("do $$ begin execute format('alter database %I set plan_cache_mode = force_generic_plan', current_database()); end $$")
-        .await;
-    stack
-        .execute(
-            // Dead so recently, by their times, that nobody writes their letters.
-            "with e as (
-               insert into posthaste.events (id, tenant, event_type, payload, created_at)
-               select posthaste.uuid_v7(), 'other', 'a.b', '{}', now() from generate_series(1, 4000) returning id)
-             insert into posthaste.deliveries (event_id, endpoint_id, status, attempts, max_attempts, next_attempt_at,
-                    dead_reason, updated_at)
-             select id, posthaste.uuid_v7_floor(now()), 'dead', 1, 1, null, 'exhausted', now() + interval '1 hour' from e",
-        )
-        .await;
-    for _ in 0..40 {
-        stack.dead(healed, ("acme", "order.created"), "exhausted", 10).await;
-    }
-    stack.execute("analyze posthaste.deliveries").await;
-    stack.cli(&["topology", "declare"]).await.ok();
-    let read = "select coalesce(sum(idx_tup_fetch + seq_tup_read), 0)::bigint from pg_stat_user_tables
-                 where relname like 'deliveries%'";
-    let before = stack.number(read).await;
-
-    let healed = healed.to_string();
-    let these = ["requeue", "--endpoint", &healed, "--yes", "--json", "--rate", "40"];
-    assert_eq!(stack.cli(&these).await.json()["requeued"], json!(40));
-
-    // A session's figures are complete when it has ended.
-    let sessions = "select count(*) from pg_stat_activity
-                     where datname = current_database() and application_name like 'posthaste%'";
-    eventually("its sessions have ended", async || (stack.number(sessions).await == 0).then_some(())).await;
-    let read = stack.number(read).await - before;
-    // The sweep of the dead-letter queue reads all dead deliveries a few times, the twenty grants must not.
-    assert!((40..30_000).contains(&read), "{read} rows were read");
-}
-
-#[tokio::test]
 async fn a_requeue_that_loses_the_broker_says_so_and_what_it_granted_is_delivered_all_the_same() {
     let (stack, receiver) = (Stack::new().await, Receiver::start());
     let endpoint = stack.endpoint("acme", &receiver.url("/"), &[]).await.id;

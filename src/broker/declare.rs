@@ -73,11 +73,11 @@ async fn check_queue(link: &Link, queue: &Queue) -> Result<Option<Difference>> {
     Ok(found)
 }
 
-/// What the broker says of a queue.
 /// How long a queue that was deleted stays so before we declare it again. RabbitMQ 3.10 does not cancel the consumers of a
 /// quorum queue that is back within some tens of milliseconds, nor does it serve them.
 pub const ABSENCE: Duration = Duration::from_millis(500);
 
+/// What the broker says of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Figures {
     /// Ready, that is in no consumer's hand.

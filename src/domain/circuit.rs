@@ -1,7 +1,7 @@
 //! The circuit of an endpoint: stop sending to one that keeps failing, and find out gently when it is back.
 //!
 //! The state is stored on the endpoint and shared; the window in which failures are counted is each worker's own. Closed
-//! opens after failures over a count, a share and a time. Open becomes half open when its cool-down has passed (the relay
+//! opens with a failure after failures over a count, a share and a time. Open becomes half open when its cool-down has passed (the relay
 //! sees to that, and lets a few deliveries go). Half open closes with the first success and opens again, for longer, with
 //! the first failure. After closing the endpoint is on probation: the count alone opens it again.
 
@@ -106,7 +106,8 @@ impl Window {
         }
         let spanned = now_ms.saturating_sub(since) >= rules.min_duration_ms;
         let failing = self.share() >= rules.failure_share;
-        if failing && self.bad >= rules.min_failures && (spanned || probation) {
+        // Not with a success, whatever came before it: the endpoint may just be back.
+        if health == Health::Bad && self.over_the_limits(rules) && (spanned || probation) {
             *self = Window::default();
             return Some(Turn::Open);
         }
@@ -116,6 +117,16 @@ impl Window {
             return probation.then_some(Turn::Heal);
         }
         None
+    }
+
+    /// Whether what fails now should wait in PostgreSQL, and not in a delay queue: its circuit is not closed, or will open
+    /// if this goes on.
+    pub fn keeps_failing(&self, circuit: Circuit, rules: &Rules) -> bool {
+        rules.enabled && (circuit.state != State::Closed || self.over_the_limits(rules))
+    }
+
+    fn over_the_limits(&self, rules: &Rules) -> bool {
+        self.bad >= rules.min_failures && self.share() >= rules.failure_share
     }
 
     fn share(&self) -> f64 {

@@ -9,6 +9,8 @@
 //! | any other status, time-outs, DNS, TLS, refused and reset connections | retry |
 //! | a fault of ours | held, no attempt spent |
 //!
+//! A retry of an endpoint that keeps failing is held until its time, see `Decision::in_postgres`.
+//!
 //! Whether a retry is still allowed is not decided here but by the row (`delivery::settle`): the row is the truth about how
 //! many attempts were made and may be made.
 
@@ -30,14 +32,34 @@ pub enum Decision {
     Retry {
         delay_ms: u64,
     },
-    /// Try again after this delay, which no delay queue covers: PostgreSQL keeps it until then.
+    /// Try again after this delay, for which PostgreSQL keeps it.
     Park {
         delay_ms: u64,
+        why: Parked,
     },
     /// A fault of ours: back to PostgreSQL without spending the attempt.
     NotSpent {
         delay_ms: u64,
     },
+}
+
+/// Why a retry waits in PostgreSQL, and not in a delay queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parked {
+    /// The endpoint asked for a wait that no delay queue covers.
+    RetryAfter,
+    KeepsFailing,
+}
+
+impl Decision {
+    /// The same, with nothing left in the broker. For an endpoint that keeps failing: its retries cost the others three
+    /// messages each, and when its circuit opens they are still where they will have to wait.
+    pub fn in_postgres(self) -> Decision {
+        match self {
+            Decision::Retry { delay_ms } => Decision::Park { delay_ms, why: Parked::KeepsFailing },
+            other => other,
+        }
+    }
 }
 
 /// `made`: attempts made since the last requeue, this one included.
@@ -78,7 +100,7 @@ fn retry(delay_ms: u64, floor: Option<Duration>, queues: &DelayQueues) -> Decisi
     match queues.at_least(floor_ms) {
         // A queue that would make the customer wait much longer than asked does not cover the time.
         Some(queue) if queue <= floor_ms + floor_ms / 4 => Decision::Retry { delay_ms: queue },
-        _ => Decision::Park { delay_ms: floor_ms },
+        _ => Decision::Park { delay_ms: floor_ms, why: Parked::RetryAfter },
     }
 }
 

@@ -56,9 +56,25 @@ fn the_outcome_table_is_total_and_reads_as_documented() {
 fn retry_after_is_a_floor_and_never_a_shortcut() {
     assert_eq!(decide_first(response(429, Some(1))), Decision::Retry { delay_ms: 30_000 });
     assert_eq!(decide_first(response(503, Some(110))), Decision::Retry { delay_ms: 120_000 }, "a queue covers it");
-    assert_eq!(decide_first(response(503, Some(40))), Decision::Park { delay_ms: 40_000 }, "120 s would be too long");
-    assert_eq!(decide_first(response(429, Some(1_000_000))), Decision::Park { delay_ms: 3_600_000 }, "capped");
+    let parked = |delay_ms| Decision::Park { delay_ms, why: Parked::RetryAfter };
+    assert_eq!(decide_first(response(503, Some(40))), parked(40_000), "120 s would be too long");
+    assert_eq!(decide_first(response(429, Some(1_000_000))), parked(3_600_000), "capped");
     assert_eq!(decide_first(response(500, Some(1_000))), Decision::Retry { delay_ms: 30_000 }, "429 and 503 only");
+}
+
+#[test]
+fn only_a_retry_is_moved_to_postgresql() {
+    let parked = Decision::Park { delay_ms: 7, why: Parked::KeepsFailing };
+    assert_eq!(Decision::Retry { delay_ms: 7 }.in_postgres(), parked);
+    let others = [
+        Decision::Delivered,
+        Decision::Dead(DeadReason::Gone),
+        Decision::Park { delay_ms: 7, why: Parked::RetryAfter },
+        Decision::NotSpent { delay_ms: 7 },
+    ];
+    for other in others {
+        assert_eq!(other.clone().in_postgres(), other);
+    }
 }
 
 #[test]

@@ -169,7 +169,7 @@ pub fn settle(row: &Row, n: i32, decision: &Decision, budget: Option<u32>) -> Op
         _ if row.status == Status::Dead => recorded,
         _ if is_exhausted(&recorded, budget) => dead(DeadReason::Exhausted),
         Decision::Retry { delay_ms } => waiting(Status::Retrying, *delay_ms),
-        Decision::Park { delay_ms } | Decision::NotSpent { delay_ms } => waiting(Status::Held, *delay_ms),
+        Decision::Park { delay_ms, .. } | Decision::NotSpent { delay_ms } => waiting(Status::Held, *delay_ms),
     })
 }
 

@@ -3,6 +3,7 @@
 //! The relay keeps one pace for each endpoint that has held deliveries. It lets a few go, looks what became of them, and
 //! speeds up while they are delivered or slows down while they fail or are held again. What is on its way is bounded, so
 //! an endpoint that takes nothing gets nothing more, and its backlog never wanders round and round through the broker.
+//! A failure slows down only what is released after an outage: before that, retries come at the times of their schedule.
 
 /// Deliveries per second that a recovering endpoint begins with.
 const START: f64 = 10.0;
@@ -41,8 +42,10 @@ pub struct Pace {
 pub struct Outcomes {
     /// Delivered, or refused for good.
     pub taken: u32,
-    /// Failed, or held again.
-    pub other: u32,
+    /// The attempt was made and failed.
+    pub failed: u32,
+    /// Held again without an attempt, or gone.
+    pub back: u32,
 }
 
 impl Pace {
@@ -51,8 +54,9 @@ impl Pace {
         Pace { rate, credit: 1.0, last_ms: now_ms }
     }
 
-    pub fn learn(&mut self, outcomes: Outcomes, ceiling: f64) {
-        let Outcomes { taken, other } = outcomes;
+    pub fn learn(&mut self, mode: Mode, outcomes: Outcomes, ceiling: f64) {
+        let Outcomes { taken, failed, back } = outcomes;
+        let other = if mode == Mode::Full { back } else { failed + back };
         if taken + other == 0 {
             return;
         }
@@ -96,7 +100,7 @@ mod tests {
             able -= f64::from(delivered);
             on_the_way -= delivered;
             done += delivered;
-            pace.learn(Outcomes { taken: delivered, other: 0 }, 500.0);
+            pace.learn(mode, Outcomes { taken: delivered, ..Outcomes::default() }, 500.0);
             on_the_way += pace.take(mode, on_the_way, now);
         }
         (done, pace.rate())
@@ -122,6 +126,19 @@ mod tests {
     }
 
     #[test]
+    fn failures_slow_a_recovering_endpoint_and_holds_slow_every_one() {
+        let rate_after = |mode, outcomes| {
+            let mut pace = Pace::new(Mode::Full, 500.0, 0);
+            pace.learn(mode, outcomes, 500.0);
+            pace.rate()
+        };
+        let failed = Outcomes { taken: 1, failed: 5, back: 0 };
+        let back = Outcomes { taken: 1, failed: 0, back: 5 };
+        assert_eq!((rate_after(Mode::Full, failed), rate_after(Mode::Ramp, failed)), (500.0, 250.0));
+        assert_eq!((rate_after(Mode::Full, back), rate_after(Mode::Ramp, back)), (250.0, 250.0));
+    }
+
+    #[test]
     fn probes_are_few() {
         let mut pace = Pace::new(Mode::Probe(3), 500.0, 0);
         let taken: u32 =
@@ -138,17 +155,18 @@ mod tests {
             for pause in pauses {
                 now += pause;
                 taken += f64::from(pace.take(Mode::Full, 0, now));
-                pace.learn(Outcomes { taken: 5, other: 0 }, ceiling);
+                pace.learn(Mode::Full, Outcomes { taken: 5, ..Outcomes::default() }, ceiling);
                 prop_assert!(taken <= ceiling * (now as f64 / 1000.0) + ceiling + 1.0);
             }
         }
 
         /// It never stops for ever: with nothing on its way something is let go within a few seconds.
         #[test]
-        fn never_stuck(bad in 0u32..200) {
-            let mut pace = Pace::new(Mode::Full, 500.0, 0);
-            (0..bad).for_each(|_| pace.learn(Outcomes { taken: 0, other: 9 }, 500.0));
-            let let_go: u32 = (1..=10).map(|tick| pace.take(Mode::Full, 0, tick * 200)).sum();
+        fn never_stuck(full in any::<bool>(), failed in 0u32..9, bad in 0u32..200) {
+            let mode = if full { Mode::Full } else { Mode::Ramp };
+            let mut pace = Pace::new(mode, 500.0, 0);
+            (0..bad).for_each(|_| pace.learn(mode, Outcomes { taken: 0, failed, back: 9 - failed }, 500.0));
+            let let_go: u32 = (1..=10).map(|tick| pace.take(mode, 0, tick * 200)).sum();
             prop_assert!(let_go >= 1);
         }
     }

@@ -120,7 +120,7 @@ impl Releaser {
         let became: HashMap<DeliveryKey, Became> = release::became(&context.db, &open).await?.into_iter().collect();
         for entry in self.endpoints.values_mut() {
             let outcomes = entry.settle(&became);
-            entry.pace.learn(outcomes, entry.ceiling);
+            entry.pace.learn(entry.mode, outcomes, entry.ceiling);
         }
         Ok(())
     }
@@ -129,16 +129,14 @@ impl Releaser {
 impl Entry {
     fn settle(&mut self, became: &HashMap<DeliveryKey, Became>) -> Outcomes {
         let mut outcomes = Outcomes::default();
-        self.on_the_way.retain(|delivery| match became.get(&delivery.key) {
-            Some(Became::Taken) => {
-                outcomes.taken += 1;
-                false
+        self.on_the_way.retain(|delivery| {
+            match became.get(&delivery.key) {
+                Some(Became::Taken) => outcomes.taken += 1,
+                Some(Became::Failed) => outcomes.failed += 1,
+                Some(Became::Back) => outcomes.back += 1,
+                None => return true,
             }
-            Some(Became::Other) => {
-                outcomes.other += 1;
-                false
-            }
-            None => true,
+            false
         });
         outcomes
     }

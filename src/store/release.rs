@@ -35,8 +35,10 @@ pub struct Let {
 pub enum Became {
     /// Delivered, or refused for good: the endpoint takes what it gets.
     Taken,
-    /// It failed, was held again, or is gone.
-    Other,
+    /// An attempt was made, and failed.
+    Failed,
+    /// Held again without an attempt, or gone.
+    Back,
 }
 
 /// Those of the deliveries that are not on their way any more. A row whose day was dropped counts as gone.
@@ -45,10 +47,11 @@ pub async fn became(db: &Db, open: &[Let]) -> Result<Vec<(DeliveryKey, Became)>>
     let events: Vec<Uuid> = open.iter().map(|delivery| delivery.key.event_id).collect();
     let endpoints: Vec<Uuid> = open.iter().map(|delivery| delivery.key.endpoint_id).collect();
     let attempts: Vec<i32> = open.iter().map(|delivery| delivery.attempts).collect();
-    let rows: Vec<(Uuid, Uuid, bool)> = db
+    let rows: Vec<(Uuid, Uuid, bool, bool)> = db
         .run(async |c| {
             sqlx::query_as(
-                "select k.event_id, k.endpoint_id, coalesce(d.status = 'delivered' or d.dead_reason = 'permanent_status', false)
+                "select k.event_id, k.endpoint_id, coalesce(d.status = 'delivered' or d.dead_reason = 'permanent_status', false),
+                        coalesce(d.attempts > k.attempts, false)
                    from unnest($1::uuid[], $2::uuid[], $3::int[]) as k(event_id, endpoint_id, attempts)
                    left join posthaste.deliveries d
                      on d.event_id = k.event_id and d.endpoint_id = k.endpoint_id and d.event_id between $4 and $5
@@ -63,11 +66,14 @@ pub async fn became(db: &Db, open: &[Let]) -> Result<Vec<(DeliveryKey, Became)>>
             .await
         })
         .await?;
-    let became = |taken| if taken { Became::Taken } else { Became::Other };
-    Ok(rows
-        .into_iter()
-        .map(|(event_id, endpoint_id, taken)| (DeliveryKey { event_id, endpoint_id }, became(taken)))
-        .collect())
+    let became = |taken, attempted| match (taken, attempted) {
+        (true, _) => Became::Taken,
+        (false, true) => Became::Failed,
+        (false, false) => Became::Back,
+    };
+    let named =
+        |(event_id, endpoint_id, taken, attempted)| (DeliveryKey { event_id, endpoint_id }, became(taken, attempted));
+    Ok(rows.into_iter().map(named).collect())
 }
 
 /// Walks the index of parked deliveries from endpoint to endpoint, so the cost is the number of endpoints, not of rows.

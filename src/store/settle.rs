@@ -147,7 +147,7 @@ fn verdict(decision: &Decision) -> &'static str {
 
 fn delay_ms(decision: &Decision) -> Option<i64> {
     match decision {
-        Decision::Retry { delay_ms } | Decision::Park { delay_ms } | Decision::NotSpent { delay_ms } => {
+        Decision::Retry { delay_ms } | Decision::Park { delay_ms, .. } | Decision::NotSpent { delay_ms } => {
             Some(*delay_ms as i64)
         }
         Decision::Delivered | Decision::Dead(_) => None,

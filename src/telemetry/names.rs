@@ -122,6 +122,7 @@ pub enum HeldReason {
     RateLimit,
     /// The endpoint asked to slow down.
     Slowed,
+    /// Its circuit is not closed, or the endpoint keeps failing and it will open soon.
     Circuit,
 }
 

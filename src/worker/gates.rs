@@ -45,6 +45,12 @@ pub struct Verdict {
     pub error: Option<String>,
 }
 
+/// What follows for the endpoint.
+pub struct Judgement {
+    pub turn: Option<Turn>,
+    pub keeps_failing: bool,
+}
+
 pub enum Entrance {
     Granted(Leave),
     Held { delay_ms: u64, why: Why },
@@ -121,8 +127,8 @@ impl Gates {
 }
 
 impl Leave {
-    /// Folds the outcome into what this worker knows of the endpoint. The answer says how its circuit should turn.
-    pub fn judge(&self, verdict: Verdict, circuit: Circuit, rules: &Rules) -> Option<Turn> {
+    /// Folds the outcome into what this worker knows of the endpoint.
+    pub fn judge(&self, verdict: Verdict, circuit: Circuit, rules: &Rules) -> Judgement {
         let now = self.gates.now_ms();
         let mut all = self.gates.lock();
         let entry = all.entry(self.endpoint).or_default();
@@ -130,7 +136,8 @@ impl Leave {
             entry.gate.slow_down(self.ticket, asked, now);
         }
         entry.seen.attempt(verdict.health, verdict.error, now);
-        entry.window.fold(verdict.health, circuit, rules, now)
+        let keeps_failing = entry.window.keeps_failing(circuit, rules);
+        Judgement { turn: entry.window.fold(verdict.health, circuit, rules, now), keeps_failing }
     }
 }
 

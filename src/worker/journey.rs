@@ -231,9 +231,9 @@ impl Journey {
         suspicion.end().await?;
         let policy = self.context.policies.get(endpoint.retry_policy.as_deref());
         let verdict = circuits::verdict(&attempted.exchange.outcome, policy);
-        let turn = leave.judge(verdict, endpoint.circuit, &self.context.limits.circuit);
+        let judgement = leave.judge(verdict, endpoint.circuit, &self.context.limits.circuit);
         drop(leave);
-        if let Some(turn) = turn {
+        if let Some(turn) = judgement.turn {
             circuits::turn(&self.context, endpoint, turn).await?;
         }
         let made = self.message.attempt - self.message.base_attempts;
@@ -250,6 +250,7 @@ impl Journey {
                     _ => Stage::Done,
                 })
             }
+            decision if judgement.keeps_failing => Ok(Stage::Go((attempted, decision.in_postgres()))),
             decision => Ok(Stage::Go((attempted, decision))),
         }
     }

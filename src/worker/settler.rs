@@ -12,7 +12,7 @@ use super::coalesce::{Stopping, gathering, persist};
 use super::in_hand::Hand;
 use super::intake::Receipt;
 use super::publish::{self, Follow, follow};
-use crate::domain::decision::{Decision, disables_endpoint};
+use crate::domain::decision::{Decision, Parked, disables_endpoint};
 use crate::domain::delivery::{Received, Status, Step, receive, successor};
 use crate::domain::ids::{self, DeliveryKey};
 use crate::domain::message::Message;
@@ -161,8 +161,11 @@ fn report(job: &Job, snapshot: &Snapshot) {
     if let Some(reason) = row.dead_reason {
         metrics::dead_letter(reason);
     }
-    if row.status == Status::Held {
-        metrics::held(HeldReason::RetryAfter);
+    if let (Status::Held, Decision::Park { why, .. }) = (row.status, &job.settlement.decision) {
+        metrics::held(match why {
+            Parked::RetryAfter => HeldReason::RetryAfter,
+            Parked::KeepsFailing => HeldReason::Circuit,
+        });
     }
     tracing::info!(
         event_id = %job.message.event_id,

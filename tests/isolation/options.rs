@@ -18,6 +18,9 @@ pub struct Options {
     /// How often `neighbour` goes through all kinds.
     #[arg(long, value_name = "N", default_value = "2")]
     pub rounds: usize,
+    /// The bad neighbours that `neighbour` goes through; may be repeated [default: all].
+    #[arg(long = "kind", value_name = "KIND", value_enum)]
+    kinds: Vec<Bad>,
     /// Print one JSON value at the end instead of text; the progress goes to stderr.
     #[arg(long)]
     pub json: bool,
@@ -40,7 +43,24 @@ pub enum Scenario {
     Replay,
 }
 
+/// What a bad neighbour does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Bad {
+    /// Reads the request and never answers.
+    Hangs,
+    /// Answers 500 at once.
+    Fails,
+    /// Reads the request and resets the connection.
+    Resets,
+    /// Answers with one byte a second.
+    Drips,
+}
+
 impl Options {
+    pub fn kinds(&self) -> Vec<Bad> {
+        if self.kinds.is_empty() { Bad::value_variants().to_vec() } else { self.kinds.clone() }
+    }
+
     pub fn scenarios(&self) -> Vec<Scenario> {
         if self.scenarios.is_empty() { Scenario::value_variants().to_vec() } else { self.scenarios.clone() }
     }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::binary::{Settings, command, output};
 use crate::broker::Broker;
 use crate::postgres::{self, Postgres};
-use crate::process::Process;
+use crate::process::{Process, family_cpu_seconds, usage};
 use crate::programs::{free_port, wait_for};
 use crate::rabbitmq::{self, RabbitMq};
 use crate::receiver::{Manner, Receiver, Site};
@@ -32,6 +32,32 @@ pub struct Stack {
     dir: PathBuf,
     urls: (String, String),
     settings: Settings,
+}
+
+/// CPU time that everything has used so far, in seconds; or between two moments, in percent of a core.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cpu {
+    pub workers: f64,
+    pub relays: f64,
+    pub postgres: f64,
+    pub rabbitmq: f64,
+}
+
+impl Cpu {
+    pub fn all(self) -> f64 {
+        self.workers + self.relays + self.postgres + self.rabbitmq
+    }
+
+    /// In percent of a core.
+    pub fn since(self, before: Cpu, seconds: f64) -> Cpu {
+        let share = |of: fn(Cpu) -> f64| (of(self) - of(before)) / seconds * 100.0;
+        Cpu {
+            workers: share(|cpu| cpu.workers),
+            relays: share(|cpu| cpu.relays),
+            postgres: share(|cpu| cpu.postgres),
+            rabbitmq: share(|cpu| cpu.rabbitmq),
+        }
+    }
 }
 
 /// A customer with one endpoint.
@@ -152,6 +178,16 @@ impl Stack {
     pub async fn circuit(&self, endpoint: Uuid) -> Result<String, String> {
         let state = "select circuit_state from posthaste.endpoints where id = $1";
         sqlx::query_scalar(state).bind(endpoint).fetch_one(&self.db).await.map_err(|error| error.to_string())
+    }
+
+    pub fn cpu(&self) -> Cpu {
+        let ours = |processes: &[Process]| processes.iter().map(|process| usage(process.id()).cpu_seconds).sum();
+        Cpu {
+            workers: ours(&self.workers),
+            relays: ours(&self.relays),
+            postgres: self.postgres.process().map_or(0.0, family_cpu_seconds),
+            rabbitmq: self.rabbitmq.server().map_or(0.0, family_cpu_seconds),
+        }
     }
 
     /// An orderly end of all processes, each of which must have lived until now.

@@ -197,3 +197,61 @@ async fn with_circuits_off_an_endpoint_is_tried_to_the_end_and_an_open_circuit_i
     assert_eq!(stack.wait_settled().await, [("dead".to_owned(), 30)].into());
     assert_eq!(receiver.count(), 60);
 }
+
+/// The time that a circuit needs to open is never over.
+const PATIENT: [(&str, &str); 4] = [
+    ("circuit.min_failures", "5"),
+    ("circuit.min_duration", "1h"),
+    ("retry.jitter_bps", "0"),
+    ("relay.release_rate", "500"),
+];
+
+#[tokio::test]
+async fn what_keeps_failing_waits_in_postgresql_for_its_retry_and_not_in_a_delay_queue() {
+    let settings = [&PATIENT[..], &[("retry.schedule", r#"["1h"]"#)]].concat();
+    let (stack, receiver) = (Stack::with(&settings).await, Receiver::start());
+    let patient = Patient::at(&receiver);
+    stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    stack.relay().await;
+    let worker = stack.worker().await;
+
+    stack.emit_many("acme", "order.created", 50).await;
+    stack.wait_statuses("held", 45).await;
+
+    stack.wait_statuses("retrying", 5).await;
+    eventually("the delay queue has the first five", async || (stack.depth("delay.3600000").await == 5).then_some(()))
+        .await;
+    eventually("the metric says why", async || {
+        let (metrics, key) = (worker.metrics().await, r#"posthaste_held_total{reason="circuit"}"#);
+        (metrics.get(key) == Some(&45.0)).then_some(())
+    })
+    .await;
+    let right = "select count(*) from posthaste.deliveries d join posthaste.attempts a using (event_id, endpoint_id)
+                  where d.attempts = 1 and d.next_attempt_at between now() + interval '55 min' and now() + interval '1 h'
+                    and (a.attempt, a.outcome, a.next_attempt_at) = (1, 'retry', d.next_attempt_at)";
+    assert_eq!(stack.number(right).await, 50, "the attempt counts, and the retry has its time");
+    assert_eq!(receiver.count(), 50);
+
+    patient.mend();
+    stack.execute("update posthaste.deliveries set next_attempt_at = now() where status = 'held'").await;
+    stack.wait_statuses("delivered", 45).await;
+    assert_eq!(receiver.count(), 95);
+}
+
+#[tokio::test]
+async fn what_keeps_failing_is_tried_on_its_schedule_to_the_end() {
+    let settings = [&PATIENT[..], &[("retry.schedule", r#"["300ms", "300ms"]"#)]].concat();
+    let (stack, receiver) = (Stack::with(&settings).await, Receiver::start());
+    Patient::at(&receiver);
+    stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    stack.relay().await;
+    stack.worker().await;
+
+    let events = stack.emit_many("acme", "order.created", 300).await;
+
+    assert_eq!(stack.wait_settled().await, [("dead".to_owned(), 300)].into());
+    assert_eq!(receiver.count(), 900, "three attempts each");
+    let exhausted = "select count(*) from posthaste.deliveries where dead_reason = 'exhausted' and attempts = 3";
+    assert_eq!(stack.number(exhausted).await, 300);
+    assert_eq!(stack.letters(events.len() as u32).await.len(), 300);
+}

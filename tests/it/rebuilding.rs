@@ -45,7 +45,8 @@ fn asked(receiver: &Receiver) -> HashMap<(String, String), usize> {
 
 #[tokio::test]
 async fn whatever_was_in_the_queues_comes_back_when_they_are_deleted() {
-    let stack = soon(&[("retry.schedule", r#"["3s", "4s"]"#)]).await;
+    // With a circuit most of what fails would wait in PostgreSQL, where nothing has to come back.
+    let stack = soon(&[("retry.schedule", r#"["3s", "4s"]"#), ("circuit.enabled", "false")]).await;
     let receiver = Receiver::start();
     receiver.at("/flaky", |n| if n == 1 { Reply::status(500) } else { Reply::ok() });
     stack.endpoint("flaky", &receiver.url("/flaky"), &[]).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use posthaste::domain::decision::Decision;
+use posthaste::domain::decision::{Decision, Parked};
 use posthaste::domain::delivery::{self as domain, DeadReason, Row, Status};
 use posthaste::domain::ids::{DeliveryKey, new_v7};
 use posthaste::store::deliveries::{self, Snapshot};
@@ -119,7 +119,7 @@ fn cases() -> Vec<Case> {
         Decision::Delivered,
         Decision::Dead(DeadReason::Gone),
         Decision::Retry { delay_ms: RETRY_MS },
-        Decision::Park { delay_ms: PARK_MS },
+        Decision::Park { delay_ms: PARK_MS, why: Parked::RetryAfter },
     ];
     let mut cases = Vec::new();
     for row in rows() {

@@ -1,7 +1,7 @@
 //! The rules one by one, over random rows, messages and decisions.
 
 use posthaste::domain::backoff::DelayQueues;
-use posthaste::domain::decision::{Decision, decide};
+use posthaste::domain::decision::{Decision, Parked, decide};
 use posthaste::domain::delivery::{
     DeadReason, Received, Row, Status, Step, Successor, bury, hold, is_exhausted, receive, release, requeue, settle,
     successor,
@@ -39,7 +39,7 @@ fn decisions() -> impl Strategy<Value = Decision> {
         Just(Decision::Delivered),
         prop::sample::select(DeadReason::ALL.to_vec()).prop_map(Decision::Dead),
         (1..200_000u64).prop_map(|delay_ms| Decision::Retry { delay_ms }),
-        (1..9_000_000u64).prop_map(|delay_ms| Decision::Park { delay_ms }),
+        (1..9_000_000u64).prop_map(|delay_ms| Decision::Park { delay_ms, why: Parked::RetryAfter }),
     ]
 }
 

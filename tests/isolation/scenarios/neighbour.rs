@@ -5,17 +5,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::figures::{geometric_mean, noise, quantile};
 use crate::latency::taken;
 use crate::load::{Sent, steady};
-use crate::options::Options;
+use crate::options::{Bad, Options};
 use crate::plot::{Axes, Line, Plots};
 use crate::programs::wait_for;
 use crate::receiver::Manner;
 use crate::report::{Bound, Shown, Table, number};
-use crate::stack::{Customer, Stack};
+use crate::stack::{Cpu, Customer, Stack};
 
 const HEALTHY: usize = 50;
 const WORKERS: usize = 2;
@@ -32,32 +32,27 @@ const RATIO: f64 = 1.1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Fast,
-    Hangs,
-    Fails,
-    Resets,
-    Drips,
+    Bad(Bad),
 }
 
 impl Kind {
-    const BAD: [Kind; 4] = [Kind::Hangs, Kind::Fails, Kind::Resets, Kind::Drips];
-
     fn manner(self) -> Manner {
         match self {
             Kind::Fast => Manner::Accept(0),
-            Kind::Hangs => Manner::Hang,
-            Kind::Fails => Manner::Refuse(500),
-            Kind::Resets => Manner::Reset,
-            Kind::Drips => Manner::Drip,
+            Kind::Bad(Bad::Hangs) => Manner::Hang,
+            Kind::Bad(Bad::Fails) => Manner::Refuse(500),
+            Kind::Bad(Bad::Resets) => Manner::Reset,
+            Kind::Bad(Bad::Drips) => Manner::Drip,
         }
     }
 
     fn name(self) -> &'static str {
         match self {
             Kind::Fast => "control (fast)",
-            Kind::Hangs => "hangs",
-            Kind::Fails => "fails (500)",
-            Kind::Resets => "resets",
-            Kind::Drips => "drips a byte a second",
+            Kind::Bad(Bad::Hangs) => "hangs",
+            Kind::Bad(Bad::Fails) => "fails (500)",
+            Kind::Bad(Bad::Resets) => "resets",
+            Kind::Bad(Bad::Drips) => "drips a byte a second",
         }
     }
 }
@@ -69,6 +64,8 @@ struct Period {
     missing: usize,
     neighbour_requests: usize,
     circuit: String,
+    /// While the events came.
+    cpu: Cpu,
 }
 
 pub async fn run(options: &Options, dir: &Path, plots: &Plots) -> Result<Shown, String> {
@@ -78,12 +75,14 @@ pub async fn run(options: &Options, dir: &Path, plots: &Plots) -> Result<Shown, 
     let (time, rounds) = if options.quick { (PERIOD_WHEN_QUICK, 1) } else { (PERIOD, options.rounds) };
     period(&stack, &healthy, 0, Kind::Fast, WARM_UP).await?;
     let mut periods = vec![period(&stack, &healthy, 1, Kind::Fast, time).await?];
-    for kind in (0..rounds).flat_map(|_| Kind::BAD) {
-        periods.push(period(&stack, &healthy, periods.len() + 1, kind, time).await?);
+    let kinds = options.kinds();
+    for kind in (0..rounds).flat_map(|_| kinds.clone()) {
+        periods.push(period(&stack, &healthy, periods.len() + 1, Kind::Bad(kind), time).await?);
         periods.push(period(&stack, &healthy, periods.len() + 1, Kind::Fast, time).await?);
     }
-    let shown = shown(&periods);
-    draw(&periods, plots)?;
+    let kinds: Vec<Kind> = kinds.into_iter().map(Kind::Bad).collect();
+    let shown = shown(&periods, &kinds);
+    draw(&periods, &kinds, plots)?;
     stack.stop().await?;
     Ok(shown)
 }
@@ -100,12 +99,15 @@ async fn period(
     customers.push(neighbour.clone());
     // Every second event is the neighbour's.
     let choose = |event: usize| if event.is_multiple_of(2) { HEALTHY } else { event / 2 % HEALTHY };
+    let (began, before) = (Instant::now(), stack.cpu());
     let sent = steady(&stack.db, Arc::new(customers), RATE, time, choose).await?;
+    let cpu = stack.cpu().since(before, began.elapsed().as_secs_f64());
     let sent: Vec<Sent> = sent.into_iter().filter(|sent| sent.customer < HEALTHY).collect();
     let (taken, missing) = taken(healthy, &sent, PATIENCE).await;
     let latencies = taken.into_iter().map(|taken| taken.ms).collect();
     let circuit = stack.circuit(neighbour.endpoint).await?;
-    let period = Period { kind, latencies, missing, neighbour_requests: neighbour.site.requests(), circuit };
+    let neighbour_requests = neighbour.site.requests();
+    let period = Period { kind, latencies, missing, neighbour_requests, circuit, cpu };
     eprintln!(
         "  {:<22} p50 {:>7} p99 {:>7} max {:>8} ms; {} requests to the neighbour, circuit {}",
         kind.name(),
@@ -139,21 +141,24 @@ async fn clear(stack: &Stack, neighbour: &Customer) -> Result<(), String> {
     Ok(())
 }
 
-fn shown(periods: &[Period]) -> Shown {
+fn shown(periods: &[Period], bad: &[Kind]) -> Shown {
     let mut shown = Shown::default();
     let head = ["neighbour", "p50 ms", "p99 ms", "max ms", "p50 ratio", "p99 ratio", "max ratio"];
-    let mut table = Table { head: head.map(str::to_owned).to_vec(), rows: Vec::new() };
+    let mut times = Table { head: head.map(str::to_owned).to_vec(), rows: Vec::new() };
+    let head = ["CPU, % of a core", "workers", "relay", "PostgreSQL", "RabbitMQ"];
+    let mut work = Table { head: head.map(str::to_owned).to_vec(), rows: Vec::new() };
     let null: Vec<f64> =
         (2..periods.len().saturating_sub(2)).step_by(2).map(|at| ratio(periods, at, 2, 0.99)).collect();
-    for kind in [Kind::Fast].into_iter().chain(Kind::BAD) {
-        table.rows.push(row(periods, kind));
+    for kind in [Kind::Fast].iter().chain(bad) {
+        times.rows.push(times_of(periods, *kind));
+        work.rows.push(work_of(periods, *kind));
     }
-    shown.tables.push(table);
+    shown.tables.extend([times, work]);
     let samples: Vec<f64> = periods.iter().map(|period| period.latencies.len() as f64).collect();
     shown.figure("healthy events in a period, at least", samples.iter().copied().fold(f64::MAX, f64::min), "");
     shown.figure("control against controls, p99 ratio, lowest", quantile(&null, 0.0), "");
     shown.figure("control against controls, p99 ratio, highest", quantile(&null, 1.0), "");
-    for kind in Kind::BAD {
+    for kind in bad.iter().copied() {
         let ratios = ratios(periods, kind, 0.99);
         let chance = noise(&null, ratios.len());
         shown.figure(format!("{}: noise of the p99 ratio (two standard errors)", kind.name()), chance, "");
@@ -182,11 +187,13 @@ fn ratios(periods: &[Period], kind: Kind, share: f64) -> Vec<f64> {
     of(periods, kind).map(|(at, _)| ratio(periods, at, 1, share)).collect()
 }
 
-fn row(periods: &[Period], kind: Kind) -> Vec<String> {
-    let value = |share: f64| {
-        let values: Vec<f64> = of(periods, kind).map(|(_, period)| quantile(&period.latencies, share)).collect();
-        number(quantile(&values, 0.5))
-    };
+fn median_of(periods: &[Period], kind: Kind, value: impl Fn(&Period) -> f64) -> String {
+    let values: Vec<f64> = of(periods, kind).map(|(_, period)| value(period)).collect();
+    number(quantile(&values, 0.5))
+}
+
+fn times_of(periods: &[Period], kind: Kind) -> Vec<String> {
+    let value = |share: f64| median_of(periods, kind, |period| quantile(&period.latencies, share));
     let against = |share: f64| match kind {
         Kind::Fast => "-".to_owned(),
         kind => number(geometric_mean(&ratios(periods, kind, share))),
@@ -197,8 +204,14 @@ fn row(periods: &[Period], kind: Kind) -> Vec<String> {
     row
 }
 
+fn work_of(periods: &[Period], kind: Kind) -> Vec<String> {
+    let of: [fn(&Period) -> f64; 4] = [|p| p.cpu.workers, |p| p.cpu.relays, |p| p.cpu.postgres, |p| p.cpu.rabbitmq];
+    let shares = of.map(|of| median_of(periods, kind, of));
+    std::iter::once(kind.name().to_owned()).chain(shares).collect()
+}
+
 /// How many of the healthy events took longer than so many milliseconds.
-fn draw(periods: &[Period], plots: &Plots) -> Result<(), String> {
+fn draw(periods: &[Period], bad: &[Kind], plots: &Plots) -> Result<(), String> {
     let line = |kind: Kind| {
         let mut all: Vec<f64> = of(periods, kind).flat_map(|(_, period)| period.latencies.iter().copied()).collect();
         all.sort_by(f64::total_cmp);
@@ -207,7 +220,7 @@ fn draw(periods: &[Period], plots: &Plots) -> Result<(), String> {
         let points = shares.map(|share| (quantile(&all, 1.0 - share).max(1.0), share * 100.0)).collect();
         Line::new(kind.name(), points)
     };
-    let lines: Vec<Line> = [Kind::Fast].into_iter().chain(Kind::BAD).map(line).collect();
+    let lines: Vec<Line> = [Kind::Fast].into_iter().chain(bad.iter().copied()).map(line).collect();
     let axes = Axes {
         title: "Events of 50 healthy endpoints beside each kind of neighbour",
         x: "milliseconds from commit to arrival",

@@ -11,7 +11,7 @@ use crate::figures::{most_within, quantile, thinned};
 use crate::load::burst;
 use crate::options::Options;
 use crate::plot::{Axes, Line, Plots};
-use crate::process::{Usage, family_cpu_seconds, usage};
+use crate::process::{Usage, usage};
 use crate::programs::wait_for;
 use crate::receiver::Manner;
 use crate::report::{Bound, Shown};
@@ -128,10 +128,7 @@ async fn sample(stack: Arc<Stack>, began: Instant, samples: Arc<Mutex<Vec<Sample
         tick.tick().await;
         let (Ok(held), Ok(depth)) = (stack.held().await, stack.broker.depth().await) else { continue };
         let workers = stack.workers.iter().map(|worker| usage(worker.id())).fold(Usage::default(), |a, b| a + b);
-        let relays: f64 = stack.relays.iter().map(|relay| usage(relay.id()).cpu_seconds).sum();
-        let postgres = stack.postgres.process().map_or(0.0, family_cpu_seconds);
-        let rabbitmq = stack.rabbitmq.server().map_or(0.0, family_cpu_seconds);
-        let cpu_seconds = workers.cpu_seconds + relays + postgres + rabbitmq;
+        let cpu_seconds = stack.cpu().all();
         samples.lock().await.push(Sample { at: began.elapsed().as_secs_f64(), held, depth, workers, cpu_seconds });
     }
 }

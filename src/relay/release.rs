@@ -65,7 +65,7 @@ impl Releaser {
             }
             let Some(mode) = mode(&holder) else { continue };
             let limit = self.allowance(&holder, mode, f64::from(context.limits.release_rate));
-            if limit == 0 {
+            if limit == 0 || !holder.due {
                 continue;
             }
             let batch = release::release(&context.db, relay, holder.endpoint_id, limit.into()).await?;

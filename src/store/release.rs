@@ -11,6 +11,8 @@ use crate::domain::ids::{self, DeliveryKey};
 pub struct Holder {
     pub endpoint_id: Uuid,
     pub exists: bool,
+    /// The time of one of them has come.
+    pub due: bool,
     pub enabled: bool,
     pub circuit_state: String,
     pub circuit_trips: i32,
@@ -76,21 +78,24 @@ pub async fn became(db: &Db, open: &[Let]) -> Result<Vec<(DeliveryKey, Became)>>
     Ok(rows.into_iter().map(named).collect())
 }
 
-/// Walks the index of parked deliveries from endpoint to endpoint, so the cost is the number of endpoints, not of rows.
+/// Walks the index of held deliveries from endpoint to endpoint, so the cost is the number of endpoints, not of rows.
 pub async fn holders(db: &Db, limit: i64) -> Result<Vec<Holder>> {
     db.run(async |c| {
         sqlx::query_as(
             "with recursive h as (
-               (select endpoint_id from posthaste.deliveries where status = 'held' order by endpoint_id limit 1)
+               (select endpoint_id, next_attempt_at from posthaste.deliveries
+                 where status = 'held' order by endpoint_id, next_attempt_at limit 1)
                union all
-               select (select d.endpoint_id from posthaste.deliveries d
-                        where d.status = 'held' and d.endpoint_id > h.endpoint_id order by d.endpoint_id limit 1)
-                 from h where h.endpoint_id is not null)
-             select h.endpoint_id, e.id is not null as exists, coalesce(e.status = 'enabled', false) as enabled,
+               select n.* from h cross join lateral (
+                 select d.endpoint_id, d.next_attempt_at from posthaste.deliveries d
+                  where d.status = 'held' and d.endpoint_id > h.endpoint_id
+                  order by d.endpoint_id, d.next_attempt_at limit 1) n)
+             select h.endpoint_id, e.id is not null as exists, coalesce(h.next_attempt_at <= now(), false) as due,
+                    coalesce(e.status = 'enabled', false) as enabled,
                     coalesce(e.circuit_state, 'closed') as circuit_state, coalesce(e.circuit_trips, 0) as circuit_trips,
                     e.rate_limit_per_second as rate_limit
                from h left join posthaste.endpoints e on e.id = h.endpoint_id
-              where h.endpoint_id is not null limit $1",
+              limit $1",
         )
         .bind(limit)
         .fetch_all(c)

@@ -16,7 +16,7 @@ use crate::store::{Db, StoreError};
 const MOST: usize = 200;
 /// From one statement to the next of its kind. No first attempt of the calm case waits for them, and a steady stream of
 /// retries would otherwise keep the database busy with statements of one or two rows.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(10);
 
 type Asked<Q, A> = (Q, oneshot::Sender<A>);
 

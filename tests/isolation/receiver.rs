@@ -1,9 +1,9 @@
-//! The customers' side: one server with many endpoints, each of which behaves as it is told and remembers what came when.
+//! The customers' side: many endpoints, each of which behaves as it is told and remembers what came when.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,9 +41,9 @@ pub struct Arrival {
     pub accepted: bool,
 }
 
-/// One endpoint of ours.
+/// One endpoint of ours, at an address of its own, as those of other customers have: no two share connections.
 pub struct Site {
-    pub path: usize,
+    address: SocketAddr,
     manner: watch::Sender<Manner>,
     arrivals: Mutex<Vec<Arrival>>,
     acceptances: AtomicUsize,
@@ -51,58 +51,63 @@ pub struct Site {
     most_open: AtomicUsize,
 }
 
+/// Bound and not listening: whoever connects is refused.
+type Waiting = Vec<(TcpSocket, Arc<Site>)>;
+
 pub struct Receiver {
-    address: SocketAddr,
-    /// Bound and not listening: whoever connects is refused.
-    socket: Mutex<Option<TcpSocket>>,
-    sites: RwLock<Vec<Arc<Site>>>,
+    /// `None`: it listens.
+    waiting: Mutex<Option<Waiting>>,
 }
 
 impl Receiver {
-    pub fn bind() -> std::io::Result<Arc<Receiver>> {
+    /// Does not listen yet.
+    pub fn new() -> Receiver {
+        Receiver { waiting: Mutex::new(Some(Vec::new())) }
+    }
+
+    pub fn listen(&self) -> std::io::Result<()> {
+        let waiting = self.waiting().take().unwrap_or_default();
+        waiting.into_iter().try_for_each(|(socket, site)| serve(socket, site))
+    }
+
+    pub fn add(&self, manner: Manner) -> std::io::Result<Arc<Site>> {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        let address = socket.local_addr()?;
-        Ok(Arc::new(Receiver { address, socket: Mutex::new(Some(socket)), sites: RwLock::default() }))
-    }
-
-    pub fn listen(self: &Arc<Receiver>) -> std::io::Result<()> {
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(socket) = socket else { return Ok(()) };
-        let listener = socket.listen(BACKLOG)?;
-        let receiver = self.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(converse(stream, receiver.clone()));
-            }
-        });
-        Ok(())
-    }
-
-    pub fn add(&self, manner: Manner) -> Arc<Site> {
-        let mut sites = self.sites.write().unwrap_or_else(PoisonError::into_inner);
         let site = Arc::new(Site {
-            path: sites.len(),
+            address: socket.local_addr()?,
             manner: watch::Sender::new(manner),
             arrivals: Mutex::default(),
             acceptances: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             most_open: AtomicUsize::new(0),
         });
-        sites.push(site.clone());
-        site
+        match self.waiting().as_mut() {
+            Some(waiting) => waiting.push((socket, site.clone())),
+            None => serve(socket, site.clone())?,
+        }
+        Ok(site)
     }
 
-    pub fn url(&self, site: &Site) -> String {
-        format!("http://{}/{}", self.address, site.path)
-    }
-
-    fn site(&self, path: usize) -> Option<Arc<Site>> {
-        self.sites.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    fn waiting(&self) -> MutexGuard<'_, Option<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+fn serve(socket: TcpSocket, site: Arc<Site>) -> std::io::Result<()> {
+    let listener = socket.listen(BACKLOG)?;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(converse(stream, site.clone()));
+        }
+    });
+    Ok(())
+}
+
 impl Site {
+    pub fn url(&self) -> String {
+        format!("http://{}/0", self.address)
+    }
+
     pub fn behave(&self, manner: Manner) {
         self.manner.send_replace(manner);
     }
@@ -166,13 +171,12 @@ impl Drop for Open<'_> {
     }
 }
 
-async fn converse(mut stream: TcpStream, receiver: Arc<Receiver>) {
+async fn converse(mut stream: TcpStream, site: Arc<Site>) {
     let mut buffer = Vec::new();
     // An answer is one small write, and must not wait for the next one.
     let _ = stream.set_nodelay(true);
     while let Some(request) = read(&mut stream, &mut buffer).await {
         let at = Instant::now();
-        let Some(site) = receiver.site(request.endpoint) else { return };
         let open = Open::count(&site);
         let manner = site.take(&request, at);
         if answer(&mut stream, &site, manner, open).await.is_err() {

@@ -25,7 +25,7 @@ pub struct Stack {
     pub postgres: Postgres,
     pub rabbitmq: RabbitMq,
     pub broker: Broker,
-    pub receiver: Arc<Receiver>,
+    receiver: Receiver,
     pub db: PgPool,
     pub relays: Vec<Process>,
     pub workers: Vec<Process>,
@@ -41,9 +41,12 @@ pub struct Cpu {
     pub relays: f64,
     pub postgres: f64,
     pub rabbitmq: f64,
+    /// The producers and the receivers: this program.
+    pub program: f64,
 }
 
 impl Cpu {
+    /// Without this program.
     pub fn all(self) -> f64 {
         self.workers + self.relays + self.postgres + self.rabbitmq
     }
@@ -56,6 +59,7 @@ impl Cpu {
             relays: share(|cpu| cpu.relays),
             postgres: share(|cpu| cpu.postgres),
             rabbitmq: share(|cpu| cpu.rabbitmq),
+            program: share(|cpu| cpu.program),
         }
     }
 }
@@ -106,7 +110,7 @@ impl Stack {
             postgres,
             rabbitmq,
             broker,
-            receiver: Receiver::bind().map_err(|error| error.to_string())?,
+            receiver: Receiver::new(),
             db,
             relays,
             workers: Vec::new(),
@@ -135,8 +139,8 @@ impl Stack {
     }
 
     pub async fn customer(&self, tenant: &str, manner: Manner, more: &[&str]) -> Result<Customer, String> {
-        let site = self.receiver.add(manner);
-        let url = self.receiver.url(&site);
+        let site = self.receiver.add(manner).map_err(|error| error.to_string())?;
+        let url = site.url();
         let mut add = vec!["endpoint", "add", "--json", "--tenant", tenant, "--url", &url];
         add.extend(more);
         let added: Value = serde_json::from_str(&self.run(&add).await?).map_err(|error| error.to_string())?;
@@ -187,6 +191,7 @@ impl Stack {
             relays: ours(&self.relays),
             postgres: self.postgres.process().map_or(0.0, family_cpu_seconds),
             rabbitmq: self.rabbitmq.server().map_or(0.0, family_cpu_seconds),
+            program: usage(std::process::id()).cpu_seconds,
         }
     }
 

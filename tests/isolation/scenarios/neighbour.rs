@@ -145,7 +145,7 @@ fn shown(periods: &[Period], bad: &[Kind]) -> Shown {
     let mut shown = Shown::default();
     let head = ["neighbour", "p50 ms", "p99 ms", "max ms", "p50 ratio", "p99 ratio", "max ratio"];
     let mut times = Table { head: head.map(str::to_owned).to_vec(), rows: Vec::new() };
-    let head = ["CPU, % of a core", "workers", "relay", "PostgreSQL", "RabbitMQ"];
+    let head = ["CPU, % of a core", "workers", "relay", "PostgreSQL", "RabbitMQ", "this program"];
     let mut work = Table { head: head.map(str::to_owned).to_vec(), rows: Vec::new() };
     let null: Vec<f64> =
         (2..periods.len().saturating_sub(2)).step_by(2).map(|at| ratio(periods, at, 2, 0.99)).collect();
@@ -205,7 +205,8 @@ fn times_of(periods: &[Period], kind: Kind) -> Vec<String> {
 }
 
 fn work_of(periods: &[Period], kind: Kind) -> Vec<String> {
-    let of: [fn(&Period) -> f64; 4] = [|p| p.cpu.workers, |p| p.cpu.relays, |p| p.cpu.postgres, |p| p.cpu.rabbitmq];
+    let of: [fn(&Period) -> f64; 5] =
+        [|p| p.cpu.workers, |p| p.cpu.relays, |p| p.cpu.postgres, |p| p.cpu.rabbitmq, |p| p.cpu.program];
     let shares = of.map(|of| median_of(periods, kind, of));
     std::iter::once(kind.name().to_owned()).chain(shares).collect()
 }

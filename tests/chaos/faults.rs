@@ -20,7 +20,9 @@ const TRY_AGAIN: Duration = Duration::from_millis(500);
 const TRIES_TO_CALM: u32 = 5;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// So long an endpoint fails before a delay queue is deleted, so that there is something in it.
-const FILL: Duration = Duration::from_millis(2_500);
+const FILL: Duration = Duration::from_millis(800);
+/// And so long at most, where there is nothing yet.
+const FILL_FOR: Duration = Duration::from_secs(3);
 
 /// What a fault did, in seconds since the start of the run.
 #[derive(Debug, Clone, Serialize)]
@@ -225,9 +227,14 @@ async fn delete_work_queue(stack: &Stack, target: usize) -> Result<(), String> {
 /// Of the delay queues, the one that has the most in it.
 async fn delete_delay_queue(stack: &Stack, endpoint: usize) -> Result<(), String> {
     stack.receiver.behave(endpoint, Manner::Fail);
-    // Retries gather in the delay queues.
+    // Retries gather in the delay queues; not for long, since those of an endpoint that keeps failing wait in PostgreSQL.
     tokio::time::sleep(FILL).await;
-    let deleted = delete_fullest(stack).await;
+    let began = Instant::now();
+    let mut deleted = delete_fullest(stack).await;
+    while deleted.is_err() && began.elapsed() < FILL_FOR {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        deleted = delete_fullest(stack).await;
+    }
     stack.receiver.behave(endpoint, Manner::Accept);
     deleted
 }

@@ -75,7 +75,9 @@ fn retries_wait_in_postgresql_from_the_count_and_the_share_on() {
     }
     assert!(window.keeps_failing(CLOSED, &RULES));
     assert!(!window.keeps_failing(CLOSED, &Rules { enabled: false, ..RULES }));
-    (0..21).for_each(|_| drop(window.fold(Health::Good, CLOSED, &RULES, 2_000)));
+    for _ in 0..21 {
+        window.fold(Health::Good, CLOSED, &RULES, 2_000);
+    }
     assert!(!window.keeps_failing(CLOSED, &RULES), "most are delivered now");
     let fresh = Window::default();
     for state in [State::Open, State::HalfOpen] {

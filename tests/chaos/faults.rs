@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::ledger::unix_ms;
+use crate::programs::wait_for;
 use crate::proxy::Mode;
 use crate::receiver::Manner;
 use crate::schedule::{ENDPOINTS, Fault, Kind, Server};
@@ -229,12 +230,8 @@ async fn delete_delay_queue(stack: &Stack, endpoint: usize) -> Result<(), String
     stack.receiver.behave(endpoint, Manner::Fail);
     // Retries gather in the delay queues; not for long, since those of an endpoint that keeps failing wait in PostgreSQL.
     tokio::time::sleep(FILL).await;
-    let began = Instant::now();
-    let mut deleted = delete_fullest(stack).await;
-    while deleted.is_err() && began.elapsed() < FILL_FOR {
-        tokio::time::sleep(LOOK_AGAIN).await;
-        deleted = delete_fullest(stack).await;
-    }
+    let delete = async || delete_fullest(stack).await.ok();
+    let deleted = wait_for("something in a delay queue", FILL_FOR, delete).await;
     stack.receiver.behave(endpoint, Manner::Accept);
     deleted
 }

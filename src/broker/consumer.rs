@@ -54,6 +54,7 @@ impl Content {
 
 /// A consumer of one queue.
 pub struct Subscription {
+    queue: String,
     consumer: lapin::Consumer,
     channel: Arc<Channel>,
     link: Arc<Link>,
@@ -68,13 +69,16 @@ pub struct Acknowledger {
 
 impl Subscription {
     pub async fn open(link: Arc<Link>, queue: &str, prefetch: u16, tag: &str) -> Result<Subscription> {
-        let limit = link.settings().operation_timeout;
         let channel = Arc::new(link.channel().await?);
-        within(limit, "basic.qos", channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
-        let options = BasicConsumeOptions::default();
-        let consume = channel.basic_consume(queue.into(), tag.into(), options, FieldTable::default());
-        let consumer = within(limit, "basic.consume", consume).await?;
-        Ok(Subscription { consumer, channel, link })
+        let consumer = consume(&link, &channel, queue, prefetch, tag).await?;
+        Ok(Subscription { queue: queue.to_owned(), consumer, channel, link })
+    }
+
+    /// Subscribes again on the same channel, after `cancel` and when `next` has ended. What is in hand stays in hand.
+    pub async fn renew(&mut self, prefetch: u16) -> Result<()> {
+        let tag = self.consumer.tag();
+        self.consumer = consume(&self.link, &self.channel, &self.queue, prefetch, tag.as_str()).await?;
+        Ok(())
     }
 
     /// The next message. `None` or an error: the subscription is over.
@@ -102,6 +106,14 @@ impl Subscription {
         let cancel = self.channel.basic_cancel(tag, BasicCancelOptions::default());
         within(self.link.settings().operation_timeout, "basic.cancel", cancel).await
     }
+}
+
+async fn consume(link: &Link, channel: &Channel, queue: &str, prefetch: u16, tag: &str) -> Result<lapin::Consumer> {
+    let limit = link.settings().operation_timeout;
+    within(limit, "basic.qos", channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+    let options = BasicConsumeOptions::default();
+    let consume = channel.basic_consume(queue.into(), tag.into(), options, FieldTable::default());
+    within(limit, "basic.consume", consume).await
 }
 
 impl Acknowledger {

@@ -70,12 +70,7 @@ pub fn ceilings(policies: &Policies) -> Ceilings {
 }
 
 pub fn reconcile_grace(config: &Config) -> Grace {
-    Grace {
-        configured: config.reconcile.grace,
-        timeout: config.delivery.timeout,
-        prefetch: config.worker.prefetch.into(),
-        concurrency: config.worker.concurrency,
-    }
+    Grace { configured: config.reconcile.grace, timeout: config.delivery.timeout }
 }
 
 pub fn circuit_rules(config: &Config) -> circuit::Rules {

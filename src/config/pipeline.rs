@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::ConfigError;
 use super::values::{DAY, MINUTE, MS, SECOND, Values};
+use crate::domain::places::Capacity;
 
 #[derive(Debug, Clone)]
 pub struct Relay {
@@ -26,8 +27,7 @@ pub enum Wake {
 
 #[derive(Debug, Clone)]
 pub struct Worker {
-    pub concurrency: usize,
-    pub prefetch: u16,
+    pub capacity: Capacity,
 }
 
 #[derive(Debug, Clone)]
@@ -56,17 +56,18 @@ impl Relay {
 
 impl Worker {
     pub(super) fn read(values: &Values, warnings: &mut Vec<String>) -> Result<Worker, ConfigError> {
-        let concurrency: u16 = values.integer("worker.concurrency", 1..=4096)?;
-        let prefetch = match values.integer("worker.prefetch", 0..=65_535)? {
-            0 => concurrency * 2,
-            prefetch => prefetch,
+        let requests: usize = values.integer("worker.concurrency", 1..=32_768)?;
+        let messages = match values.integer("worker.prefetch", 0..=65_535)? {
+            // A sixteenth on top: what waits a moment for its endpoint must not keep others out.
+            0 => (requests + requests / 15).max(requests + 1),
+            messages => messages,
         };
-        if prefetch < concurrency {
+        if messages < requests {
             warnings.push(format!(
-                "worker.prefetch: {prefetch} is below worker.concurrency, so no more than {prefetch} requests are ever in flight"
+                "worker.prefetch: {messages} is below worker.concurrency, so no more than {messages} requests are ever in flight"
             ));
         }
-        Ok(Worker { concurrency: concurrency.into(), prefetch })
+        Ok(Worker { capacity: Capacity { requests, messages } })
     }
 }
 

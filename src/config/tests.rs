@@ -50,7 +50,7 @@ fn without_any_source_the_documented_defaults_apply() {
     let config = loaded(&[]);
     assert_eq!(schedule(config.retry.default_policy()), [30_000, 120_000, 600_000, 3_600_000]);
     assert_eq!(config.retry.delays().len(), 4 * 16);
-    assert_eq!((config.worker.concurrency, config.worker.prefetch), (256, 512));
+    assert_eq!((config.worker.capacity.requests, config.worker.capacity.messages), (1440, 1536));
     assert_eq!(config.relay.batch_size, 200);
     assert_eq!(config.delivery.timeout, Duration::from_secs(15));
     assert_eq!(config.broker.prefix, "posthaste");

@@ -1,9 +1,12 @@
-//! One endpoint's share: may this delivery be sent now, wait a little in the worker, or go back to PostgreSQL?
+//! One endpoint's gate: may this delivery be sent now, wait a little in the worker, or go back to PostgreSQL?
 //!
 //! The caller keeps one gate for each endpoint and passes the clock, as milliseconds since any fixed moment. An endpoint
 //! may have `max_in_flight` requests open at once and begin `rate` requests in a second. What comes on top waits in the
-//! worker as long as the wait is likely to be short: a burst to a prompt endpoint flows through, while one that hangs
-//! gives its place in the prefetch back. Above a rate, each held delivery is given a time of its own: it comes back once.
+//! worker as long as the wait is short; what would wait longer is held, due at once: PostgreSQL can sort, a queue cannot.
+//! Above a rate, each held delivery is given a time of its own: it comes back once.
+//!
+//! How long an endpoint takes is measured from the moment in which its request began, not from when it asked. It also
+//! decides in which room of the worker its requests are made (`rooms`).
 //!
 //! An endpoint that asks to slow down (429, or 503 with `Retry-After`) is left alone for the time that it asks for, and
 //! then gets half of what it got before, growing by a tenth each second.
@@ -11,26 +14,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::rooms::{Room, SLOW_MS};
 use super::throttle::{Spacing, Throttle};
 
-/// The longest wait in the worker that is worth its place in the prefetch.
+/// The longest that a delivery waits in a worker before its request begins.
 pub const MAX_WAIT: Duration = Duration::from_secs(2);
-const MAX_WAIT_MS: u64 = MAX_WAIT.as_millis() as u64;
-/// A wait that is short.
-const SHORT_MS: u64 = 500;
-/// How long a delivery stays in PostgreSQL that is held because of requests in flight: nobody knows when they end.
-const HOLD: std::ops::RangeInclusive<u64> = 1_000..=30_000;
-/// Weight of the newest response time in the running mean: one eighth.
-const SMOOTHING: u64 = 8;
+/// How long a delivery stays in PostgreSQL that came at its time and found no place in its endpoint's rate.
+const LATER_MS: std::ops::RangeInclusive<u64> = 1_000..=30_000;
+/// Weight of the newest answer in the running mean where it was slower than usual, and where it was faster: an endpoint
+/// that has recovered is prompt again after a few answers.
+const SLOWER: f64 = 1.0 / 8.0;
+const FASTER: f64 = 1.0 / 2.0;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
     /// Requests open at once, from this worker.
     pub max_in_flight: usize,
-    /// Deliveries that may wait in this worker, at most.
-    pub max_waiting: usize,
-    /// As many may wait while the wait is short: a burst to a prompt endpoint is soon over.
-    pub max_waiting_shortly: usize,
     /// Requests begun in a second, from this worker; `None` is as many as it takes.
     pub rate: Option<f64>,
 }
@@ -44,14 +43,43 @@ pub enum Arrival {
     Due,
 }
 
+impl Arrival {
+    /// The longest wait that is expected to be worth a place in the worker.
+    fn worth_ms(self) -> u64 {
+        match self {
+            Arrival::New => 500,
+            Arrival::Due => 2_000,
+        }
+    }
+
+    /// The longest that it waits all the same.
+    pub fn patience(self) -> Duration {
+        match self {
+            Arrival::New => Duration::from_secs(1),
+            Arrival::Due => MAX_WAIT,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// Make the request after this pause; `finished` must be called with the ticket, whatever comes of it.
     Send { ticket: Ticket, pause_ms: u64 },
     /// Wait in the worker and ask again when a request has finished or the wait has grown too long.
     Wait,
-    /// Back to PostgreSQL for this long.
-    Hold { delay_ms: u64, why: Why },
+    /// Back to PostgreSQL.
+    Hold { until: Until, why: Why },
+}
+
+/// When a held delivery may be released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// At once: nobody knows when the endpoint will have room. It queues up behind all that are due already.
+    Now,
+    /// At once, and before all younger ones: it was released before, and its turn has come.
+    OwnTime,
+    /// In so many milliseconds.
+    In(u64),
 }
 
 /// What a delivery is held for.
@@ -68,10 +96,12 @@ pub struct Ticket(u64);
 
 #[derive(Debug, Default)]
 pub struct Gate {
-    in_flight: BTreeMap<Ticket, u64>,
+    /// When each request began; `None` while it waits for a seat in the worker.
+    in_flight: BTreeMap<Ticket, Option<u64>>,
     waiting: usize,
     next_ticket: u64,
-    mean_ms: u64,
+    /// Of the time from the beginning of a request to its end.
+    mean_ms: f64,
     spacing: Spacing,
     throttle: Throttle,
 }
@@ -85,13 +115,7 @@ impl Gate {
         {
             return send;
         }
-        let (expected, why) = self.expected_wait(limits, arrival, now_ms, self.waiting + 1);
-        if self.may_wait(limits, arrival, (expected, why)) {
-            self.waiting += 1;
-            Answer::Wait
-        } else {
-            self.hold(limits, arrival, now_ms, expected, why)
-        }
+        self.wait_or_hold(limits, arrival, now_ms, 0)
     }
 
     /// Asks again for a delivery that waits. It stays counted as waiting only if the answer is `Wait` again.
@@ -100,19 +124,16 @@ impl Gate {
         if let Some(send) = self.send(limits, arrival, now_ms) {
             return send;
         }
-        let (expected, why) = self.expected_wait(limits, arrival, now_ms, self.waiting + 1);
-        if waited_ms >= MAX_WAIT_MS || !self.may_wait(limits, arrival, (expected, why)) {
-            return self.hold(limits, arrival, now_ms, expected, why);
+        self.wait_or_hold(limits, arrival, now_ms, waited_ms)
+    }
+
+    fn wait_or_hold(&mut self, limits: Limits, arrival: Arrival, now_ms: u64, waited_ms: u64) -> Answer {
+        let (expected_ms, why) = self.expected_wait(limits, arrival, now_ms, self.waiting + 1);
+        if expected_ms > arrival.worth_ms() || waited_ms >= arrival.patience().as_millis() as u64 {
+            return self.hold(limits, arrival, now_ms, expected_ms, why);
         }
         self.waiting += 1;
         Answer::Wait
-    }
-
-    /// Whoever has waited for its time in PostgreSQL is not sent back for want of a place: its time is now.
-    fn may_wait(&self, limits: Limits, arrival: Arrival, (expected_ms, why): (u64, Why)) -> bool {
-        let its_time = arrival == Arrival::Due && why != Why::InFlight;
-        let places = if its_time || expected_ms <= SHORT_MS { limits.max_waiting_shortly } else { limits.max_waiting };
-        self.waiting < places && expected_ms <= MAX_WAIT_MS
     }
 
     /// A request may begin when there is room, its moment is near, and nobody who was held before has that moment.
@@ -121,40 +142,56 @@ impl Gate {
             return None;
         }
         let rate = self.throttle.limit(limits.rate, now_ms);
-        if rate.is_some() && arrival == Arrival::New && self.spacing.reserved_ms(now_ms) > MAX_WAIT_MS {
+        if rate.is_some() && arrival == Arrival::New && self.spacing.reserved_ms(now_ms) > arrival.worth_ms() {
             return None;
         }
-        let pause_ms = self.spacing.take(rate, now_ms, MAX_WAIT_MS)?;
+        let pause_ms = self.spacing.take(rate, now_ms, arrival.worth_ms())?;
         self.throttle.sent(now_ms);
-        Some(Answer::Send { ticket: self.start(now_ms + pause_ms), pause_ms })
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.in_flight.insert(ticket, None);
+        Some(Answer::Send { ticket, pause_ms })
     }
 
-    fn hold(&mut self, limits: Limits, arrival: Arrival, now_ms: u64, expected: u64, why: Why) -> Answer {
-        let delay_ms = match (why, self.throttle.limit(limits.rate, now_ms)) {
+    fn hold(&mut self, limits: Limits, arrival: Arrival, now_ms: u64, expected_ms: u64, why: Why) -> Answer {
+        let until = match (why, arrival, self.throttle.limit(limits.rate, now_ms)) {
+            (Why::InFlight, _, _) => busy(arrival),
+            (_, Arrival::New, Some(rate)) => Until::In(self.spacing.reserve(rate, now_ms, expected_ms)),
             // One whose time had come does not queue up behind all others again.
-            (Why::Rate | Why::Slowed, Some(rate)) if arrival == Arrival::New => {
-                self.spacing.reserve(rate, now_ms, expected)
-            }
-            _ => expected.clamp(*HOLD.start(), *HOLD.end()),
+            _ => Until::In(expected_ms.clamp(*LATER_MS.start(), *LATER_MS.end())),
         };
-        Answer::Hold { delay_ms, why }
+        Answer::Hold { until, why }
     }
 
     pub fn stop_waiting(&mut self) {
         self.waiting = self.waiting.saturating_sub(1);
     }
 
-    pub fn finished(&mut self, ticket: Ticket, now_ms: u64) {
-        if let Some(started) = self.in_flight.remove(&ticket) {
-            let took = now_ms.saturating_sub(started);
-            self.mean_ms = (self.mean_ms * (SMOOTHING - 1) + took) / SMOOTHING;
+    /// The request has a seat and begins now.
+    pub fn begun(&mut self, ticket: Ticket, now_ms: u64) {
+        if let Some(began) = self.in_flight.get_mut(&ticket) {
+            *began = Some(now_ms);
         }
+    }
+
+    /// The request has ended, or does not begin after all.
+    pub fn finished(&mut self, ticket: Ticket, now_ms: u64) {
+        if let Some(Some(began)) = self.in_flight.remove(&ticket) {
+            let took = now_ms.saturating_sub(began) as f64;
+            let weight = if took > self.mean_ms { SLOWER } else { FASTER };
+            self.mean_ms += (took - self.mean_ms) * weight;
+        }
+    }
+
+    /// Where its next request should be made. An endpoint that was never seen counts as prompt.
+    pub fn room(&self, now_ms: u64) -> Room {
+        if self.round_ms(now_ms) > SLOW_MS as f64 { Room::Slow } else { Room::Prompt }
     }
 
     /// The endpoint has answered this request with the wish to slow down. To be called before `finished`.
     pub fn slow_down(&mut self, ticket: Ticket, asked: Option<Duration>, now_ms: u64) {
-        if let Some(started) = self.in_flight.get(&ticket) {
-            self.throttle.slow_down(*started, asked, now_ms);
+        if let Some(Some(began)) = self.in_flight.get(&ticket) {
+            self.throttle.slow_down(*began, asked, now_ms);
         }
     }
 
@@ -174,13 +211,6 @@ impl Gate {
             && self.throttle.is_over(now_ms)
     }
 
-    fn start(&mut self, at_ms: u64) -> Ticket {
-        let ticket = Ticket(self.next_ticket);
-        self.next_ticket += 1;
-        self.in_flight.insert(ticket, at_ms);
-        ticket
-    }
-
     fn expected_wait(&self, limits: Limits, arrival: Arrival, now_ms: u64, place: usize) -> (u64, Why) {
         let busy = (self.rounds_ms(limits, now_ms, place), Why::InFlight);
         let slowed = (self.throttle.pause_ms(now_ms), Why::Slowed);
@@ -191,17 +221,29 @@ impl Gate {
         longest([busy, slowed, (paced, why)])
     }
 
-    /// An endpoint that has stopped answering shows in the age of its oldest request long before the mean moves.
     fn rounds_ms(&self, limits: Limits, now_ms: u64, place: usize) -> u64 {
-        let oldest = self.in_flight.values().next().map_or(0, |started| now_ms.saturating_sub(*started));
-        let round_ms = self.mean_ms.max(oldest);
-        let rounds = place.div_ceil(limits.max_in_flight.max(1)) as u64;
-        round_ms.saturating_mul(rounds)
+        let rounds = place.div_ceil(limits.max_in_flight.max(1)) as f64;
+        (self.round_ms(now_ms) * rounds) as u64
+    }
+
+    /// An endpoint that has stopped answering shows in the age of its oldest request long before the mean moves.
+    fn round_ms(&self, now_ms: u64) -> f64 {
+        let oldest = self.in_flight.values().find_map(|began| *began);
+        self.mean_ms.max(oldest.map_or(0.0, |began| now_ms.saturating_sub(began) as f64))
+    }
+}
+
+/// For one that the endpoint, or the worker's slow room, has no place for.
+pub fn busy(arrival: Arrival) -> Until {
+    match arrival {
+        Arrival::New => Until::Now,
+        Arrival::Due => Until::OwnTime,
     }
 }
 
 fn longest<const N: usize>(waits: [(u64, Why); N]) -> (u64, Why) {
-    waits.into_iter().max_by_key(|(ms, _)| *ms).unwrap_or((0, Why::InFlight))
+    // Of equal ones the first.
+    waits.into_iter().rev().max_by_key(|(ms, _)| *ms).unwrap_or((0, Why::InFlight))
 }
 
 #[cfg(test)]

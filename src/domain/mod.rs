@@ -13,9 +13,11 @@ pub mod ids;
 pub mod message;
 pub mod outcome;
 pub mod pace;
+pub mod places;
 pub mod reconcile;
 pub mod reconnect;
 pub mod retry_after;
+pub mod rooms;
 #[cfg(feature = "service")]
 pub mod sealing;
 pub mod signature;

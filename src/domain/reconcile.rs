@@ -30,11 +30,9 @@ pub fn is_lost(attempts: i32, due_ms: i64, retry_proof: Option<i64>, deliver_pro
     passed(retry_proof) && (attempts > 0 || passed(deliver_proof))
 }
 
-/// How long a worker may hold a message unacknowledged: waiting for a slot behind others that all take their whole
-/// time-out, its own request, and the settlement.
-pub fn grace(configured: Duration, longest_timeout: Duration, prefetch: usize, concurrency: usize) -> Duration {
-    let rounds = 1 + prefetch.div_ceil(concurrency.max(1)) as u32;
-    configured + longest_timeout * rounds + super::gate::MAX_WAIT
+/// How long a worker may hold a message unacknowledged: its wait for its turn, its request, and the settlement.
+pub fn grace(configured: Duration, longest_timeout: Duration) -> Duration {
+    configured + longest_timeout + super::gate::MAX_WAIT
 }
 
 #[cfg(test)]
@@ -66,8 +64,7 @@ mod tests {
 
     #[test]
     fn the_grace_covers_waiting_for_a_slot_and_the_request_itself() {
-        assert_eq!(grace(Duration::from_secs(5), Duration::from_secs(15), 256, 128), Duration::from_secs(52));
-        assert_eq!(grace(Duration::ZERO, Duration::from_secs(1), 1, 0), Duration::from_secs(4));
+        assert_eq!(grace(Duration::from_secs(5), Duration::from_secs(15)), Duration::from_secs(22));
     }
 
     proptest! {

@@ -22,14 +22,12 @@ pub struct Grace {
     pub configured: Duration,
     /// The time-out of endpoints that set none.
     pub timeout: Duration,
-    pub prefetch: usize,
-    pub concurrency: usize,
 }
 
 /// What markers prove at this moment.
 pub async fn proofs(db: &Db, grace: Grace) -> Result<Proofs, StoreError> {
     let longest = endpoints::longest_timeout(db).await?.map_or(grace.timeout, |longest| longest.max(grace.timeout));
-    let grace = reconcile::grace(grace.configured, longest, grace.prefetch, grace.concurrency);
+    let grace = reconcile::grace(grace.configured, longest);
     Ok(Proofs {
         retry: markers::proof(db, WorkQueue::Retry.key(), grace).await?,
         deliver: markers::proof(db, WorkQueue::Deliver.key(), grace).await?,

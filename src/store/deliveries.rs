@@ -106,7 +106,8 @@ pub struct Hold {
     pub key: DeliveryKey,
     /// The attempt that its message asks for.
     pub attempt: i32,
-    pub delay_ms: u64,
+    /// Until it may be released; negative: it goes before others that are due already.
+    pub delay_ms: i64,
 }
 
 /// Holds deliveries, in one statement. The answer has, for each in order, whether it is held now; false: its row has moved

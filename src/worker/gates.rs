@@ -1,6 +1,7 @@
 //! The gates of all endpoints that this worker is busy with, waiting at them, and what it has seen of the endpoints.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,16 +11,29 @@ use uuid::Uuid;
 
 use super::activity::Seen;
 use crate::domain::circuit::{Circuit, Health, Rules, Turn, Window};
-use crate::domain::gate::{Answer, Arrival, Gate, Limits, Ticket, Why};
+use crate::domain::gate::{Answer, Arrival, Gate, Limits, Ticket, Until, Why};
+use crate::domain::rooms::Room;
 use crate::store::activity::Report;
 
 /// Whoever waits asks again this often, even if no request finishes.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// Entries that one look for idle ones, or for changes, goes through: the lock is everybody's.
+const LOOK: usize = 2_000;
+/// What failed so long ago, with nothing since, no longer counts towards a circuit.
+const FORGET_MS: u64 = 600_000;
 
 #[derive(Clone)]
 pub struct Gates {
     start: Instant,
-    all: Arc<Mutex<HashMap<Uuid, Entry>>>,
+    all: Arc<Mutex<All>>,
+}
+
+#[derive(Default)]
+struct All {
+    /// Ordered, so that a look can go on where the one before ended.
+    entries: BTreeMap<Uuid, Entry>,
+    looked_for_idle: Option<Uuid>,
+    looked_for_changes: Option<Uuid>,
 }
 
 #[derive(Default)]
@@ -28,6 +42,7 @@ struct Entry {
     window: Window,
     seen: Seen,
     finished: Arc<Notify>,
+    touched_ms: u64,
 }
 
 /// Leave to make one request. Dropping it tells the gate that the request is over.
@@ -53,7 +68,7 @@ pub struct Judgement {
 
 pub enum Entrance {
     Granted(Leave),
-    Held { delay_ms: u64, why: Why },
+    Held { until: Until, why: Why },
 }
 
 impl Default for Gates {
@@ -76,13 +91,13 @@ impl Gates {
                     }
                     return Entrance::Granted(leave);
                 }
-                Answer::Hold { delay_ms, why } => return Entrance::Held { delay_ms, why },
+                Answer::Hold { until, why } => return Entrance::Held { until, why },
                 Answer::Wait => {
                     let mut place = Place { gates: self, endpoint, left: false };
                     let _ = tokio::time::timeout(ASK_AGAIN, finished.notified()).await;
                     place.left = true;
                     let (now, waited) = (self.now_ms(), began.elapsed().as_millis() as u64);
-                    answer = self.lock().entry(endpoint).or_default().gate.ask_again(limits, arrival, now, waited);
+                    answer = self.lock().entry(endpoint, now).gate.ask_again(limits, arrival, now, waited);
                 }
             }
         }
@@ -91,47 +106,100 @@ impl Gates {
     fn first(&self, endpoint: Uuid, limits: Limits, arrival: Arrival) -> (Answer, Arc<Notify>) {
         let now = self.now_ms();
         let mut all = self.lock();
-        let entry = all.entry(endpoint).or_default();
+        let entry = all.entry(endpoint, now);
         (entry.gate.ask(limits, arrival, now), entry.finished.clone())
     }
 
     fn leave(&self, endpoint: Uuid, ticket: Ticket) {
         let now = self.now_ms();
         let mut all = self.lock();
-        let Some(entry) = all.get_mut(&endpoint) else { return };
+        let entry = all.entry(endpoint, now);
         entry.gate.finished(ticket, now);
         entry.finished.notify_one();
     }
 
-    /// Forgets gates without traffic; what they remember is worth little by then.
+    /// Forgets gates without traffic, a part of them at a time; what they remember is worth little by then.
     pub fn forget_idle(&self) {
         let now = self.now_ms();
-        self.lock().retain(|_, e| !(e.gate.is_idle(now) && e.window.is_empty() && e.seen.is_over(now)));
+        let mut all = self.lock();
+        let (ids, last) = all.next_ids(all.looked_for_idle);
+        all.looked_for_idle = last;
+        for id in ids {
+            if all.entries.get_mut(&id).is_some_and(|entry| entry.is_idle(now)) {
+                all.entries.remove(&id);
+            }
+        }
     }
 
-    /// What has changed since the last report.
+    /// What has changed since it was last reported; each look goes on where the one before ended.
     pub fn reports(&self, most: usize) -> Vec<Report> {
         let now = self.now_ms();
         let mut all = self.lock();
-        let changed = all.iter_mut().filter_map(|(id, entry)| entry.seen.report(*id, entry.gate.in_flight(), now));
-        changed.take(most).collect()
+        let (ids, end) = all.next_ids(all.looked_for_changes);
+        all.looked_for_changes = end;
+        let mut reports = Vec::new();
+        for id in ids {
+            let Some(entry) = all.entries.get_mut(&id) else { continue };
+            reports.extend(entry.seen.report(id, entry.gate.in_flight(), now));
+            if reports.len() >= most {
+                all.looked_for_changes = Some(id);
+                break;
+            }
+        }
+        reports
     }
 
     fn now_ms(&self) -> u64 {
         self.start.elapsed().as_millis() as u64
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, All> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl All {
+    fn entry(&mut self, endpoint: Uuid, now_ms: u64) -> &mut Entry {
+        let entry = self.entries.entry(endpoint).or_default();
+        entry.touched_ms = now_ms;
+        entry
+    }
+
+    /// The ids after this one, as many as one look may take, and where the next look begins: at the beginning again once
+    /// the end was reached.
+    fn next_ids(&self, after: Option<Uuid>) -> (Vec<Uuid>, Option<Uuid>) {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let ids: Vec<Uuid> = self.entries.range((from, Bound::Unbounded)).take(LOOK).map(|(id, _)| *id).collect();
+        let last = ids.last().copied().filter(|_| ids.len() == LOOK);
+        (ids, last)
+    }
+}
+
+impl Entry {
+    fn is_idle(&mut self, now_ms: u64) -> bool {
+        let forgiven = self.window.is_empty() || now_ms.saturating_sub(self.touched_ms) >= FORGET_MS;
+        forgiven && self.gate.is_idle(now_ms) && self.seen.is_over(now_ms)
+    }
+}
+
 impl Leave {
+    /// The room in which its request should be made, as the endpoint answers at present.
+    pub fn room(&self) -> Room {
+        let now = self.gates.now_ms();
+        self.gates.lock().entry(self.endpoint, now).gate.room(now)
+    }
+
+    /// The request begins now.
+    pub fn begun(&self) {
+        let now = self.gates.now_ms();
+        self.gates.lock().entry(self.endpoint, now).gate.begun(self.ticket, now);
+    }
+
     /// Folds the outcome into what this worker knows of the endpoint.
     pub fn judge(&self, verdict: Verdict, circuit: Circuit, rules: &Rules) -> Judgement {
         let now = self.gates.now_ms();
         let mut all = self.gates.lock();
-        let entry = all.entry(self.endpoint).or_default();
+        let entry = all.entry(self.endpoint, now);
         if let Some(asked) = verdict.slow_down {
             entry.gate.slow_down(self.ticket, asked, now);
         }
@@ -157,7 +225,7 @@ struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         if !self.left
-            && let Some(entry) = self.gates.lock().get_mut(&self.endpoint)
+            && let Some(entry) = self.gates.lock().entries.get_mut(&self.endpoint)
         {
             entry.gate.stop_waiting();
         }

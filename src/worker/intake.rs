@@ -3,46 +3,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::acks::AckBook;
+use super::lane::Lane;
 use super::silence::{Flow, Silence};
 use super::{Context, journey, publish};
 use crate::broker::BrokerError;
 use crate::broker::connection::Link;
 use crate::broker::consumer::{Acknowledger, Subscription};
 use crate::broker::declare;
-use crate::domain::reconnect;
+use crate::domain::{places, reconnect};
 use crate::telemetry::readiness::Readiness;
 
 /// Settled messages beyond a slow head are acknowledged one by one at the latest after this time.
 const SINGLES: Duration = Duration::from_millis(50);
 const HEALTH: Duration = Duration::from_secs(1);
 
-/// One of the two work queues with its own slots.
-pub struct Lane {
-    pub queue: String,
-    /// First attempts; otherwise retries, releases and requeues.
-    pub first: bool,
-    pub prefetch: u16,
-    pub slots: Arc<Semaphore>,
-}
-
-/// First attempts get two thirds, retries and replays one third, and neither can take from the other.
 fn lanes(context: &Context) -> [Arc<Lane>; 2] {
-    let limits = context.limits;
-    let lane = |queue, first, share: usize| {
-        Arc::new(Lane {
-            queue,
-            first,
-            prefetch: (usize::from(limits.prefetch) * share / 3).max(1) as u16,
-            slots: Arc::new(Semaphore::new((limits.concurrency * share / 3).max(1))),
-        })
-    };
     let names = &context.topology.names;
-    [lane(names.deliver_queue(), true, 2), lane(names.retry_queue(), false, 1)]
+    let lane = |queue, kind| Arc::new(Lane::new(queue, kind, context.limits.capacity, context.replicas.get()));
+    [lane(names.deliver_queue(), places::Lane::First), lane(names.retry_queue(), places::Lane::Retry)]
 }
 
 /// How a worker ends: `stop` asks for no more, `abandon` ends the grace period.
@@ -113,9 +96,14 @@ async fn session(
     let journeys = TaskTracker::new();
     let mut consuming = tokio::task::JoinSet::new();
     let flows: [Arc<Flow>; 2] = Default::default();
+    // Counted before it consumes, so that it takes no more than its share from the beginning.
+    if let Some(figures) = declare::figures(&link, &lanes[0].queue).await? {
+        context.replicas.are(figures.consumers + 1);
+    }
     for (lane, flow) in lanes.iter().zip(&flows) {
-        let tag = format!("{}.{}", context.name, if lane.first { "first" } else { "retry" });
-        let subscription = Subscription::open(link.clone(), &lane.queue, lane.prefetch, &tag).await?;
+        let tag = format!("{}.{}", context.name, if lane.first() { "first" } else { "retry" });
+        let prefetch = lane.take_places(context.replicas.get());
+        let subscription = Subscription::open(link.clone(), &lane.queue, prefetch, &tag).await?;
         consuming.spawn(consume(
             context.clone(),
             lane.clone(),
@@ -150,16 +138,18 @@ async fn first_end(consuming: &mut tokio::task::JoinSet<Result<(), BrokerError>>
     }
 }
 
-/// A consumer can stay silent for long after a crash of the broker, or be forgotten, so the connection is watched too.
+/// A consumer can stay silent for long after a crash of the broker, or be forgotten, so the connection is watched too. And
+/// the number of workers, which the broker knows as the number of consumers.
 async fn disconnected(context: &Context, link: &Link, lanes: &[Arc<Lane>; 2], flows: &[Arc<Flow>; 2]) -> &'static str {
     let mut silences: [Silence; 2] = Default::default();
     while link.is_connected() {
         for ((lane, flow), silence) in lanes.iter().zip(flows).zip(&mut silences) {
             // Best effort: while the broker cannot say, what is known counts.
             let Ok(Some(figures)) = declare::figures(link, &lane.queue).await else { continue };
-            if lane.first {
+            if lane.first() {
                 context.replicas.are(figures.consumers);
             }
+            lane.share_among(context.replicas.get());
             if silence.look(flow, figures.messages) {
                 return "messages wait, and the broker hands out none";
             }
@@ -202,16 +192,28 @@ async fn consume(
     let channel = subscription.acknowledger();
     let (books, entries) = mpsc::unbounded_channel();
     // Bounded all the same: there are never more entries than messages in hand, which the prefetch limits.
-    journeys.spawn(keep_books(entries, channel.clone(), usize::from(lane.prefetch), flow, over.clone()));
+    journeys.spawn(keep_books(entries, channel.clone(), lane.clone(), flow, over.clone()));
+    let mut renewing = false;
     loop {
         let delivery = tokio::select! {
             delivery = subscription.next() => delivery,
+            () = lane.off(), if !renewing => {
+                renewing = true;
+                subscription.cancel().await?;
+                continue;
+            }
             () = stop.cancelled() => return subscription.cancel().await,
             () = over.cancelled() => return Ok(()),
         };
         let delivery = match delivery {
             Some(Ok(delivery)) => delivery,
             Some(Err(error)) => return Err(error),
+            // All that came before the cancellation has been taken.
+            None if renewing => {
+                subscription.renew(lane.take_places(context.replicas.get())).await?;
+                renewing = false;
+                continue;
+            }
             None => return Err(BrokerError::Unavailable("the broker cancelled the consumer".into())),
         };
         let receipt = Receipt { tag: delivery.tag, books: books.clone(), channel: channel.clone() };
@@ -224,7 +226,7 @@ async fn consume(
 async fn keep_books(
     mut entries: mpsc::UnboundedReceiver<Book>,
     channel: Acknowledger,
-    prefetch: usize,
+    lane: Arc<Lane>,
     flow: Arc<Flow>,
     over: CancellationToken,
 ) {
@@ -232,6 +234,7 @@ async fn keep_books(
     let mut gathered = Vec::new();
     let mut tick = tokio::time::interval(SINGLES);
     loop {
+        let prefetch = usize::from(lane.prefetch());
         let due = tokio::select! {
             count = entries.recv_many(&mut gathered, prefetch) => {
                 if count == 0 {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{self, Attempted};
@@ -11,8 +12,10 @@ use super::coalesce::{Stopping, persist};
 use super::endpoints::Ready;
 use super::gates::{Entrance, Leave};
 use super::in_hand::Hand;
-use super::intake::{Lane, Receipt};
+use super::intake::Receipt;
+use super::lane::Lane;
 use super::publish::{self, follow};
+use super::rooms::{Full, Taken};
 use super::settler::Job;
 use super::suspicion::Suspicion;
 use super::{Context, circuits, settler, share, suspicion};
@@ -22,9 +25,10 @@ use crate::broker::wire::Undecodable;
 use crate::domain::circuit::State;
 use crate::domain::decision::{Decision, decide, our_fault_pause_ms};
 use crate::domain::delivery::{DeadReason, DropReason, Received, Step, receive, successor};
-use crate::domain::gate::{Arrival, Why};
+use crate::domain::gate::{Until, Why, busy};
 use crate::domain::ids;
 use crate::domain::message::Message;
+use crate::domain::rooms::{Room, SLOW_MS};
 use crate::store::deliveries::{self, Hold, Snapshot};
 use crate::store::markers;
 use crate::telemetry::metrics;
@@ -72,7 +76,7 @@ pub async fn make(
     let received = Received {
         attempt: message.attempt,
         redelivered: delivery.redelivered,
-        first: lane.first,
+        first: lane.first(),
         delivery_count: delivery.delivery_count,
     };
     let journey = Journey { context, lane, message, received, receipt, stop };
@@ -82,7 +86,7 @@ pub async fn make(
 
 /// A marker has come through: everything published before it into the same queue has been handed out.
 async fn record(context: &Context, lane: &Lane, published_at: DateTime<Utc>, receipt: Receipt) {
-    let queue = if lane.first { WorkQueue::Deliver } else { WorkQueue::Retry };
+    let queue = if lane.first() { WorkQueue::Deliver } else { WorkQueue::Retry };
     let record = || markers::record(&context.db, queue.key(), published_at);
     let Ok(latency) = persist(&context.abandon, "record a marker", record).await else { return };
     if let Some(seconds) = latency {
@@ -96,6 +100,15 @@ async fn bury_foreign(context: &Context, error: &Undecodable, body: &[u8], recei
     metrics::dead_letter(DeadReason::Undecodable);
     if publish::undecodable(context, error, body, &receipt).await.is_ok() {
         receipt.settled();
+    }
+}
+
+fn reason(endpoint: &Ready, why: Why) -> HeldReason {
+    match why {
+        Why::InFlight if endpoint.circuit.state == State::HalfOpen => HeldReason::Circuit,
+        Why::InFlight => HeldReason::Busy,
+        Why::Rate => HeldReason::RateLimit,
+        Why::Slowed => HeldReason::Slowed,
     }
 }
 
@@ -113,12 +126,13 @@ impl Journey {
                 Stage::Again => continue,
                 Stage::Done => return Ok(()),
             };
+            let began = Instant::now();
             let leave = match self.pass_gate(&endpoint).await? {
                 Stage::Go(leave) => leave,
                 Stage::Again => continue,
                 Stage::Done => return Ok(()),
             };
-            match self.attempt(&endpoint, leave).await? {
+            match self.attempt(&endpoint, leave, began).await? {
                 Stage::Go((attempted, decision)) => return self.hand_over(endpoint, attempted, decision, hand).await,
                 Stage::Again => continue,
                 Stage::Done => return Ok(()),
@@ -184,29 +198,34 @@ impl Journey {
         let find = || self.context.endpoints.get(id);
         match persist(&self.context.abandon, "read the endpoint", find).await? {
             None => self.bury(DeadReason::EndpointRemoved, "the endpoint was removed").await,
-            Some(endpoint) if !endpoint.enabled => self.hold(0, HeldReason::Disabled).await,
+            Some(endpoint) if !endpoint.enabled => self.hold(Until::Now, HeldReason::Disabled).await,
             // The relay lets nothing go before the circuit is half open, whatever the row's time says.
-            Some(endpoint) if endpoint.circuit.state == State::Open => self.hold(0, HeldReason::Circuit).await,
+            Some(endpoint) if endpoint.circuit.state == State::Open => self.hold(Until::Now, HeldReason::Circuit).await,
             Some(endpoint) => Ok(Stage::Go(endpoint)),
         }
     }
 
     async fn pass_gate(&self, endpoint: &Ready) -> Result<Stage<Leave>, Stopping> {
         let limits = share::limits(&self.context, endpoint, &self.lane);
-        let arrival = if self.lane.first { Arrival::New } else { Arrival::Due };
-        let reason = |why| match why {
-            Why::InFlight if endpoint.circuit.state == State::HalfOpen => HeldReason::Circuit,
-            Why::InFlight => HeldReason::Busy,
-            Why::Rate => HeldReason::RateLimit,
-            Why::Slowed => HeldReason::Slowed,
-        };
-        match self.context.gates.enter(endpoint.id, limits, arrival).await {
+        match self.context.gates.enter(endpoint.id, limits, self.lane.arrival()).await {
             Entrance::Granted(leave) => Ok(Stage::Go(leave)),
-            Entrance::Held { delay_ms, why } => self.hold(delay_ms, reason(why)).await,
+            Entrance::Held { until, why } => self.hold(until, reason(endpoint, why)).await,
         }
     }
 
-    async fn attempt(&self, endpoint: &Ready, leave: Leave) -> Result<Stage<(Attempted, Decision)>, Stopping> {
+    /// A new one does not wait where the slow room is full: PostgreSQL sorts better what waits for long.
+    async fn take_seat(&self, room: Room, began: Instant) -> Result<Taken, Full> {
+        let patience = self.lane.arrival().patience().saturating_sub(began.elapsed());
+        let tenant = Arc::from(self.message.tenant.as_str());
+        self.lane.rooms.enter(&tenant, room, !self.lane.first(), patience).await
+    }
+
+    async fn attempt(
+        &self,
+        endpoint: &Ready,
+        leave: Leave,
+        began: Instant,
+    ) -> Result<Stage<(Attempted, Decision)>, Stopping> {
         let suspicion = suspicion::about(&self.context, self.received, self.message.key()).await?;
         if matches!(suspicion, Suspicion::Proven) {
             let ended =
@@ -214,20 +233,21 @@ impl Journey {
             suspicion::forget(&self.context, self.message.key()).await?;
             return Ok(ended);
         }
-        let slot = tokio::select! {
-            slot = self.lane.slots.acquire() => slot.map_err(|_| Stopping)?,
-            () = self.context.abandon.cancelled() => return Err(Stopping),
+        let Ok(seat) = self.take_seat(leave.room(), began).await else {
+            drop(leave);
+            return self.hold(busy(self.lane.arrival()), reason(endpoint, Why::InFlight)).await;
         };
         // Not begun yet: a worker that stops leaves it to another one, and so does one whose copy is void anyway.
         if self.stop.is_cancelled() || !self.receipt.is_open() {
             return Err(Stopping);
         }
         suspicion.begin().await?;
+        leave.begun();
         let attempted = tokio::select! {
-            attempted = attempt::make(&self.context, endpoint, &self.message) => attempted,
+            attempted = self.request(endpoint, &seat) => attempted,
             () = self.context.abandon.cancelled() => return Err(Stopping),
         };
-        drop(slot);
+        drop(seat);
         suspicion.end().await?;
         let policy = self.context.policies.get(endpoint.retry_policy.as_deref());
         let verdict = circuits::verdict(&attempted.exchange.outcome, policy);
@@ -242,16 +262,28 @@ impl Journey {
         let decision = decide(&attempted.exchange.outcome, key, self.message.attempt, made, policy, queues);
         match decision {
             Decision::NotSpent { delay_ms } => {
-                let delay_ms = our_fault_pause_ms(delay_ms, self.age_ms());
+                let until = Until::In(our_fault_pause_ms(delay_ms, self.age_ms()));
                 tracing::warn!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt = self.message.attempt,
                     error = attempted.exchange.outcome.error(), "a fault of ours; held, no attempt spent");
-                Ok(match self.hold::<()>(delay_ms, HeldReason::OurFault).await? {
+                Ok(match self.hold::<()>(until, HeldReason::OurFault).await? {
                     Stage::Again => Stage::Again,
                     _ => Stage::Done,
                 })
             }
             decision if judgement.keeps_failing => Ok(Stage::Go((attempted, decision.in_postgres()))),
             decision => Ok(Stage::Go((attempted, decision))),
+        }
+    }
+
+    /// The request. One that grows old makes way for prompt ones.
+    async fn request(&self, endpoint: &Ready, seat: &Taken) -> Attempted {
+        let mut request = std::pin::pin!(attempt::make(&self.context, endpoint, &self.message));
+        match tokio::time::timeout(Duration::from_millis(SLOW_MS), &mut request).await {
+            Ok(attempted) => attempted,
+            Err(_) => {
+                seat.grew_old();
+                request.await
+            }
         }
     }
 
@@ -276,8 +308,13 @@ impl Journey {
     }
 
     /// Back to PostgreSQL without spending an attempt. A row that has moved on is read again.
-    async fn hold<T>(&self, delay_ms: u64, reason: HeldReason) -> Result<Stage<T>, Stopping> {
+    async fn hold<T>(&self, until: Until, reason: HeldReason) -> Result<Stage<T>, Stopping> {
         let (key, attempt) = (self.message.key(), self.message.attempt);
+        let delay_ms = match until {
+            Until::Now => 0,
+            Until::OwnTime => -(self.age_ms() as i64),
+            Until::In(ms) => ms as i64,
+        };
         if !self.context.holds.ask(Hold { key, attempt, delay_ms }).await? {
             return Ok(Stage::Again);
         }

@@ -1,7 +1,8 @@
 //! The worker: consume, ask the gate, POST, decide, settle.
 //!
-//! Any number of workers may run. Each keeps two lanes, one for first attempts and one for retries, with slots of their
-//! own, so that a wave of retries never starves first attempts.
+//! Any number of workers may run. Each keeps two lanes, one for first attempts and one for retries, with places of their
+//! own, so that a wave of retries never starves first attempts. In each lane prompt and slow requests have rooms of their
+//! own, so that endpoints that hang do not starve others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,9 @@ mod gates;
 mod in_hand;
 mod intake;
 mod journey;
+mod lane;
 mod publish;
+mod rooms;
 mod settler;
 mod share;
 mod silence;
@@ -33,6 +36,7 @@ use crate::broker::publisher::Publisher;
 use crate::broker::topology::Topology;
 use crate::domain::backoff::Policies;
 use crate::domain::circuit;
+use crate::domain::places::Capacity;
 use crate::domain::sealing;
 use crate::http::client::Client;
 use crate::store::Db;
@@ -54,10 +58,8 @@ pub struct Parts {
 
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Requests in flight, both lanes together.
-    pub concurrency: usize,
-    /// Messages in hand, both lanes together.
-    pub prefetch: u16,
+    /// Requests in flight and messages in hand, of all workers together.
+    pub capacity: Capacity,
     /// Requests in flight for one endpoint that sets no limit of its own, from all workers together.
     pub max_in_flight: usize,
     pub circuit: circuit::Rules,

@@ -4,12 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Context;
 use super::endpoints::Ready;
-use super::intake::Lane;
+use super::lane::Lane;
 use crate::domain::circuit::State;
 use crate::domain::gate;
-
-/// The relay lets no more than a few probes go; those that meet at one worker wait for each other.
-const PROBES_WAITING: usize = 3;
 
 /// How many workers there are, as the broker counts the consumers of the queue of first attempts.
 #[derive(Debug)]
@@ -33,15 +30,15 @@ impl Replicas {
     }
 }
 
-/// At least one request from each worker, whatever the number of workers. A half open circuit gets one at a time.
+/// At least one request from each worker, whatever the number of workers, and never more than half of the slow room: one
+/// endpoint must leave space for others, whatever it is allowed. A half open circuit gets one at a time.
 pub fn limits(context: &Context, endpoint: &Ready, lane: &Lane) -> gate::Limits {
     let replicas = context.replicas.get();
     let in_all = endpoint.max_in_flight.unwrap_or(context.limits.max_in_flight);
     let probing = endpoint.circuit.state == State::HalfOpen;
+    let most = (lane.slow_room() / 2).max(1);
     gate::Limits {
-        max_in_flight: if probing { 1 } else { (in_all / replicas).max(1) },
-        max_waiting: if probing { PROBES_WAITING } else { usize::from(lane.prefetch) / 2 },
-        max_waiting_shortly: if probing { PROBES_WAITING } else { lane.prefetch.into() },
+        max_in_flight: if probing { 1 } else { (in_all / replicas).clamp(1, most) },
         rate: endpoint.rate_limit.map(|rate| rate / replicas as f64),
     }
 }

@@ -242,7 +242,7 @@ async fn holding_and_ending_in_sql_agree_with_the_domain_on_every_small_state() 
     // All of them in one statement, in another order than that of the keys.
     let mut holds: Vec<deliveries::Hold> = Vec::new();
     for ((_, n), key) in cases.iter().zip(&to_hold).rev() {
-        holds.push(deliveries::Hold { key: *key, attempt: *n, delay_ms: HOLD_MS });
+        holds.push(deliveries::Hold { key: *key, attempt: *n, delay_ms: HOLD_MS as i64 });
     }
     let answers = deliveries::hold(&db, &holds).await.unwrap();
     for ((row, n), held) in cases.iter().rev().zip(&answers) {

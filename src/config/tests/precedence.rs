@@ -51,7 +51,7 @@ fn the_environment_is_read_by_the_type_of_the_key_not_by_the_looks_of_the_value(
         ("POSTHASTE_RETRY__SCHEDULE", r#"["1s","250ms"]"#),
         ("POSTHASTE_RETRY__PERMANENT_STATUS_CODES", "[400, 422]"),
     ]);
-    assert_eq!((config.worker.concurrency, config.worker.prefetch), (12, 24));
+    assert_eq!((config.worker.capacity.requests, config.worker.capacity.messages), (12, 13));
     assert!(!config.circuit.enabled && config.circuit.failure_share == 1.0);
     assert_eq!(config.delivery.allow_cidrs.len(), 2);
     assert_eq!(schedule(config.retry.default_policy()), [1000, 250]);

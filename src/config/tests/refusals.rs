@@ -39,7 +39,7 @@ fn a_value_of_the_wrong_type_names_the_key_and_how_to_write_it() {
             "delivery.allow_cidrs: item 2 ('lan') is not a network",
         ),
         ("[retry]\npermanent_status_codes = 400", "write it like [400, 422]"),
-        ("[worker]\nconcurrency = \"8\"", "worker.concurrency: is a text, not a whole number; write it like 256"),
+        ("[worker]\nconcurrency = \"8\"", "worker.concurrency: is a text, not a whole number; write it like 1440"),
         ("[worker]\nconcurrency = 8.5", "worker.concurrency: is a number, not a whole number"),
         ("[circuit]\nenabled = \"yes\"", "circuit.enabled: is a text, not true or false; write it like true"),
         ("[circuit]\nfailure_share = \"half\"", "not a number; write it like 0.5"),
@@ -77,7 +77,7 @@ fn a_prefix_is_one_to_64_safe_characters() {
 #[test]
 fn a_prefetch_below_the_concurrency_is_warned_of() {
     let config = loaded(&[("POSTHASTE_WORKER__PREFETCH", "10")]);
-    assert_eq!(config.worker.prefetch, 10);
+    assert_eq!(config.worker.capacity.messages, 10);
     assert!(config.warnings[0].starts_with("worker.prefetch"));
 }
 

@@ -36,7 +36,7 @@ fn accepted(config: &Config) {
     for policy in policies {
         assert!(policy.max_attempts() > 1 && !policy.worst_case(config.delivery.timeout).is_zero());
     }
-    assert!(config.worker.concurrency >= 1 && config.relay.batch_size >= 1);
+    assert!(config.worker.capacity.requests >= 1 && config.relay.batch_size >= 1);
     assert!(!format!("{config:?}").is_empty());
     for url in [config.database_url().ok(), config.amqp_url().ok()].into_iter().flatten() {
         // What cannot be parsed any more holds nothing but the scheme.

@@ -1,0 +1,122 @@
+//! How many places and slots each worker has: shares of what is configured for all workers together.
+//!
+//! What all workers together have at hand and in flight is what a healthy request competes with, so it must not grow with
+//! the number of workers. It is divided among them, down to a least share with which one worker still does useful work.
+
+use super::rooms::Sizes;
+
+/// One of a worker's two lanes: first attempts get two thirds of everything, and what is due again one third, so that
+/// neither can take from the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    First,
+    Retry,
+}
+
+impl Lane {
+    fn share(self, all: usize) -> usize {
+        match self {
+            Lane::First => all * 2 / 3,
+            Lane::Retry => all / 3,
+        }
+    }
+
+    /// The least number of places of one worker, unless fewer are configured.
+    fn least(self) -> usize {
+        match self {
+            Lane::First => 128,
+            Lane::Retry => 64,
+        }
+    }
+}
+
+/// For all workers together, both lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// HTTP requests in flight.
+    pub requests: usize,
+    /// Messages that the broker hands out ahead of their turn.
+    pub messages: usize,
+}
+
+/// What one worker has in one lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Places {
+    pub prefetch: u16,
+    pub rooms: Sizes,
+}
+
+/// A fifth of the slots for prompt requests, the rest for slow ones; and a quarter of the places for what waits.
+const PROMPT_FIFTH: usize = 5;
+
+pub fn places(capacity: Capacity, lane: Lane, workers: usize) -> Places {
+    let of_all = lane.share(capacity.messages).max(1);
+    let messages = (of_all / workers.max(1)).max(lane.least().min(of_all));
+    // The slots shrink with the places.
+    let slots = lane.share(capacity.requests).max(1) * messages / of_all;
+    let prompt = (slots / PROMPT_FIFTH).max(1);
+    let slow = slots.saturating_sub(prompt).min(messages * 3 / 4).max(1);
+    Places { prefetch: messages.min(usize::from(u16::MAX)) as u16, rooms: Sizes { prompt, slow } }
+}
+
+/// Whether a worker that took its places when there were other workers should take new ones.
+pub fn is_off(prefetch: u16, should_be: u16) -> bool {
+    let (now, should_be) = (usize::from(prefetch), usize::from(should_be));
+    now >= should_be * 2 || should_be >= now * 2
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DEFAULT: Capacity = Capacity { requests: 1440, messages: 1536 };
+
+    #[test]
+    fn the_default_and_its_shares() {
+        let of = |lane, workers| {
+            let Places { prefetch, rooms } = places(DEFAULT, lane, workers);
+            (prefetch, rooms.prompt, rooms.slow)
+        };
+        assert_eq!((of(Lane::First, 1), of(Lane::Retry, 1)), ((1024, 192, 768), (512, 96, 384)));
+        assert_eq!((of(Lane::First, 4), of(Lane::Retry, 4)), ((256, 48, 192), (128, 24, 96)));
+        assert_eq!((of(Lane::First, 16), of(Lane::Retry, 16)), ((128, 24, 96), (64, 12, 48)), "the least");
+    }
+
+    #[test]
+    fn a_small_configuration_is_kept_to() {
+        let small = Capacity { requests: 8, messages: 8 };
+        assert_eq!(places(small, Lane::First, 3), Places { prefetch: 5, rooms: Sizes { prompt: 1, slow: 3 } });
+        let least = places(Capacity { requests: 1, messages: 1 }, Lane::Retry, 1);
+        assert_eq!(least, Places { prefetch: 1, rooms: Sizes { prompt: 1, slow: 1 } });
+    }
+
+    #[test]
+    fn places_are_taken_anew_when_they_are_off_by_a_factor_of_two() {
+        assert!(!is_off(1024, 513) && is_off(1024, 512) && is_off(256, 512) && !is_off(256, 341));
+    }
+
+    proptest! {
+        #[test]
+        fn the_slow_room_never_takes_all_places(requests in 1usize..20_000, messages in 4usize..40_000, workers in 1usize..100) {
+            for lane in [Lane::First, Lane::Retry] {
+                let Places { prefetch, rooms } = places(Capacity { requests, messages }, lane, workers);
+                prop_assert!(prefetch >= 1 && rooms.prompt >= 1 && rooms.slow >= 1);
+                prop_assert!(rooms.slow <= (usize::from(prefetch) * 3 / 4).max(1));
+            }
+        }
+
+        /// Beyond the least share, all workers together have no more than one would have.
+        #[test]
+        fn workers_share(workers in 1usize..100) {
+            for lane in [Lane::First, Lane::Retry] {
+                let one = places(DEFAULT, lane, workers);
+                let least = places(DEFAULT, lane, 1_000_000);
+                let all = places(DEFAULT, lane, 1);
+                prop_assert!(one == least || usize::from(one.prefetch) * workers <= usize::from(all.prefetch));
+                prop_assert!(one == least || one.rooms.slow * workers <= all.rooms.slow);
+            }
+        }
+    }
+}

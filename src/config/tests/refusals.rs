@@ -55,7 +55,7 @@ fn a_value_of_the_wrong_type_names_the_key_and_how_to_write_it() {
         assert!(message.contains(expected) && message.ends_with("(in FILE)"), "{text}: {message}");
     }
     let variable = refused(&[("POSTHASTE_WORKER__CONCURRENCY", "many")]);
-    assert!(variable.ends_with("write it like 256 (from POSTHASTE_WORKER__CONCURRENCY)"), "{variable}");
+    assert!(variable.ends_with("write it like 1440 (from POSTHASTE_WORKER__CONCURRENCY)"), "{variable}");
 }
 
 #[test]

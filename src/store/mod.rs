@@ -13,6 +13,7 @@ pub mod activity;
 pub mod attempts;
 pub mod circuits;
 pub mod claim;
+pub mod days;
 pub mod delay_queues;
 pub mod deliveries;
 pub mod due;

@@ -4,9 +4,16 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{AssertSqlSafe, FromRow};
 use uuid::Uuid;
 
+use super::{Db, Result, StoreError};
 use crate::domain::ids;
+
+/// SQLSTATEs after which the parent tables have to say what is there: the partition is gone, or only the parents are granted.
+const ASK_THE_PARENT: [&str; 2] = ["42P01", "42501"];
 
 /// A UTC day, and with it one partition of `events`, `deliveries` and `attempts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,7 +32,11 @@ impl Day {
 
     /// The partition of one of the three tables, for the text of a statement. Digits only, so nothing in it needs quoting.
     pub fn table(&self, parent: &str) -> String {
-        format!("posthaste.{parent}_{:04}{:02}{:02}", self.0.year(), self.0.month(), self.0.day())
+        format!("posthaste.{parent}{}", self.suffix())
+    }
+
+    fn suffix(&self) -> String {
+        format!("_{:04}{:02}{:02}", self.0.year(), self.0.month(), self.0.day())
     }
 }
 
@@ -42,6 +53,57 @@ pub fn by_day<T>(items: impl IntoIterator<Item = T>, event_id: impl Fn(&T) -> Uu
         days.entry(Day::of(event_id(&item))).or_default().push(item);
     }
     days
+}
+
+/// Joins the deliveries `d` with keys. The first column is compared through an array of one: a plain equality would allow
+/// a hash or merge join over the whole index, which is what the planner takes for a day that is still empty, and it keeps
+/// that plan when the day has filled.
+macro_rules! same_key {
+    ($keys:literal) => {
+        concat!("d.event_id = any (array[", $keys, ".event_id]) and d.endpoint_id = ", $keys, ".endpoint_id")
+    };
+}
+pub(super) use same_key;
+
+/// The day that all of the events have, if it is one.
+pub fn only_day(event_ids: impl IntoIterator<Item = Uuid>) -> Option<Day> {
+    let mut days = event_ids.into_iter().map(Day::of);
+    let first = days.next()?;
+    days.all(|day| day == first).then_some(first)
+}
+
+/// The values of a statement, made once more where it is run by the parents after all.
+pub(super) type Arguments = std::result::Result<PgArguments, BoxDynError>;
+
+/// Runs one statement for deliveries of one day, or of several (shortly after midnight, and for retries). In its template
+/// `{day}` stands after the name of each partitioned table: it becomes the day, or nothing where there are several or
+/// where the day's partition is not there. So a day that was dropped counts as rows that are not there, and a schema that
+/// is not there is an error.
+pub(super) async fn rows<R>(
+    db: &Db,
+    day: Option<Day>,
+    template: &'static str,
+    arguments: &(dyn Fn() -> Arguments + Sync),
+) -> Result<Vec<R>>
+where
+    R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+{
+    if let Some(day) = day {
+        match rows_of(db, template.replace("{day}", &day.suffix()), arguments()).await {
+            Err(error) if error.code().is_some_and(|code| ASK_THE_PARENT.contains(&code)) => {}
+            answer => return answer,
+        }
+    }
+    rows_of(db, template.replace("{day}", ""), arguments()).await
+}
+
+async fn rows_of<R>(db: &Db, text: String, arguments: Arguments) -> Result<Vec<R>>
+where
+    R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+{
+    let arguments = arguments.map_err(|error| StoreError::Other(error.to_string()))?;
+    // A template is part of the program, and a day is digits.
+    db.run(async |c| sqlx::query_as_with(AssertSqlSafe(text), arguments).fetch_all(c).await).await
 }
 
 #[cfg(test)]
@@ -78,5 +140,8 @@ mod tests {
         let ids = [new + 5, old + 9, new + 1, old + 3].map(ids::floor);
         let groups: Vec<Vec<Uuid>> = by_day(ids, |id| *id).into_values().collect();
         assert_eq!(groups, [vec![ids[1], ids[3]], vec![ids[0], ids[2]]]);
+        assert_eq!(only_day(ids), None);
+        assert_eq!(only_day([ids[0], ids[2]]), Some(Day::of(ids[0])));
+        assert_eq!(only_day([]), None);
     }
 }

@@ -1,11 +1,16 @@
 //! Deliveries: reading rows, and the transitions that spend no attempt. Settling an attempt is in `settle`.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
+use sqlx::Arguments as _;
+use sqlx::postgres::{PgArguments, PgBindIterExt};
 use uuid::Uuid;
 
-use super::{Db, Result, StoreError};
+use super::days::{Arguments, Day, same_key};
+use super::{Db, Result, StoreError, days};
 use crate::domain::delivery::{DeadReason, Row, Status};
-use crate::domain::ids::{self, DeliveryKey};
+use crate::domain::ids::DeliveryKey;
 use crate::domain::message::Obituary;
 
 /// A delivery's row as the protocol sees it, and what a dead letter says about it.
@@ -74,27 +79,27 @@ pub(super) use columns;
 
 /// The rows of the given keys, in no particular order; keys without a row are absent.
 pub async fn read(db: &Db, keys: &[DeliveryKey]) -> Result<Vec<Snapshot>> {
-    let Some(bounds) = ids::bounds(keys.iter().map(|key| key.event_id)) else { return Ok(Vec::new()) };
-    let (events, endpoints) = columns_of(keys);
-    let rows: Vec<Raw> = db
-        .run(async |c| {
-            sqlx::query_as(concat!(
-                "select ",
-                columns!(),
-                " from (select distinct * from unnest($1::uuid[], $2::uuid[])) as k(event_id, endpoint_id)
-                  join posthaste.deliveries d on (d.event_id, d.endpoint_id) = (k.event_id, k.endpoint_id)
-                 where d.event_id between $3 and $4"
-            ))
-            .bind(&events)
-            .bind(&endpoints)
-            .bind(bounds.start())
-            .bind(bounds.end())
-            .fetch_all(c)
-            .await
-        })
-        .await?;
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let distinct: BTreeSet<DeliveryKey> = keys.iter().copied().collect();
+    let day = days::only_day(distinct.iter().map(|key| key.event_id));
+    let arguments = || {
+        let mut arguments = PgArguments::default();
+        arguments.add(distinct.iter().map(|key| key.event_id).bind_iter())?;
+        arguments.add(distinct.iter().map(|key| key.endpoint_id).bind_iter())?;
+        Ok(arguments)
+    };
+    let rows: Vec<Raw> = days::rows(db, day, READ, &arguments).await?;
     rows.into_iter().map(Raw::snapshot).collect()
 }
+
+const READ: &str = concat!(
+    "select ",
+    columns!(),
+    " from unnest($1::uuid[], $2::uuid[]) as k(event_id, endpoint_id) join posthaste.deliveries{day} d on ",
+    same_key!("k")
+);
 
 pub(super) fn columns_of(keys: &[DeliveryKey]) -> (Vec<Uuid>, Vec<Uuid>) {
     keys.iter().map(|key| (key.event_id, key.endpoint_id)).unzip()
@@ -110,43 +115,49 @@ pub struct Hold {
     pub delay_ms: i64,
 }
 
+const HOLD: &str = concat!(
+    "update posthaste.deliveries{day} d
+        set status = 'held', next_attempt_at = now() + s.delay_ms * interval '1 millisecond', updated_at = now()
+       from unnest($1::uuid[], $2::uuid[], $3::int[], $4::bigint[])
+              with ordinality as s(event_id, endpoint_id, n, delay_ms, ord)
+      where ",
+    same_key!("s"),
+    " and d.attempts = s.n - 1 and d.status in ('pending', 'retrying')
+     returning s.ord"
+);
+
 /// Holds deliveries, in one statement. The answer has, for each in order, whether it is held now; false: its row has moved
 /// on. Rows are changed in the order of their keys, so that two workers cannot deadlock.
 pub async fn hold(db: &Db, holds: &[Hold]) -> Result<Vec<bool>> {
-    let Some(bounds) = ids::bounds(holds.iter().map(|hold| hold.key.event_id)) else { return Ok(Vec::new()) };
-    let mut order: Vec<usize> = (0..holds.len()).collect();
-    order.sort_by_key(|index| holds[*index].key);
-    let (events, endpoints) = columns_of(&order.iter().map(|index| holds[*index].key).collect::<Vec<_>>());
-    let attempts: Vec<i32> = order.iter().map(|index| holds[*index].attempt).collect();
-    let delays: Vec<f64> = order.iter().map(|index| holds[*index].delay_ms as f64).collect();
-    let won: Vec<i64> = db
-        .run(async |c| {
-            sqlx::query_scalar(
-                "with s as (
-                   select * from unnest($1::uuid[], $2::uuid[], $3::int[], $4::float8[])
-                     with ordinality as t(event_id, endpoint_id, n, delay_ms, ord))
-                 update posthaste.deliveries d
-                    set status = 'held', next_attempt_at = now() + s.delay_ms * interval '1 millisecond', updated_at = now()
-                   from s
-                  where d.event_id = s.event_id and d.endpoint_id = s.endpoint_id
-                    and d.attempts = s.n - 1 and d.status in ('pending', 'retrying')
-                    and d.event_id between $5 and $6
-                 returning s.ord",
-            )
-            .bind(&events)
-            .bind(&endpoints)
-            .bind(&attempts)
-            .bind(&delays)
-            .bind(bounds.start())
-            .bind(bounds.end())
-            .fetch_all(c)
-            .await
-        })
-        .await?;
     let mut held = vec![false; holds.len()];
-    won.into_iter().for_each(|ord| held[order[ord as usize - 1]] = true);
+    if holds.is_empty() {
+        return Ok(held);
+    }
+    let mut sorted: Vec<(usize, &Hold)> = holds.iter().enumerate().collect();
+    sorted.sort_by_key(|(_, hold)| hold.key);
+    let day = days::only_day(sorted.iter().map(|(_, hold)| hold.key.event_id));
+    let won: Vec<(i64,)> = days::rows(db, day, HOLD, &|| hold_arguments(&sorted)).await?;
+    won.into_iter().for_each(|(ord,)| held[sorted[ord as usize - 1].0] = true);
     Ok(held)
 }
+
+fn hold_arguments(sorted: &[(usize, &Hold)]) -> Arguments {
+    let mut arguments = PgArguments::default();
+    arguments.add(sorted.iter().map(|(_, hold)| hold.key.event_id).bind_iter())?;
+    arguments.add(sorted.iter().map(|(_, hold)| hold.key.endpoint_id).bind_iter())?;
+    arguments.add(sorted.iter().map(|(_, hold)| hold.attempt).bind_iter())?;
+    arguments.add(sorted.iter().map(|(_, hold)| hold.delay_ms).bind_iter())?;
+    Ok(arguments)
+}
+
+const BURY: &str = concat!(
+    "update posthaste.deliveries{day} d
+        set status = 'dead', dead_reason = $4, next_attempt_at = null, updated_at = now(),
+            last_error = coalesce($5, last_error)
+      where event_id = $1 and endpoint_id = $2 and attempts = $3 - 1 and status in ('pending', 'retrying')
+     returning ",
+    columns!()
+);
 
 /// Ends a delivery without an attempt. Returns the row to write the dead letter from; `None`: the row has moved on.
 pub async fn bury(
@@ -156,26 +167,17 @@ pub async fn bury(
     reason: DeadReason,
     error: Option<&str>,
 ) -> Result<Option<Snapshot>> {
-    let row: Option<Raw> = db
-        .run(async |c| {
-            sqlx::query_as(concat!(
-                "update posthaste.deliveries d
-                    set status = 'dead', dead_reason = $4, next_attempt_at = null, updated_at = now(),
-                        last_error = coalesce($5, last_error)
-                  where event_id = $1 and endpoint_id = $2 and attempts = $3 - 1 and status in ('pending', 'retrying')
-                 returning ",
-                columns!()
-            ))
-            .bind(key.event_id)
-            .bind(key.endpoint_id)
-            .bind(n)
-            .bind(reason.as_str())
-            .bind(error)
-            .fetch_optional(c)
-            .await
-        })
-        .await?;
-    row.map(Raw::snapshot).transpose()
+    let arguments = || {
+        let mut arguments = PgArguments::default();
+        arguments.add(key.event_id)?;
+        arguments.add(key.endpoint_id)?;
+        arguments.add(n)?;
+        arguments.add(reason.as_str())?;
+        arguments.add(error)?;
+        Ok(arguments)
+    };
+    let rows: Vec<Raw> = days::rows(db, Some(Day::of(key.event_id)), BURY, &arguments).await?;
+    rows.into_iter().next().map(Raw::snapshot).transpose()
 }
 
 /// A delivery as an operator reads it.

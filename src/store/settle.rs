@@ -3,11 +3,15 @@
 use std::borrow::Borrow;
 
 use chrono::{DateTime, Utc};
+use serde::{Serialize, Serializer};
+use sqlx::Arguments as _;
+use sqlx::postgres::{PgArguments, PgBindIterExt};
 
+use super::days::{Arguments, same_key};
 use super::deliveries::{Raw, Snapshot, columns};
-use super::{Db, Result};
+use super::{Db, Result, days};
 use crate::domain::decision::Decision;
-use crate::domain::ids::{self, DeliveryKey};
+use crate::domain::ids::DeliveryKey;
 
 /// Header names and values, in order.
 pub type Headers = Vec<(String, String)>;
@@ -34,16 +38,11 @@ pub struct Settlement {
 ///
 /// An endpoint that answered 410 is disabled in the same statement.
 ///
-/// A double within one batch wins once, because the winners are joined by their place in the batch.
+/// A double within one batch wins once, because the attempts are recorded from the rows that were changed.
 const SETTLE: &str = concat!(
     "
-with s as (
-  select * from unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::bigint[], $6::text[], $7::int[], $8::int[],
-                       $9::text[], $10::int[], $11::timestamptz[], $12::text[], $13::text[], $14::text[])
-    with ordinality as t(event_id, endpoint_id, n, verdict, delay_ms, reason, budget, code, error, duration_ms,
-                         started_at, request_headers, response_headers, response_body, ord)
-), u as (
-  update posthaste.deliveries d
+with u as (
+  update posthaste.deliveries{day} d
      set attempts = s.n, last_status_code = s.code, last_error = s.error, updated_at = now(),
          (status, next_attempt_at, dead_reason) = (
            select v.status,
@@ -58,24 +57,30 @@ with s as (
                                  or s.n - d.base_attempts > s.budget then 'dead'
                                when s.verdict = 'park' then 'held'
                                else 'retrying' end as status) v)
-    from s
-   where d.event_id = s.event_id and d.endpoint_id = s.endpoint_id
+    from unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::bigint[], $6::text[], $7::int[], $8::int[],
+                $9::text[], $10::int[], $11::timestamptz[], $12::text[], $13::text[], $14::text[])
+    with ordinality as s(event_id, endpoint_id, n, verdict, delay_ms, reason, budget, code, error, duration_ms,
+                         started_at, request_headers, response_headers, response_body, ord)
+   where ",
+    same_key!("s"),
+    "
      and d.attempts = s.n - 1 and d.status <> 'delivered' and s.verdict <> 'not_spent'
-     and d.event_id between $15 and $16
-  returning s.ord, d.next_attempt_at, ",
+  returning s.ord, d.next_attempt_at, s.reason, s.duration_ms, s.started_at, s.request_headers, s.response_headers,
+            s.response_body, ",
     columns!(),
     "
 ), a as (
-  insert into posthaste.attempts (event_id, endpoint_id, attempt, outcome, status_code, error, duration_ms, started_at,
-                                  next_attempt_at, request_headers, response_headers, response_body, worker)
-  select s.event_id, s.endpoint_id, s.n,
+  insert into posthaste.attempts{day}
+    (event_id, endpoint_id, attempt, outcome, status_code, error, duration_ms, started_at, next_attempt_at,
+     request_headers, response_headers, response_body, worker)
+  select u.event_id, u.endpoint_id, u.attempts,
          case u.status when 'delivered' then 'delivered' when 'dead' then 'dead' else 'retry' end,
-         s.code, s.error, s.duration_ms, s.started_at, u.next_attempt_at, s.request_headers::jsonb,
-         s.response_headers::jsonb, s.response_body, $17
-    from u join s on s.ord = u.ord
+         u.last_status_code, u.last_error, u.duration_ms, u.started_at, u.next_attempt_at, u.request_headers::jsonb,
+         u.response_headers::jsonb, u.response_body, $15
+    from u
 ), gone as (
   update posthaste.endpoints e set status = 'disabled', disabled_reason = 'the endpoint answered 410'
-   where e.status = 'enabled' and e.id in (select s.endpoint_id from u join s on s.ord = u.ord where s.reason = 'gone')
+   where e.status = 'enabled' and e.id = any (array(select u.endpoint_id from u where u.reason = 'gone'))
 )
 select ord, event_id, endpoint_id, status, attempts, base_attempts, max_attempts, dead_reason, last_status_code,
        last_error, due_in_ms
@@ -93,45 +98,40 @@ struct Won {
 /// the message was faster: then the row must be read again.
 pub async fn settle(db: &Db, worker: &str, batch: &[impl Borrow<Settlement>]) -> Result<Vec<Option<Snapshot>>> {
     let mut answers = vec![None; batch.len()];
-    let batch: Vec<&Settlement> = batch.iter().map(Borrow::borrow).collect();
+    if batch.is_empty() {
+        return Ok(answers);
+    }
     // Sorted by key, so that two workers that settle the same rows cannot deadlock.
-    let mut order: Vec<usize> = (0..batch.len()).collect();
-    order.sort_by_key(|index| batch[*index].key);
-    let sorted: Vec<&Settlement> = order.iter().map(|index| batch[*index]).collect();
-    for won in run(db, worker, &sorted).await? {
-        answers[order[won.ord as usize - 1]] = Some(won.raw.snapshot()?);
+    let mut sorted: Vec<(usize, &Settlement)> = batch.iter().map(Borrow::borrow).enumerate().collect();
+    sorted.sort_by_key(|(_, settlement)| settlement.key);
+    let day = days::only_day(sorted.iter().map(|(_, settlement)| settlement.key.event_id));
+    let won: Vec<Won> = days::rows(db, day, SETTLE, &|| arguments(worker, &sorted)).await?;
+    for won in won {
+        answers[sorted[won.ord as usize - 1].0] = Some(won.raw.snapshot()?);
     }
     Ok(answers)
 }
 
-async fn run(db: &Db, worker: &str, batch: &[&Settlement]) -> Result<Vec<Won>> {
-    let Some(bounds) = ids::bounds(batch.iter().map(|s| s.key.event_id)) else { return Ok(Vec::new()) };
-    fn column<T>(batch: &[&Settlement], of: impl Fn(&Settlement) -> T) -> Vec<T> {
-        batch.iter().map(|settlement| of(settlement)).collect()
-    }
-    db.run(async |c| {
-        sqlx::query_as(SETTLE)
-            .bind(column(batch, |s| s.key.event_id))
-            .bind(column(batch, |s| s.key.endpoint_id))
-            .bind(column(batch, |s| s.attempt))
-            .bind(column(batch, |s| verdict(&s.decision)))
-            .bind(column(batch, |s| delay_ms(&s.decision)))
-            .bind(column(batch, |s| reason(&s.decision)))
-            .bind(column(batch, |s| s.budget))
-            .bind(column(batch, |s| s.status_code))
-            .bind(column(batch, |s| s.error.clone()))
-            .bind(column(batch, |s| s.duration_ms))
-            .bind(column(batch, |s| s.started_at))
-            .bind(column(batch, |s| as_json(&s.request_headers)))
-            .bind(column(batch, |s| as_json(&s.response_headers)))
-            .bind(column(batch, |s| s.response_body.clone()))
-            .bind(bounds.start())
-            .bind(bounds.end())
-            .bind(worker)
-            .fetch_all(c)
-            .await
-    })
-    .await
+/// Written straight from the settlements: their texts may be large.
+fn arguments(worker: &str, sorted: &[(usize, &Settlement)]) -> Arguments {
+    let batch = || sorted.iter().map(|(_, settlement)| *settlement);
+    let mut arguments = PgArguments::default();
+    arguments.add(batch().map(|s| s.key.event_id).bind_iter())?;
+    arguments.add(batch().map(|s| s.key.endpoint_id).bind_iter())?;
+    arguments.add(batch().map(|s| s.attempt).bind_iter())?;
+    arguments.add(batch().map(|s| verdict(&s.decision)).bind_iter())?;
+    arguments.add(batch().map(|s| delay_ms(&s.decision)).bind_iter())?;
+    arguments.add(batch().map(|s| reason(&s.decision)).bind_iter())?;
+    arguments.add(batch().map(|s| s.budget).bind_iter())?;
+    arguments.add(batch().map(|s| s.status_code).bind_iter())?;
+    arguments.add(batch().map(|s| s.error.as_deref()).bind_iter())?;
+    arguments.add(batch().map(|s| s.duration_ms).bind_iter())?;
+    arguments.add(batch().map(|s| s.started_at).bind_iter())?;
+    arguments.add(batch().map(|s| as_json(&s.request_headers)).bind_iter())?;
+    arguments.add(batch().map(|s| as_json(&s.response_headers)).bind_iter())?;
+    arguments.add(batch().map(|s| s.response_body.as_deref()).bind_iter())?;
+    arguments.add(worker)?;
+    Ok(arguments)
 }
 
 fn verdict(decision: &Decision) -> &'static str {
@@ -163,17 +163,28 @@ fn reason(decision: &Decision) -> Option<&'static str> {
 
 /// An object, as readers expect it; of a repeated header PostgreSQL keeps the last value. No header holds a NUL, which
 /// JSON in PostgreSQL could not.
-fn as_json(headers: &Headers) -> String {
-    let mut text = String::with_capacity(64 + headers.iter().map(|(n, v)| n.len() + v.len() + 6).sum::<usize>());
-    text.push('{');
-    for (index, (name, value)) in headers.iter().enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        text.push_str(&serde_json::Value::from(name.as_str()).to_string());
-        text.push(':');
-        text.push_str(&serde_json::Value::from(value.as_str()).to_string());
+struct Object<'a>(&'a Headers);
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
-    text.push('}');
-    text
+}
+
+fn as_json(headers: &Headers) -> String {
+    // Strings alone cannot fail to be written; an empty object would only hide a header.
+    serde_json::to_string(&Object(headers)).unwrap_or_else(|_| "{}".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_become_an_object_whatever_they_hold() {
+        let headers = [("a", "plain"), ("b", "quo\"te \\ \u{1}\n"), ("a", "ümlaut")];
+        let headers: Headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        assert_eq!(as_json(&headers), r#"{"a":"plain","b":"quo\"te \\ \u0001\n","a":"ümlaut"}"#);
+        assert_eq!(as_json(&Headers::new()), "{}");
+    }
 }

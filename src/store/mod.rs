@@ -2,11 +2,12 @@
 //!
 //! One file for each table or transition; every function is one statement (or one transaction) with a time-out.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgConnection, PgPool};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 use thiserror::Error;
 
 pub mod activity;
@@ -44,7 +45,22 @@ pub type Tx<'a> = sqlx::Transaction<'a, sqlx::Postgres>;
 #[derive(Clone)]
 pub struct Db {
     pool: Pool,
+    trouble: Trouble,
     limit: Duration,
+}
+
+/// When a connection was last found broken: the others that were idle then are not trusted either.
+#[derive(Clone, Default)]
+struct Trouble(Arc<Mutex<Option<Instant>>>);
+
+impl Trouble {
+    fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn within(&self, past: Duration) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|last| last.elapsed() <= past)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -55,7 +71,8 @@ pub struct Options {
     pub statement_timeout: Duration,
     /// Shown in `pg_stat_activity`.
     pub application_name: String,
-    /// Service sessions avoid plans that were good for an empty table only; reports keep the planner's freedom.
+    /// Service sessions plan a statement once, and avoid plans that were good for an empty table only; reports keep the
+    /// planner's freedom.
     pub service: bool,
     /// The relay may commit asynchronously: a settlement that is durable makes everything before it durable.
     pub asynchronous_commit: bool,
@@ -129,6 +146,8 @@ impl Options {
         if self.service {
             settings.push(("enable_seqscan", "off".to_owned()));
             settings.push(("jit", "off".to_owned()));
+            // Planning a statement again for each execution costs more than running it.
+            settings.push(("plan_cache_mode", "force_generic_plan".to_owned()));
         }
         if self.asynchronous_commit {
             settings.push(("synchronous_commit", "off".to_owned()));
@@ -137,16 +156,32 @@ impl Options {
     }
 }
 
+/// A connection that was in use so shortly ago is taken as it is; one that waited longer is asked first.
+const TRUSTED: Duration = Duration::from_secs(1);
+
 impl Db {
     /// Makes the pool; connections are opened when they are needed, so the server may come later.
     pub fn new(options: &Options) -> Result<Db> {
+        let trouble = Trouble::default();
+        let since = trouble.clone();
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.connect_timeout)
             .idle_timeout(Duration::from_secs(300))
+            // Not before each statement: that is a round trip, and the server's time.
+            .test_before_acquire(false)
+            .before_acquire(move |connection, meta| {
+                let trusted = meta.idle_for < TRUSTED && !since.within(meta.idle_for);
+                Box::pin(async move {
+                    if !trusted {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(options.connect_options()?);
         // The server ends a statement at its own time-out; this limit is for a network that swallows the answer.
-        Ok(Db { pool, limit: options.statement_timeout + options.connect_timeout })
+        Ok(Db { pool, trouble, limit: options.statement_timeout + options.connect_timeout })
     }
 
     /// Runs one operation within the limit. A connection that did not answer is thrown away, not reused.
@@ -155,13 +190,17 @@ impl Db {
         F: AsyncFnOnce(&mut Conn) -> sqlx::Result<T>,
     {
         let mut connection = self.pool.acquire().await?;
-        match tokio::time::timeout(self.limit, operation(&mut connection)).await {
-            Ok(result) => Ok(result?),
+        let result = match tokio::time::timeout(self.limit, operation(&mut connection)).await {
+            Ok(result) => result.map_err(StoreError::from),
             Err(_) => {
                 drop(connection.detach());
                 Err(StoreError::TimedOut(self.limit))
             }
+        };
+        if matches!(result, Err(StoreError::Unavailable(_) | StoreError::TimedOut(_))) {
+            self.trouble.now();
         }
+        result
     }
 
     pub async fn ping(&self) -> Result<()> {

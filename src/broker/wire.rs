@@ -3,6 +3,8 @@
 //! Headers are always built afresh from this whitelist. Copying a received `x-death` would make the broker's cycle
 //! detection drop the message silently.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use lapin::BasicProperties;
@@ -41,6 +43,9 @@ pub fn properties(message: &Message) -> BasicProperties {
     put_number(&mut headers, "base-attempts", message.base_attempts);
     if let Some(traceparent) = &message.traceparent {
         put_text(&mut headers, "traceparent", traceparent);
+    }
+    if let Some(claimed_ms) = message.claimed_ms {
+        headers.insert("claimed-at".into(), AMQPValue::LongLongInt(claimed_ms));
     }
     base(&message.event_id.to_string(), &message.event_type).with_headers(headers)
 }
@@ -129,13 +134,14 @@ pub fn decode(properties: &BasicProperties, body: Bytes) -> Result<Message, Unde
     Ok(Message {
         event_id,
         endpoint_id,
-        tenant: text(headers, "tenant").ok_or(Undecodable::Header("tenant"))?,
-        event_type: properties.kind().as_ref().ok_or(Undecodable::Type)?.to_string(),
+        tenant: text(headers, "tenant").ok_or(Undecodable::Header("tenant"))?.into(),
+        event_type: properties.kind().as_ref().ok_or(Undecodable::Type)?.as_str().into(),
         body,
         attempt,
         max_attempts: in_range("max-attempts", 1, i32::MAX)?,
         base_attempts: in_range("base-attempts", 0, attempt - first)?,
-        traceparent: text(headers, "traceparent"),
+        traceparent: text(headers, "traceparent").map(Into::into),
+        claimed_ms: number(headers, "claimed-at"),
     })
 }
 
@@ -160,10 +166,10 @@ pub fn delivery_count(properties: &BasicProperties) -> u32 {
     count.map_or(0, |count| count.clamp(0, i64::from(u32::MAX)) as u32)
 }
 
-fn text(headers: &FieldTable, name: &str) -> Option<String> {
+fn text<'a>(headers: &'a FieldTable, name: &str) -> Option<Cow<'a, str>> {
     match headers.inner().get(name)? {
-        AMQPValue::LongString(value) => Some(value.to_string()),
-        AMQPValue::ShortString(value) => Some(value.to_string()),
+        AMQPValue::LongString(value) => Some(String::from_utf8_lossy(value.as_bytes())),
+        AMQPValue::ShortString(value) => Some(value.as_str().into()),
         _ => None,
     }
 }

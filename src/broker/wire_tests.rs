@@ -13,6 +13,7 @@ fn message() -> Message {
         max_attempts: 5,
         base_attempts: 2,
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        claimed_ms: Some(1_700_000_000_123),
     }
 }
 
@@ -109,7 +110,7 @@ proptest! {
         tenant in ".{1,40}", since in 1i32..1000, base in 0i32..1000, max in 1i32..1000,
     ) {
         let (attempt, max_attempts) = (base + since, max);
-        let sent = Message { body: body.into(), tenant, attempt, base_attempts: base, max_attempts, ..message() };
+        let sent = Message { body: body.into(), tenant: tenant.into(), attempt, base_attempts: base, max_attempts, ..message() };
         prop_assert_eq!(decode(&properties(&sent), sent.body.clone()), Ok(sent));
     }
 }

@@ -169,13 +169,14 @@ async fn test(config: &Config, args: &EndpointId) -> Outcome {
     let message = Message {
         event_id: ids::new_v7(Utc::now().timestamp_millis() as u64, rand::random()),
         endpoint_id: args.id,
-        tenant: endpoint.tenant,
+        tenant: endpoint.tenant.into(),
         event_type: "posthaste.test".into(),
         body: bytes::Bytes::from_static(br#"{"test":true}"#),
         attempt: 1,
         max_attempts: 1,
         base_attempts: 0,
         traceparent: None,
+        claimed_ms: None,
     };
     let client = compose::http_client(config)?;
     let exchange = test_request(&client, &ready, &message, config.delivery.timeout).await;

@@ -1,22 +1,32 @@
 //! What travels through the broker: one delivery's next attempt, with the payload's exact bytes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::ids::DeliveryKey;
+use super::ids::{self, DeliveryKey};
 
+/// A first attempt that was claimed no longer ago is made without reading its row, which saves a statement. Batches of a
+/// dead relay are adopted later than this.
+const FRESH_MS: i64 = 1_000;
+
+/// Cheap to clone: the copies share the payload and the texts, also those for many endpoints.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     pub event_id: Uuid,
     pub endpoint_id: Uuid,
-    pub tenant: String,
-    pub event_type: String,
+    pub tenant: Arc<str>,
+    pub event_type: Arc<str>,
     pub body: Bytes,
     /// The attempt that this message asks for, counted from 1 over the delivery's whole life.
     pub attempt: i32,
     pub max_attempts: i32,
     pub base_attempts: i32,
-    pub traceparent: Option<String>,
+    pub traceparent: Option<Arc<str>>,
+    /// When its claim began, in Unix milliseconds; only on the copy that the claim itself publishes. Every other copy of a
+    /// first attempt (an adopted batch) comes later than `FRESH_MS` after that.
+    pub claimed_ms: Option<i64>,
 }
 
 impl Message {
@@ -26,7 +36,13 @@ impl Message {
 
     /// The same delivery, asking for another attempt.
     pub fn asking_for(&self, attempt: i32) -> Message {
-        Message { attempt, ..self.clone() }
+        Message { attempt, claimed_ms: None, ..self.clone() }
+    }
+
+    /// Surely the only copy of its delivery: it was claimed a moment ago. Where the claim did not say when, the event's own
+    /// age counts, which is never less.
+    pub fn is_fresh(&self, now_ms: i64) -> bool {
+        now_ms - self.claimed_ms.unwrap_or_else(|| ids::unix_ms(self.event_id)) <= FRESH_MS
     }
 }
 
@@ -49,4 +65,30 @@ pub struct Obituary {
     pub last_status_code: Option<i32>,
     pub last_error: Option<String>,
     pub attempts: i32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_fresh_for_a_second_after_its_claim_however_old_its_event_is() {
+        let event_id = ids::new_v7(1_000, [0; 10]);
+        let adopted = Message {
+            event_id,
+            endpoint_id: Uuid::nil(),
+            tenant: "acme".into(),
+            event_type: "order.created".into(),
+            body: Bytes::new(),
+            attempt: 1,
+            max_attempts: 5,
+            base_attempts: 0,
+            traceparent: None,
+            claimed_ms: None,
+        };
+        assert!(adopted.is_fresh(2_000) && !adopted.is_fresh(2_001));
+        let claimed = Message { claimed_ms: Some(60_000), ..adopted };
+        assert!(claimed.is_fresh(59_000) && claimed.is_fresh(61_000) && !claimed.is_fresh(61_001));
+        assert_eq!(claimed.asking_for(2).claimed_ms, None, "a successor is no claim's copy");
+    }
 }

@@ -1,8 +1,10 @@
 //! The claim: one statement moves a batch from the outbox to the record and fans it out to the matching endpoints.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use chrono::Utc;
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -101,6 +103,7 @@ pub async fn claim(
     ceilings: &Ceilings,
     confirmed: &[i64],
 ) -> Result<Batch> {
+    let claimed_ms = Utc::now().timestamp_millis();
     let rows: Vec<Claimed> = db
         .run(async |c| {
             sqlx::query_as(CLAIM)
@@ -115,10 +118,10 @@ pub async fn claim(
                 .await
         })
         .await?;
-    Ok(batch_of(rows))
+    Ok(batch_of(rows, claimed_ms))
 }
 
-fn batch_of(rows: Vec<Claimed>) -> Batch {
+fn batch_of(rows: Vec<Claimed>, claimed_ms: i64) -> Batch {
     let mut batch = Batch { events: rows.len(), id: rows.first().and_then(|row| row.batch_id), ..Batch::default() };
     // The rows come back in the order of the heap; the broker shall get them in the order of their ids.
     let ordered: BTreeMap<Uuid, Claimed> = rows.into_iter().map(|row| (row.id, row)).collect();
@@ -126,23 +129,26 @@ fn batch_of(rows: Vec<Claimed>) -> Batch {
     for row in ordered.into_values() {
         batch.unmatched += usize::from(row.recorded && row.matched == 0);
         batch.set_aside += usize::from(!row.recorded);
-        batch.messages.extend(first_attempts(row));
+        batch.messages.extend(first_attempts(row, claimed_ms));
     }
     batch
 }
 
-fn first_attempts(row: Claimed) -> impl Iterator<Item = Message> {
+fn first_attempts(row: Claimed, claimed_ms: i64) -> impl Iterator<Item = Message> {
     let body = Bytes::from(row.payload);
+    let (tenant, event_type): (Arc<str>, Arc<str>) = (row.tenant.into(), row.event_type.into());
+    let traceparent: Option<Arc<str>> = row.traceparent.map(Into::into);
     let endpoints = row.endpoint_ids.unwrap_or_default();
     endpoints.into_iter().zip(row.ceilings.unwrap_or_default()).map(move |(endpoint_id, max_attempts)| Message {
         event_id: row.id,
         endpoint_id,
-        tenant: row.tenant.clone(),
-        event_type: row.event_type.clone(),
+        tenant: tenant.clone(),
+        event_type: event_type.clone(),
         body: body.clone(),
         attempt: 1,
         max_attempts,
         base_attempts: 0,
-        traceparent: row.traceparent.clone(),
+        traceparent: traceparent.clone(),
+        claimed_ms: Some(claimed_ms),
     })
 }

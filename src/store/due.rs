@@ -51,13 +51,14 @@ impl From<Row> for Message {
         Message {
             event_id: row.event_id,
             endpoint_id: row.endpoint_id,
-            tenant: row.tenant,
-            event_type: row.event_type,
+            tenant: row.tenant.into(),
+            event_type: row.event_type.into(),
             body: Bytes::from(row.payload),
             attempt: row.attempts + 1,
             max_attempts: row.max_attempts,
             base_attempts: row.base_attempts,
-            traceparent: row.traceparent,
+            traceparent: row.traceparent.map(Into::into),
+            claimed_ms: None,
         }
     }
 }

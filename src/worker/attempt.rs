@@ -59,10 +59,10 @@ fn headers(message: &Message, secrets: &[signature::Secret], now: DateTime<Utc>)
         (signature::HEADER_ID.to_owned(), id),
         (signature::HEADER_TIMESTAMP.to_owned(), timestamp.to_string()),
         (signature::HEADER_SIGNATURE.to_owned(), signed),
-        ("posthaste-event-type".to_owned(), message.event_type.clone()),
+        ("posthaste-event-type".to_owned(), message.event_type.to_string()),
         ("posthaste-attempt".to_owned(), message.attempt.to_string()),
     ];
-    headers.extend(message.traceparent.iter().map(|parent| ("traceparent".to_owned(), parent.clone())));
+    headers.extend(message.traceparent.iter().map(|parent| ("traceparent".to_owned(), parent.to_string())));
     headers
 }
 

@@ -38,10 +38,6 @@ use crate::telemetry::names::HeldReason;
 const ROW_PATIENCE: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(600)];
 
-/// A first attempt younger than this is made without reading its row, which saves a statement in the calm case. Batches
-/// of a dead relay are adopted later than this.
-const FRESH: Duration = Duration::from_secs(1);
-
 /// A message in hand with all that its journey needs.
 struct Journey {
     context: Arc<Context>,
@@ -115,7 +111,8 @@ fn reason(endpoint: &Ready, why: Why) -> HeldReason {
 impl Journey {
     async fn travel(self) -> Result<(), Stopping> {
         let (hand, waited) = self.context.in_hand.take(self.message.key()).await;
-        let mut must_read = waited || self.received.needs_row() || self.is_old();
+        let mut must_read =
+            waited || self.received.needs_row() || !self.message.is_fresh(Utc::now().timestamp_millis());
         loop {
             if must_read && !self.may_proceed().await? {
                 return Ok(());
@@ -138,11 +135,6 @@ impl Journey {
                 Stage::Done => return Ok(()),
             }
         }
-    }
-
-    /// Other copies of a first attempt (an adopted batch) come later than this; only a fresh message is surely alone.
-    fn is_old(&self) -> bool {
-        self.age_ms() > FRESH.as_millis() as u64
     }
 
     fn age_ms(&self) -> u64 {

@@ -170,7 +170,7 @@ fn report(job: &Job, snapshot: &Snapshot) {
     tracing::info!(
         event_id = %job.message.event_id,
         endpoint_id = %job.message.endpoint_id,
-        event_type = job.message.event_type,
+        event_type = &*job.message.event_type,
         attempt = row.attempts,
         outcome = outcome.as_str(),
         status_code = job.settlement.status_code,

@@ -12,6 +12,7 @@ pub mod connection;
 pub mod consumer;
 pub mod declare;
 pub mod letters;
+mod pipeline;
 pub mod publisher;
 pub mod topology;
 pub mod wire;

@@ -3,18 +3,17 @@
 //! A publish counts only when the broker has confirmed it. A returned (unroutable) or nacked message is a failure.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lapin::options::BasicPublishOptions;
-use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
+use lapin::Channel;
 use thiserror::Error;
 use tokio::sync::Mutex;
 
 use super::connection::Link;
+use super::pipeline::{Part, Parts, send_all};
 use super::topology::{DEAD, DELIVER, Names, RETRY};
 use super::wire::{self, Undecodable};
-use super::{BrokerError, Settings, within};
+use super::{BrokerError, Settings};
 use crate::domain::message::{Message, Obituary};
 
 /// Where a message goes.
@@ -102,60 +101,51 @@ impl Publisher {
         Ok(!self.open().await?.link.is_blocked())
     }
 
-    /// Publishes all, then waits for all confirms. The answers are in the order of the messages.
+    /// Publishes all within a window of unconfirmed messages, and waits for all confirms. The answers are in the order of
+    /// the messages.
     pub async fn publish(&self, messages: &[(Target, &Message)]) -> Vec<Published> {
-        let parts = messages.iter().map(|(target, message)| {
-            let (exchange, key, properties) = self.address(target, message);
-            (exchange, key, properties, &message.body[..])
-        });
-        self.publish_parts(parts.collect()).await
+        self.publish_parts(Box::new(messages.iter().map(|(target, message)| self.part(target, message)))).await
     }
 
     /// A letter for bytes that could not be read as a message.
     pub async fn publish_undecodable(&self, error: &Undecodable, body: &[u8]) -> Published {
         let properties = wire::undecodable_properties(error);
-        let parts = vec![(self.inner.names.dead(), DEAD.to_owned(), properties, body)];
-        self.publish_parts(parts).await.pop().unwrap_or(Err(PublishError::Nacked))
+        self.publish_part(Part { exchange: self.inner.names.dead(), key: DEAD.to_owned(), properties, body }).await
     }
 
     /// A marker at the tail of a work queue.
     pub async fn publish_marker(&self, queue: WorkQueue, published_at: DateTime<Utc>) -> Published {
+        let (exchange, key) = (self.inner.names.work().to_owned(), queue.key().to_owned());
         let properties = wire::marker_properties(published_at);
-        let parts = vec![(self.inner.names.work().to_owned(), queue.key().to_owned(), properties, &b"{}"[..])];
-        self.publish_parts(parts).await.pop().unwrap_or(Err(PublishError::Nacked))
+        self.publish_part(Part { exchange, key, properties, body: b"{}" }).await
     }
 
-    fn address(&self, target: &Target, message: &Message) -> (String, String, BasicProperties) {
+    fn part<'a>(&self, target: &Target, message: &'a Message) -> Part<'a> {
         let names = &self.inner.names;
-        match target {
+        let (exchange, key, properties) = match target {
             Target::Deliver => (names.work().to_owned(), DELIVER.to_owned(), wire::properties(message)),
             Target::Retry => (names.work().to_owned(), RETRY.to_owned(), wire::properties(message)),
             Target::Delay(ms) => (names.delay_exchange(), ms.to_string(), wire::properties(message)),
             Target::Dead(obituary) => (names.dead(), DEAD.to_owned(), wire::letter_properties(message, obituary)),
-        }
+        };
+        Part { exchange, key, properties, body: &message.body }
     }
 
-    async fn publish_parts(&self, parts: Vec<(String, String, BasicProperties, &[u8])>) -> Vec<Published> {
+    async fn publish_part(&self, part: Part<'_>) -> Published {
+        self.publish_parts(Box::new(std::iter::once(part))).await.pop().unwrap_or(Err(PublishError::Nacked))
+    }
+
+    async fn publish_parts(&self, parts: Parts<'_>) -> Vec<Published> {
         let open = match self.open().await {
             Ok(open) => open,
             Err(error) => {
                 let text = error.to_string();
                 let lost = || Err(PublishError::Lost(BrokerError::Unavailable(text.clone())));
-                return parts.iter().map(|_| lost()).collect();
+                return (0..parts.len()).map(|_| lost()).collect();
             }
         };
-        let limit = self.inner.settings.operation_timeout;
-        let mut confirms = Vec::with_capacity(parts.len());
-        for (exchange, key, properties, body) in parts {
-            confirms.push(send(&open, limit, exchange, key, properties, body).await);
-        }
-        let mut answers = Vec::with_capacity(confirms.len());
-        for confirm in confirms {
-            answers.push(match confirm {
-                Ok(confirm) => confirmed(&open, limit, confirm).await,
-                Err(error) => Err(error),
-            });
-        }
+        let is_blocked = || open.is_usable() && open.link.is_blocked();
+        let answers = send_all(&open.channel, self.inner.settings.operation_timeout, is_blocked, parts).await;
         if answers.iter().any(|answer| matches!(answer, Err(PublishError::Lost(_) | PublishError::Refused(_)))) {
             self.discard(&open).await;
         }
@@ -191,55 +181,5 @@ impl Publisher {
         if let Some(open) = self.inner.open.lock().await.take() {
             open.link.close().await;
         }
-    }
-}
-
-async fn send(
-    open: &Open,
-    limit: Duration,
-    exchange: String,
-    key: String,
-    properties: BasicProperties,
-    body: &[u8],
-) -> Result<PublisherConfirm, PublishError> {
-    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let publish = open.channel.basic_publish(exchange.into(), key.into(), options, body, properties);
-    patiently(open, limit, "basic.publish", publish).await.map_err(classify)
-}
-
-async fn confirmed(open: &Open, limit: Duration, confirm: PublisherConfirm) -> Published {
-    match patiently(open, limit, "confirm", confirm).await.map_err(classify)? {
-        Confirmation::Ack(None) => Ok(()),
-        Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
-            Err(PublishError::Returned(returned.reply_text.to_string()))
-        }
-        Confirmation::Nack(None) | Confirmation::NotRequested => Err(PublishError::Nacked),
-    }
-}
-
-/// The time-out does not run out while the broker is blocked by an alarm: it confirms everything afterwards, and trying
-/// again meanwhile would only pile up copies.
-async fn patiently<T>(
-    open: &Open,
-    limit: Duration,
-    operation: &'static str,
-    future: impl Future<Output = lapin::Result<T>>,
-) -> Result<T, BrokerError> {
-    let mut future = std::pin::pin!(future);
-    loop {
-        match within(limit, operation, future.as_mut()).await {
-            Err(BrokerError::TimedOut { .. }) if open.is_usable() && open.link.is_blocked() => {}
-            result => return result,
-        }
-    }
-}
-
-fn classify(error: BrokerError) -> PublishError {
-    match error {
-        // No such exchange: the same as an exchange without the queue.
-        BrokerError::Refused { code: 404, text } => PublishError::Returned(text),
-        // Precondition failed and content too large are about the message; anything else is about us or the broker.
-        BrokerError::Refused { code: 311 | 406, .. } => PublishError::Refused(error),
-        other => PublishError::Lost(other),
     }
 }

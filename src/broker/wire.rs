@@ -35,27 +35,30 @@ pub enum Undecodable {
 }
 
 pub fn properties(message: &Message) -> BasicProperties {
-    let mut headers = FieldTable::default();
-    put_text(&mut headers, "endpoint-id", &message.endpoint_id.to_string());
-    put_text(&mut headers, "tenant", &message.tenant);
-    put_number(&mut headers, "attempt", message.attempt);
-    put_number(&mut headers, "max-attempts", message.max_attempts);
-    put_number(&mut headers, "base-attempts", message.base_attempts);
-    if let Some(traceparent) = &message.traceparent {
-        put_text(&mut headers, "traceparent", traceparent);
-    }
-    if let Some(claimed_ms) = message.claimed_ms {
-        headers.insert("claimed-at".into(), AMQPValue::LongLongInt(claimed_ms));
-    }
-    base(&message.event_id.to_string(), &message.event_type).with_headers(headers)
+    base(message).with_headers(headers(message))
 }
 
 /// A letter to the dead-letter queue: the message and why it ended there.
 pub fn letter_properties(message: &Message, obituary: &Obituary) -> BasicProperties {
-    let properties = properties(message);
-    let mut headers = properties.headers().clone().unwrap_or_default();
+    let mut headers = headers(message);
     put_obituary(&mut headers, obituary);
-    properties.with_headers(headers)
+    base(message).with_headers(headers)
+}
+
+fn headers(message: &Message) -> FieldTable {
+    let mut headers = FieldTable::default();
+    put_text(&mut headers, "endpoint-id", message.endpoint_id.to_string());
+    put_text(&mut headers, "tenant", &*message.tenant);
+    put_number(&mut headers, "attempt", message.attempt);
+    put_number(&mut headers, "max-attempts", message.max_attempts);
+    put_number(&mut headers, "base-attempts", message.base_attempts);
+    if let Some(traceparent) = &message.traceparent {
+        put_text(&mut headers, "traceparent", &**traceparent);
+    }
+    if let Some(claimed_ms) = message.claimed_ms {
+        headers.insert("claimed-at".into(), AMQPValue::LongLongInt(claimed_ms));
+    }
+    headers
 }
 
 /// A letter for something that could not be read as a message: nothing of it is trusted but its bytes.
@@ -87,27 +90,28 @@ pub fn marker(properties: &BasicProperties) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_micros(number(properties.headers().as_ref()?, "published-at")?)
 }
 
-fn base(message_id: &str, kind: &str) -> BasicProperties {
+fn base(message: &Message) -> BasicProperties {
     BasicProperties::default()
         .with_content_type("application/json".into())
         .with_delivery_mode(PERSISTENT)
-        .with_message_id(message_id.into())
-        .with_type(kind.into())
+        .with_message_id(message.event_id.to_string().into())
+        .with_type((*message.event_type).into())
         .with_app_id(APP_ID.into())
 }
 
 fn put_obituary(headers: &mut FieldTable, obituary: &Obituary) {
-    put_text(headers, "dead-reason", &obituary.reason);
+    put_text(headers, "dead-reason", obituary.reason.as_str());
     put_number(headers, "attempts", obituary.attempts);
     if let Some(code) = obituary.last_status_code {
         put_number(headers, "last-status-code", code);
     }
     if let Some(error) = &obituary.last_error {
-        put_text(headers, "last-error", &error.chars().take(MAX_ERROR_CHARS).collect::<String>());
+        put_text(headers, "last-error", error.chars().take(MAX_ERROR_CHARS).collect::<String>());
     }
 }
 
-fn put_text(headers: &mut FieldTable, name: &'static str, value: &str) {
+/// A text that is owned already is moved, not copied.
+fn put_text(headers: &mut FieldTable, name: &'static str, value: impl Into<Vec<u8>>) {
     headers.insert(ShortString::from(name), AMQPValue::LongString(LongString::from(value)));
 }
 

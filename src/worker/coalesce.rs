@@ -70,23 +70,39 @@ async fn serve<Q, A>(
     answer_all: impl AsyncFn(&[Q]) -> Result<Vec<A>, Stopping>,
 ) {
     let mut batch = Vec::with_capacity(MOST);
-    let mut pause = gathering();
-    while asked.recv_many(&mut batch, MOST).await > 0 {
+    let mut pause = gathering(GATHER);
+    while gather(&mut asked, &mut batch, MOST, &mut pause).await {
         let (questions, waiting): (Vec<Q>, Vec<oneshot::Sender<A>>) = batch.drain(..).unzip();
         let Ok(answers) = answer_all(&questions).await else { return };
         for (waiting, answer) in waiting.into_iter().zip(answers) {
             // Nobody waits any more when the copy was given up; that is fine.
             let _ = waiting.send(answer);
         }
-        pause.tick().await;
     }
 }
 
-/// Ticks at once after an idle time, and otherwise no sooner than `GATHER` after its last tick.
-pub fn gathering() -> Interval {
-    let mut interval = tokio::time::interval(GATHER);
+/// Ticks at once after an idle time, and otherwise no sooner than `pause` after its last tick.
+pub fn gathering(pause: Duration) -> Interval {
+    let mut interval = tokio::time::interval(pause);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
+}
+
+/// The next batch: what comes until the pause since the last one is over, or as soon as it is full. False: nothing will
+/// ever come again.
+pub async fn gather<T>(from: &mut mpsc::Receiver<T>, batch: &mut Vec<T>, most: usize, pause: &mut Interval) -> bool {
+    if from.recv_many(batch, most).await == 0 {
+        return false;
+    }
+    let mut over = false;
+    while batch.len() < most && !over {
+        tokio::select! {
+            biased;
+            count = from.recv_many(batch, most - batch.len()) => over = count == 0,
+            _ = pause.tick() => over = true,
+        }
+    }
+    true
 }
 
 /// The grace period is over: whatever is in hand stays unacknowledged.
@@ -120,5 +136,41 @@ where
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_secs(3600);
+
+    async fn gathered(from: &mut mpsc::Receiver<u32>, pause: &mut Interval) -> Vec<u32> {
+        let mut batch = Vec::new();
+        assert!(gather(from, &mut batch, 3, pause).await);
+        batch
+    }
+
+    #[tokio::test]
+    async fn the_first_batch_and_a_full_one_wait_for_nothing() {
+        let (sender, mut from) = mpsc::channel(10);
+        let mut pause = gathering(PAUSE);
+        sender.send(1).await.unwrap();
+        assert_eq!(gathered(&mut from, &mut pause).await, [1]);
+        for n in 2..=6 {
+            sender.send(n).await.unwrap();
+        }
+        assert_eq!(gathered(&mut from, &mut pause).await, [2, 3, 4]);
+        {
+            let mut rest = std::pin::pin!(gathered(&mut from, &mut pause));
+            let waiting = tokio::time::timeout(Duration::from_millis(20), rest.as_mut()).await;
+            assert!(waiting.is_err(), "one that is not full gathers");
+            sender.send(7).await.unwrap();
+            assert_eq!(rest.await, [5, 6, 7]);
+        }
+        sender.send(8).await.unwrap();
+        drop(sender);
+        assert_eq!(gathered(&mut from, &mut pause).await, [8]);
+        assert!(!gather(&mut from, &mut Vec::new(), 3, &mut pause).await);
     }
 }

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::Context;
 use super::attempt::Attempted;
-use super::coalesce::{Stopping, gathering, persist};
+use super::coalesce::{Stopping, gather, gathering, persist};
 use super::in_hand::Hand;
 use super::intake::Receipt;
 use super::publish::{self, Follow, follow};
@@ -24,6 +24,11 @@ use crate::telemetry::names::{AttemptOutcome, HeldReason};
 
 /// The most attempts that one statement records.
 const BATCH: usize = 200;
+
+/// From one statement to the next, unless a batch is full before. Nobody waits for a record but the acknowledgement.
+const GATHER: Duration = Duration::from_millis(10);
+/// Statements that record at once: one computes while another waits for the disk.
+const UNDER_WAY: usize = 2;
 
 /// A finished attempt on its way to be recorded.
 pub struct Job {
@@ -66,20 +71,22 @@ pub fn settlement(message: &Message, attempted: &Attempted, decision: Decision, 
     }
 }
 
-/// One statement at a time: while it waits for the disk, and a little longer, the next batch gathers, so batches grow with
-/// the load. What follows a recorded batch (publishing, confirms, acknowledgements) does not keep the next one waiting.
+/// While statements wait for the disk, and a little longer, the next batch gathers, so batches grow with the load. What
+/// follows a recorded batch (publishing, confirms, acknowledgements) does not keep the next one waiting.
 pub(super) async fn run(context: Arc<Context>, mut jobs: mpsc::Receiver<Job>) {
     let mut batch = Vec::with_capacity(BATCH);
-    let mut pause = gathering();
-    while jobs.recv_many(&mut batch, BATCH).await > 0 {
-        let jobs = std::mem::take(&mut batch);
-        // Err: the worker is stopping; what is not acknowledged is handed out again.
-        let Ok(rows) = record(&context, &jobs).await else { return };
+    let mut pause = gathering(GATHER);
+    let under_way = Arc::new(Semaphore::new(UNDER_WAY));
+    while gather(&mut jobs, &mut batch, BATCH, &mut pause).await {
+        let Ok(statement) = under_way.clone().acquire_owned().await else { return };
+        let jobs = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
         let context = context.clone();
         tokio::spawn(async move {
+            // Err: the worker is stopping; what is not acknowledged is handed out again.
+            let Ok(rows) = record(&context, &jobs).await else { return };
+            drop(statement);
             let _ = finish(&context, jobs, rows).await;
         });
-        pause.tick().await;
     }
 }
 
@@ -90,22 +97,28 @@ async fn record(context: &Context, jobs: &[Job]) -> Result<Vec<Option<Snapshot>>
 
 async fn finish(context: &Context, jobs: Vec<Job>, rows: Vec<Option<Snapshot>>) -> Result<(), Stopping> {
     let lost = read_again(context, &jobs, &rows).await?;
+    forget_gone(context, &jobs).await?;
     let mut follows: Vec<Follow> = Vec::new();
-    for (job, row) in jobs.iter().zip(&rows) {
+    let mut waiting = Vec::new();
+    for (job, row) in jobs.into_iter().zip(&rows) {
         let next = match row {
             Some(row) => {
-                report(job, row);
+                report(&job, row);
                 follow(successor(&row.row, context.policies.delays()), row, &job.message)
             }
-            None => after_loss(context, job, lost.get(&job.message.key())),
+            None => after_loss(context, &job, lost.get(&job.message.key())),
         };
-        follows.extend(next);
+        match next {
+            Some(next) => {
+                follows.push(next);
+                waiting.push(job);
+            }
+            // Done: it must not wait for the publishes of others.
+            None => job.receipt.settled(),
+        }
     }
-    forget_gone(context, &jobs).await?;
     publish::all(context, follows).await?;
-    for job in jobs {
-        job.receipt.settled();
-    }
+    waiting.into_iter().for_each(|job| job.receipt.settled());
     Ok(())
 }
 
@@ -119,6 +132,9 @@ async fn read_again(
     let keys: Vec<DeliveryKey> =
         jobs.iter().zip(rows).filter(|(_, row)| row.is_none()).map(|(job, _)| job.message.key()).collect();
     let read = || deliveries::read(&context.db, &keys);
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
     let rows = persist(&context.abandon, "read deliveries again", read).await?;
     Ok(rows.into_iter().map(|row| (row.key, row)).collect())
 }
@@ -143,7 +159,7 @@ async fn forget_gone(context: &Context, jobs: &[Job]) -> Result<(), Stopping> {
     Ok(())
 }
 
-/// The one log line of an attempt, and its figures.
+/// The figures of an attempt, and its one log line.
 fn report(job: &Job, snapshot: &Snapshot) {
     let row = &snapshot.row;
     let outcome = match row.status {
@@ -167,16 +183,29 @@ fn report(job: &Job, snapshot: &Snapshot) {
             Parked::KeepsFailing => HeldReason::Circuit,
         });
     }
-    tracing::info!(
-        event_id = %job.message.event_id,
-        endpoint_id = %job.message.endpoint_id,
-        event_type = &*job.message.event_type,
-        attempt = row.attempts,
-        outcome = outcome.as_str(),
-        status_code = job.settlement.status_code,
-        error = job.settlement.error,
-        duration_ms,
-        retry_in_ms = row.due_in_ms,
-        "attempt"
-    );
+    log(job, snapshot, outcome);
+}
+
+/// A delivered attempt is worth a line to whoever looks for one: the attempts table has it anyway.
+fn log(job: &Job, snapshot: &Snapshot, outcome: AttemptOutcome) {
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                event_id = %job.message.event_id,
+                endpoint_id = %job.message.endpoint_id,
+                event_type = &*job.message.event_type,
+                attempt = snapshot.row.attempts,
+                outcome = outcome.as_str(),
+                status_code = job.settlement.status_code,
+                error = job.settlement.error,
+                duration_ms = job.settlement.duration_ms,
+                retry_in_ms = snapshot.row.due_in_ms,
+                "attempt"
+            )
+        };
+    }
+    match outcome {
+        AttemptOutcome::Delivered => line!(debug),
+        AttemptOutcome::Retry | AttemptOutcome::Dead => line!(info),
+    }
 }

@@ -208,8 +208,7 @@ impl Journey {
     /// A new one does not wait where the slow room is full: PostgreSQL sorts better what waits for long.
     async fn take_seat(&self, room: Room, began: Instant) -> Result<Taken, Full> {
         let patience = self.lane.arrival().patience().saturating_sub(began.elapsed());
-        let tenant = Arc::from(self.message.tenant.as_str());
-        self.lane.rooms.enter(&tenant, room, !self.lane.first(), patience).await
+        self.lane.rooms.enter(&self.message.tenant, room, !self.lane.first(), patience).await
     }
 
     async fn attempt(

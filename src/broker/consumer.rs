@@ -1,10 +1,12 @@
 //! Consuming with manual acknowledgement, on a connection of its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use futures_util::{StreamExt, TryStreamExt};
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel};
@@ -121,6 +123,13 @@ impl Acknowledger {
     pub async fn ack(&self, tag: u64, multiple: bool) -> Result<()> {
         let ack = self.channel.basic_ack(tag, BasicAckOptions { multiple });
         within(self.link.settings().operation_timeout, "basic.ack", ack).await
+    }
+
+    /// Acknowledges many, each a tag and whether it is `multiple`, in this order and with one wait for all.
+    pub async fn ack_all(&self, acks: impl IntoIterator<Item = (u64, bool)>) -> Result<()> {
+        let acks = acks.into_iter().map(|(tag, multiple)| self.channel.basic_ack(tag, BasicAckOptions { multiple }));
+        let all: FuturesOrdered<_> = acks.collect();
+        within(self.link.settings().operation_timeout, "basic.ack", all.try_collect()).await
     }
 
     /// While this is true, acknowledging makes sense; otherwise the broker hands the messages out again.

@@ -23,7 +23,7 @@ use crate::relay::letters;
 use crate::store::endpoints::{self, Changes};
 use crate::store::requeue::{self, Filter};
 use crate::store::{Db, secrets};
-use crate::worker::{EndpointCache, test_request};
+use crate::worker::{self, test_request};
 
 mod show;
 
@@ -164,8 +164,7 @@ async fn rotate(config: &Config, args: RotateSecret) -> Outcome {
 async fn test(config: &Config, args: &EndpointId) -> Outcome {
     let db = compose::command_db(config)?;
     let endpoint = existing(&db, args.id).await?;
-    let cache = EndpointCache::new(db, compose::key(config)?);
-    let Some(ready) = cache.get(args.id).await? else { return Err(unknown(args.id)) };
+    let Some(ready) = worker::load(&db, &compose::key(config)?, args.id).await? else { return Err(unknown(args.id)) };
     let message = Message {
         event_id: ids::new_v7(Utc::now().timestamp_millis() as u64, rand::random()),
         endpoint_id: args.id,

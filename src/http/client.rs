@@ -38,7 +38,7 @@ pub struct Options {
 pub struct Request<'a> {
     pub url: &'a str,
     /// Sent in this order.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(&'a str, &'a str)>,
     pub body: Bytes,
     /// For everything from the resolver to the last byte of the response.
     pub timeout: Duration,
@@ -151,7 +151,7 @@ impl Client {
 }
 
 /// `None` when a name or a value cannot be sent.
-fn headers(pairs: Vec<(String, String)>) -> Option<HeaderMap> {
+fn headers(pairs: Vec<(&str, &str)>) -> Option<HeaderMap> {
     let mut headers = HeaderMap::with_capacity(pairs.len());
     for (name, value) in pairs {
         let name = HeaderName::try_from(name).ok().filter(|name| !OURS.contains(name))?;

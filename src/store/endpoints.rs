@@ -29,26 +29,6 @@ pub struct Endpoint {
     pub updated_at: DateTime<Utc>,
 }
 
-/// What a worker needs to send to an endpoint, still sealed.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub struct Sendable {
-    pub id: Uuid,
-    pub url: String,
-    pub status: String,
-    pub max_in_flight: Option<i32>,
-    pub rate_limit_per_second: Option<f64>,
-    pub timeout_ms: Option<i32>,
-    pub retry_policy: Option<String>,
-    pub circuit_state: String,
-    pub circuit_until: Option<DateTime<Utc>>,
-    pub circuit_trips: i32,
-    pub headers: Option<Vec<u8>>,
-    pub secret_key_ids: Vec<String>,
-    pub secrets: Vec<Vec<u8>>,
-    /// Unix milliseconds; 0 for a secret without an end.
-    pub secret_ends_ms: Vec<i64>,
-}
-
 /// New values of an endpoint. `None` leaves a column as it is; `Some(None)` clears it.
 #[derive(Debug, Clone, Default)]
 pub struct Changes {
@@ -195,26 +175,4 @@ pub async fn longest_timeout(db: &Db) -> Result<Option<Duration>> {
         .run(async |c| sqlx::query_scalar("select max(timeout_ms) from posthaste.endpoints").fetch_one(c).await)
         .await?;
     Ok(ms.map(|ms| Duration::from_millis(ms.max(0) as u64)))
-}
-
-const SENDABLE: &str =
-    "select e.id, e.url, e.status, e.max_in_flight, e.rate_limit_per_second, e.timeout_ms, e.retry_policy,
-       e.circuit_state, e.circuit_until, e.circuit_trips, e.headers,
-       coalesce(array_agg(s.key_id order by s.id desc) filter (where s.id is not null), '{}') as secret_key_ids,
-       coalesce(array_agg(s.key_ciphertext order by s.id desc) filter (where s.id is not null), '{}') as secrets,
-       coalesce(array_agg(coalesce((extract(epoch from s.expires_at) * 1000)::bigint, 0) order by s.id desc)
-                filter (where s.id is not null), '{}') as secret_ends_ms
-  from posthaste.endpoints e
-  left join posthaste.endpoint_secrets s
-    on s.endpoint_id = e.id and s.kind = 'whsec' and (s.expires_at is null or s.expires_at > now())
- where $1::uuid[] is null or e.id = any ($1)
- group by e.id";
-
-/// Every endpoint, newest secret first.
-pub async fn sendable(db: &Db) -> Result<Vec<Sendable>> {
-    db.run(async |c| sqlx::query_as(SENDABLE).bind(None::<Vec<Uuid>>).fetch_all(c).await).await
-}
-
-pub async fn sendable_one(db: &Db, id: Uuid) -> Result<Option<Sendable>> {
-    db.run(async |c| sqlx::query_as(SENDABLE).bind(vec![id]).fetch_optional(c).await).await
 }

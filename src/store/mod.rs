@@ -32,6 +32,7 @@ pub mod release;
 pub mod replay;
 pub mod requeue;
 pub mod secrets;
+pub mod sendable;
 pub mod settle;
 pub mod stats;
 pub mod suspects;

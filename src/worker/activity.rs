@@ -1,5 +1,6 @@
 //! What this worker has seen of an endpoint lately, and telling PostgreSQL, for `posthaste endpoint show`.
 
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -74,6 +75,33 @@ impl Seen {
     }
 }
 
+/// The endpoints that a report has to say something of, each once, in the order in which they turned up: no one waits for
+/// ever behind others that are always busy.
+#[derive(Debug, Default)]
+#[allow(dead_code)] // The gates keep one.
+pub struct Changed {
+    order: VecDeque<Uuid>,
+    listed: HashSet<Uuid>,
+}
+
+#[allow(dead_code)]
+impl Changed {
+    pub fn note(&mut self, endpoint: Uuid) {
+        if self.listed.insert(endpoint) {
+            self.order.push_back(endpoint);
+        }
+    }
+
+    /// The next ones, at most `most`. Who is not done (in flight, or a minute that is not over) is noted again.
+    pub fn take(&mut self, most: usize) -> Vec<Uuid> {
+        let taken: Vec<Uuid> = self.order.drain(..most.min(self.order.len())).collect();
+        taken.iter().for_each(|endpoint| {
+            self.listed.remove(endpoint);
+        });
+        taken
+    }
+}
+
 /// Reports until told to stop. A report that fails is no loss: the next one says the same.
 pub async fn keep_reporting(db: Db, worker: String, gates: Gates, stop: CancellationToken) {
     let mut tick = tokio::time::interval(EVERY);
@@ -96,6 +124,17 @@ pub async fn keep_reporting(db: Db, worker: String, gates: Gates, stop: Cancella
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_endpoint_that_changes_has_its_turn() {
+        let mut changed = Changed::default();
+        let id = |n| Uuid::from_u128(n);
+        [1, 2, 1, 3].into_iter().for_each(|n| changed.note(id(n)));
+        assert_eq!(changed.take(2), [id(1), id(2)]);
+        changed.note(id(1));
+        assert_eq!(changed.take(2), [id(3), id(1)], "who was reported goes behind the others");
+        assert!(changed.take(2).is_empty());
+    }
 
     #[test]
     fn about_a_minute_is_counted_and_changes_are_reported_once() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Context;
-use super::endpoints::Ready;
+use super::ready::Ready;
 use crate::domain::message::Message;
 use crate::domain::outcome::{OurFault, Outcome};
 use crate::domain::signature;
@@ -38,14 +38,14 @@ async fn send(client: &Client, endpoint: &Ready, message: &Message, timeout: Dur
     if endpoint.unreadable || secrets.is_empty() {
         return not_sent(started_at, OurFault::SecretsUnreadable);
     }
-    let own = headers(message, &secrets, started_at);
-    let mut sent = own.clone();
-    sent.extend(endpoint.headers.iter().cloned());
+    let mut request_headers = headers(message, &secrets, started_at);
+    let custom = endpoint.headers.iter();
+    let sent =
+        request_headers.iter().chain(custom.clone()).map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let timeout = endpoint.timeout.unwrap_or(timeout);
     let request = Request { url: &endpoint.url, headers: sent, body: message.body.clone(), timeout };
     let exchange = client.deliver(request).await;
-    let mut request_headers = own;
-    request_headers.extend(endpoint.headers.iter().map(|(name, _)| (name.clone(), "[redacted]".to_owned())));
+    request_headers.extend(custom.map(|(name, _)| (name.clone(), "[redacted]".to_owned())));
     Attempted { started_at, request_headers, exchange }
 }
 

@@ -2,8 +2,8 @@
 
 use super::Context;
 use super::coalesce::{Stopping, persist};
-use super::endpoints::Ready;
 use super::gates::Verdict;
+use super::ready::Ready;
 use crate::domain::backoff::Policy;
 use crate::domain::circuit::{self, Turn};
 use crate::domain::decision::asked_to_slow_down;
@@ -36,5 +36,6 @@ pub async fn turn(context: &Context, endpoint: &Ready, turn: Turn) -> Result<(),
             Turn::Heal => tracing::info!(endpoint_id = %id, "the endpoint has been healthy for a while"),
         }
     }
-    persist(&context.abandon, "read the endpoint", || context.endpoints.refresh(id)).await.map(drop)
+    context.endpoints.forget(id);
+    Ok(())
 }

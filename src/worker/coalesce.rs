@@ -43,13 +43,11 @@ pub type RowReader = Together<DeliveryKey, Option<Snapshot>>;
 
 /// The reader, and the task that serves it.
 pub fn row_reader(db: Db, abandon: CancellationToken) -> (RowReader, impl Future<Output = ()>) {
-    let (sender, asked) = mpsc::channel(MOST);
-    let serving = serve(asked, async move |keys: &[DeliveryKey]| {
+    together(GATHER, async move |keys: &[DeliveryKey]| {
         let rows = persist(&abandon, "read deliveries", || deliveries::read(&db, keys)).await?;
         let rows: HashMap<DeliveryKey, Snapshot> = rows.into_iter().map(|row| (row.key, row)).collect();
         Ok(keys.iter().map(|key| rows.get(key).cloned()).collect())
-    });
-    (Together(sender), serving)
+    })
 }
 
 /// Deliveries to hold; the answer is false where the row has moved on.
@@ -57,20 +55,28 @@ pub type Holder = Together<Hold, bool>;
 
 /// The holder, and the task that serves it.
 pub fn holder(db: Db, abandon: CancellationToken) -> (Holder, impl Future<Output = ()>) {
-    let (sender, asked) = mpsc::channel(MOST);
-    let serving = serve(asked, async move |holds: &[Hold]| {
+    together(GATHER, async move |holds: &[Hold]| {
         persist(&abandon, "hold deliveries", || deliveries::hold(&db, holds)).await
-    });
-    (Together(sender), serving)
+    })
+}
+
+/// Where to ask, and the task that answers.
+pub fn together<Q, A>(
+    pause: Duration,
+    answer_all: impl AsyncFn(&[Q]) -> Result<Vec<A>, Stopping>,
+) -> (Together<Q, A>, impl Future<Output = ()>) {
+    let (sender, asked) = mpsc::channel(MOST);
+    (Together(sender), serve(asked, pause, answer_all))
 }
 
 /// Until nobody can ask any more, or the worker is stopping.
 async fn serve<Q, A>(
     mut asked: mpsc::Receiver<Asked<Q, A>>,
+    pause: Duration,
     answer_all: impl AsyncFn(&[Q]) -> Result<Vec<A>, Stopping>,
 ) {
     let mut batch = Vec::with_capacity(MOST);
-    let mut pause = gathering(GATHER);
+    let mut pause = gathering(pause);
     while gather(&mut asked, &mut batch, MOST, &mut pause).await {
         let (questions, waiting): (Vec<Q>, Vec<oneshot::Sender<A>>) = batch.drain(..).unzip();
         let Ok(answers) = answer_all(&questions).await else { return };

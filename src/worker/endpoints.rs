@@ -1,136 +1,76 @@
-//! The endpoints in memory, with their secrets opened; changes by plain SQL apply within a second.
+//! The endpoints that this worker sends to, in memory; changes by plain SQL apply within a second.
+//!
+//! An endpoint is read, and its secrets are opened, when it is first sent to; one that changes is forgotten and read again
+//! by whoever needs it next. So neither memory nor work grows with endpoints that nothing happens at.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::domain::circuit::{Circuit, State};
+use super::coalesce::{Stopping, Together, persist, together};
+use super::known::Known;
+use super::ready::Ready;
 use crate::domain::reconnect;
-use crate::domain::sealing::{Key, SealError};
-use crate::domain::signature::Secret;
-use crate::store::endpoints::{self, Sendable};
+use crate::domain::sealing::Key;
 use crate::store::wake::{Alarm, ENDPOINTS, Wake};
-use crate::store::{Db, StoreError};
+use crate::store::{Db, StoreError, sendable};
 
+/// Reads of endpoints that begin within this time are one statement.
+const GATHER: Duration = Duration::from_millis(1);
 /// A change that was not heard of is found at the latest then.
-const FULL_RELOAD: Duration = Duration::from_secs(30);
-/// Without LISTEN (behind a transaction pooler) the worker asks this often.
+const CHECK: Duration = Duration::from_secs(30);
+/// An endpoint without traffic for this long is forgotten.
+const IDLE: Duration = Duration::from_secs(600);
+/// Without LISTEN (behind a transaction pooler) the worker compares versions this often, and of few endpoints.
 const POLL: Duration = Duration::from_millis(900);
+const POLL_IDLE: Duration = Duration::from_secs(10);
+/// Endpoints that one statement compares.
+const COMPARED: usize = 1_000;
 
-/// An endpoint ready to send to.
-#[derive(Debug)]
-pub struct Ready {
-    pub id: Uuid,
-    pub url: String,
-    pub enabled: bool,
-    pub max_in_flight: Option<usize>,
-    pub rate_limit: Option<f64>,
-    pub circuit: Circuit,
-    pub circuit_until: Option<DateTime<Utc>>,
-    pub timeout: Option<Duration>,
-    pub retry_policy: Option<String>,
-    /// Secrets with the Unix millisecond in which they end (0: never), newest first.
-    secrets: Vec<(Secret, i64)>,
-    /// Custom headers, decrypted.
-    pub headers: Vec<(String, String)>,
-    /// The configured key does not open the secrets: a fault of ours.
-    pub unreadable: bool,
-}
-
-impl Ready {
-    /// The secrets that sign at this moment.
-    pub fn live_secrets(&self, now_ms: i64) -> Vec<Secret> {
-        let live = self.secrets.iter().filter(|(_, ends)| *ends == 0 || *ends > now_ms);
-        live.map(|(secret, _)| secret.clone()).collect()
-    }
-
-    fn open(stored: Sendable, key: &Key) -> Ready {
-        let opened = open_secrets(&stored, key);
-        let headers = open_headers(&stored, key);
-        if let Some(error) = opened.as_ref().err().or(headers.as_ref().err()) {
-            tracing::error!(endpoint_id = %stored.id, %error, "the endpoint's secrets cannot be opened");
-        }
-        let unreadable = opened.is_err() || headers.is_err();
-        Ready {
-            id: stored.id,
-            url: stored.url,
-            enabled: stored.status == "enabled",
-            max_in_flight: stored.max_in_flight.map(|n| n.max(1) as usize),
-            rate_limit: stored.rate_limit_per_second,
-            circuit: Circuit {
-                state: State::parse(&stored.circuit_state).unwrap_or_default(),
-                trips: stored.circuit_trips.max(0) as u32,
-            },
-            circuit_until: stored.circuit_until,
-            timeout: stored.timeout_ms.map(|ms| Duration::from_millis(ms.max(1) as u64)),
-            retry_policy: stored.retry_policy,
-            secrets: opened.unwrap_or_default(),
-            headers: headers.unwrap_or_default(),
-            unreadable,
-        }
-    }
-}
-
-fn open_secrets(stored: &Sendable, key: &Key) -> Result<Vec<(Secret, i64)>, SealError> {
-    let sealed = stored.secret_key_ids.iter().zip(&stored.secrets).zip(&stored.secret_ends_ms);
-    sealed
-        .map(|((key_id, sealed), ends)| {
-            let plain = key.open(key_id, stored.id.as_bytes(), sealed)?;
-            Ok((Secret::from_bytes(plain).map_err(|_| SealError::Damaged)?, *ends))
-        })
-        .collect()
-}
-
-/// The blob of custom headers: the key's id, then the sealed JSON list of pairs.
-fn open_headers(stored: &Sendable, key: &Key) -> Result<Vec<(String, String)>, SealError> {
-    let Some(blob) = &stored.headers else { return Ok(Vec::new()) };
-    let (key_id, sealed) = blob.split_at_checked(8).ok_or(SealError::Damaged)?;
-    let plain = key.open(&String::from_utf8_lossy(key_id), stored.id.as_bytes(), sealed)?;
-    serde_json::from_slice(&plain).map_err(|_| SealError::Damaged)
-}
-
-/// Shared by all tasks. Reading never waits for the database, except for an endpoint that is not known yet.
+/// Shared by all tasks. Getting an endpoint waits for the database only where it is not known.
 #[derive(Clone)]
 pub struct EndpointCache {
     db: Db,
-    key: Key,
-    all: Arc<RwLock<HashMap<Uuid, Arc<Ready>>>>,
+    known: Arc<Known>,
+    reader: Together<Uuid, Option<Arc<Ready>>>,
+}
+
+/// The endpoint as it is now, `None` when there is no such endpoint: for commands.
+pub async fn load(db: &Db, key: &Key, id: Uuid) -> Result<Option<Ready>, StoreError> {
+    Ok(sendable::read(db, &[id]).await?.pop().map(|stored| Ready::open(stored, key)))
 }
 
 impl EndpointCache {
-    pub fn new(db: Db, key: Key) -> EndpointCache {
-        EndpointCache { db, key, all: Arc::default() }
+    /// The cache, and the task that reads for it. One statement at a time, so an older answer never replaces a newer one.
+    pub fn new(db: Db, key: Key, abandon: CancellationToken) -> (EndpointCache, impl Future<Output = ()>) {
+        let known = Arc::new(Known::default());
+        let (reader, reading) = together(GATHER, {
+            let (db, known) = (db.clone(), known.clone());
+            async move |ids: &[Uuid]| {
+                known.reading();
+                let stored = persist(&abandon, "read endpoints", || sendable::read(&db, ids)).await?;
+                let read: Vec<Arc<Ready>> = stored.into_iter().map(|s| Arc::new(Ready::open(s, &key))).collect();
+                known.add(&read);
+                let found = |id| read.iter().find(|ready| ready.id == id).cloned();
+                Ok(ids.iter().map(|id| found(*id)).collect())
+            }
+        });
+        (EndpointCache { db, known, reader }, reading)
     }
 
     /// The endpoint, or `None` when it was removed.
-    pub async fn get(&self, id: Uuid) -> Result<Option<Arc<Ready>>, StoreError> {
-        let known = self.all.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-        match known {
+    pub async fn get(&self, id: Uuid) -> Result<Option<Arc<Ready>>, Stopping> {
+        match self.known.get(id) {
             Some(ready) => Ok(Some(ready)),
-            None => self.refresh(id).await,
+            None => self.reader.ask(id).await,
         }
     }
 
-    pub async fn refresh(&self, id: Uuid) -> Result<Option<Arc<Ready>>, StoreError> {
-        let stored = endpoints::sendable_one(&self.db, id).await?;
-        let ready = stored.map(|stored| Arc::new(Ready::open(stored, &self.key)));
-        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
-        match &ready {
-            Some(ready) => all.insert(id, ready.clone()),
-            None => all.remove(&id),
-        };
-        Ok(ready)
-    }
-
-    async fn reload(&self) -> Result<(), StoreError> {
-        let stored = endpoints::sendable(&self.db).await?;
-        let fresh = stored.into_iter().map(|s| (s.id, Arc::new(Ready::open(s, &self.key)))).collect();
-        *self.all.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        Ok(())
+    /// Its state is another one now, as this worker knows: nobody here may act on the old one.
+    pub fn forget(&self, id: Uuid) {
+        self.known.forget(id);
     }
 
     /// Applies changes until told to stop.
@@ -149,26 +89,38 @@ impl EndpointCache {
         }
     }
 
-    /// Reloading after LISTEN has begun leaves no gap in which a change is neither heard nor loaded.
+    /// Checking after LISTEN has begun leaves no gap in which a change is neither heard nor seen.
     async fn follow(&self, failures: &mut u32) -> Result<(), StoreError> {
         let mut alarm = Alarm::listen(&self.db, ENDPOINTS).await?;
-        self.reload().await?;
+        self.check(IDLE).await?;
         *failures = 0;
         loop {
-            match alarm.wait(FULL_RELOAD).await? {
+            match alarm.wait(CHECK).await? {
                 Wake::Notified(id) => match Uuid::parse_str(&id) {
-                    Ok(id) => self.refresh(id).await.map(drop)?,
-                    Err(_) => self.reload().await?,
+                    Ok(id) => self.forget(id),
+                    Err(_) => self.check(IDLE).await?,
                 },
-                Wake::Reconnected | Wake::TimedOut => self.reload().await?,
+                Wake::Reconnected | Wake::TimedOut => self.check(IDLE).await?,
             }
         }
     }
 
     async fn poll(&self, failures: &mut u32) -> Result<(), StoreError> {
-        self.reload().await?;
+        self.check(POLL_IDLE).await?;
         *failures = 0;
         tokio::time::sleep(POLL).await;
+        Ok(())
+    }
+
+    /// Forgets what was idle for this long, and of the rest what has changed.
+    async fn check(&self, idle: Duration) -> Result<(), StoreError> {
+        let known = self.known.used_within(idle);
+        for part in known.chunks(COMPARED) {
+            let (ids, versions): (Vec<Uuid>, Vec<&str>) = part.iter().map(|r| (r.id, r.version.as_str())).unzip();
+            for id in sendable::changed(&self.db, &ids, &versions).await? {
+                self.forget(id);
+            }
+        }
         Ok(())
     }
 }

@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{self, Attempted};
 use super::coalesce::{Stopping, persist};
-use super::endpoints::Ready;
 use super::gates::{Entrance, Leave};
 use super::in_hand::Hand;
 use super::intake::Receipt;
 use super::lane::Lane;
 use super::publish::{self, follow};
+use super::ready::Ready;
 use super::rooms::{Full, Taken};
 use super::settler::Job;
 use super::suspicion::Suspicion;
@@ -187,8 +187,7 @@ impl Journey {
     /// The endpoint, if it may be sent to. Disabled or its circuit open: held. Removed: dead.
     async fn endpoint(&self) -> Result<Stage<Arc<Ready>>, Stopping> {
         let id = self.message.endpoint_id;
-        let find = || self.context.endpoints.get(id);
-        match persist(&self.context.abandon, "read the endpoint", find).await? {
+        match self.context.endpoints.get(id).await? {
             None => self.bury(DeadReason::EndpointRemoved, "the endpoint was removed").await,
             Some(endpoint) if !endpoint.enabled => self.hold(Until::Now, HeldReason::Disabled).await,
             // The relay lets nothing go before the circuit is half open, whatever the row's time says.
@@ -286,10 +285,10 @@ impl Journey {
         hand: Hand,
     ) -> Result<(), Stopping> {
         let budget = self.context.policies.get(endpoint.retry_policy.as_deref()).budget;
-        let settlement = settler::settlement(&self.message, &attempted, decision, budget);
+        let (settlement, outcome) = settler::settlement(&self.message, attempted, decision, budget);
         let job = Job {
             settlement,
-            outcome: attempted.exchange.outcome,
+            outcome,
             message: self.message,
             received: self.received,
             receipt: self.receipt,

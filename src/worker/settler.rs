@@ -54,9 +54,15 @@ impl Settler {
     }
 }
 
-pub fn settlement(message: &Message, attempted: &Attempted, decision: Decision, budget: Option<u32>) -> Settlement {
-    let exchange = &attempted.exchange;
-    Settlement {
+/// What is recorded of an attempt, and what it came to.
+pub fn settlement(
+    message: &Message,
+    attempted: Attempted,
+    decision: Decision,
+    budget: Option<u32>,
+) -> (Settlement, Outcome) {
+    let exchange = attempted.exchange;
+    let settlement = Settlement {
         key: message.key(),
         attempt: message.attempt,
         decision,
@@ -65,10 +71,11 @@ pub fn settlement(message: &Message, attempted: &Attempted, decision: Decision, 
         error: exchange.outcome.error(),
         duration_ms: exchange.duration.as_millis().min(i32::MAX as u128) as i32,
         started_at: attempted.started_at,
-        request_headers: attempted.request_headers.clone(),
-        response_headers: exchange.response_headers.clone(),
-        response_body: exchange.response_body.clone(),
-    }
+        request_headers: attempted.request_headers,
+        response_headers: exchange.response_headers,
+        response_body: exchange.response_body,
+    };
+    (settlement, exchange.outcome)
 }
 
 /// While statements wait for the disk, and a little longer, the next batch gathers, so batches grow with the load. What
@@ -97,7 +104,7 @@ async fn record(context: &Context, jobs: &[Job]) -> Result<Vec<Option<Snapshot>>
 
 async fn finish(context: &Context, jobs: Vec<Job>, rows: Vec<Option<Snapshot>>) -> Result<(), Stopping> {
     let lost = read_again(context, &jobs, &rows).await?;
-    forget_gone(context, &jobs).await?;
+    forget_gone(context, &jobs);
     let mut follows: Vec<Follow> = Vec::new();
     let mut waiting = Vec::new();
     for (job, row) in jobs.into_iter().zip(&rows) {
@@ -149,14 +156,12 @@ fn after_loss(context: &Context, job: &Job, row: Option<&Snapshot>) -> Option<Fo
 }
 
 /// 410: the endpoint says that it is gone for good. The settlement has disabled it; this worker must know at once.
-async fn forget_gone(context: &Context, jobs: &[Job]) -> Result<(), Stopping> {
+fn forget_gone(context: &Context, jobs: &[Job]) {
     for job in jobs.iter().filter(|job| disables_endpoint(&job.outcome)) {
         let id = job.message.endpoint_id;
         tracing::warn!(endpoint_id = %id, "disabled: the endpoint answered 410 Gone");
-        let refresh = || context.endpoints.refresh(id);
-        persist(&context.abandon, "read the endpoint", refresh).await?;
+        context.endpoints.forget(id);
     }
-    Ok(())
 }
 
 /// The figures of an attempt, and its one log line.

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Context;
-use super::endpoints::Ready;
 use super::lane::Lane;
+use super::ready::Ready;
 use crate::domain::circuit::State;
 use crate::domain::gate;
 

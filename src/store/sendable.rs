@@ -1,0 +1,70 @@
+//! What a worker needs to send to endpoints, and which of them are not as it knows them any more.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Db, Result};
+
+/// An endpoint as a worker needs it, still sealed.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Sendable {
+    pub id: Uuid,
+    pub url: String,
+    pub status: String,
+    pub max_in_flight: Option<i32>,
+    pub rate_limit_per_second: Option<f64>,
+    pub timeout_ms: Option<i32>,
+    pub retry_policy: Option<String>,
+    pub circuit_state: String,
+    pub circuit_until: Option<DateTime<Utc>>,
+    pub circuit_trips: i32,
+    pub headers: Option<Vec<u8>>,
+    pub secret_key_ids: Vec<String>,
+    pub secrets: Vec<Vec<u8>>,
+    /// Unix milliseconds; 0 for a secret without an end.
+    pub secret_ends_ms: Vec<i64>,
+    /// Another one after every change, whoever made it and whenever it was committed.
+    pub version: String,
+}
+
+/// The transactions that wrote the rows. Unlike a time of change or the highest transaction seen, it cannot miss a commit
+/// that is later than that of a younger transaction.
+macro_rules! version {
+    () => {
+        "e.xmin::text || coalesce((select string_agg(' ' || v.id || ':' || v.xmin::text, '' order by v.id)
+                             from posthaste.endpoint_secrets v where v.endpoint_id = e.id), '')"
+    };
+}
+
+const READ: &str = concat!(
+    "select e.id, e.url, e.status, e.max_in_flight, e.rate_limit_per_second, e.timeout_ms, e.retry_policy,
+       e.circuit_state, e.circuit_until, e.circuit_trips, e.headers, s.*, ",
+    version!(),
+    " as version
+  from posthaste.endpoints e
+ cross join lateral (
+   select coalesce(array_agg(key_id order by id desc), '{}') as secret_key_ids,
+          coalesce(array_agg(key_ciphertext order by id desc), '{}') as secrets,
+          coalesce(array_agg(coalesce((extract(epoch from expires_at) * 1000)::bigint, 0) order by id desc), '{}')
+            as secret_ends_ms
+     from posthaste.endpoint_secrets
+    where endpoint_id = e.id and kind = 'whsec' and (expires_at is null or expires_at > now())) s
+ where e.id = any ($1)"
+);
+
+/// These endpoints, newest secret first. One that was removed is not in the answer.
+pub async fn read(db: &Db, ids: &[Uuid]) -> Result<Vec<Sendable>> {
+    db.run(async |c| sqlx::query_as(READ).bind(ids).fetch_all(c).await).await
+}
+
+const CHANGED: &str = concat!(
+    "select k.id from unnest($1::uuid[], $2::text[]) as k(id, version)
+ where k.version is distinct from (select ",
+    version!(),
+    " from posthaste.endpoints e where e.id = k.id)"
+);
+
+/// Those that have another version now, or were removed.
+pub async fn changed(db: &Db, ids: &[Uuid], versions: &[&str]) -> Result<Vec<Uuid>> {
+    db.run(async |c| sqlx::query_scalar(CHANGED).bind(ids).bind(versions).fetch_all(c).await).await
+}

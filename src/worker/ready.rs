@@ -1,0 +1,135 @@
+//! An endpoint ready to send to, with its secrets opened.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::domain::circuit::{Circuit, State};
+use crate::domain::sealing::{Key, SealError};
+use crate::domain::signature::Secret;
+use crate::store::sendable::Sendable;
+
+/// An endpoint ready to send to.
+#[derive(Debug)]
+pub struct Ready {
+    pub id: Uuid,
+    pub url: String,
+    pub enabled: bool,
+    pub max_in_flight: Option<usize>,
+    pub rate_limit: Option<f64>,
+    pub circuit: Circuit,
+    pub circuit_until: Option<DateTime<Utc>>,
+    pub timeout: Option<Duration>,
+    pub retry_policy: Option<String>,
+    /// Newest first.
+    secrets: Vec<Secret>,
+    /// The Unix millisecond in which each ends; 0: never.
+    secret_ends_ms: Vec<i64>,
+    /// Custom headers, decrypted.
+    pub headers: Vec<(String, String)>,
+    /// The configured key does not open the secrets: a fault of ours.
+    pub unreadable: bool,
+    /// Of the rows that this was made from.
+    pub version: String,
+}
+
+impl Ready {
+    /// The secrets that sign at this moment.
+    pub fn live_secrets(&self, now_ms: i64) -> Cow<'_, [Secret]> {
+        let is_live = |ends: &i64| *ends == 0 || *ends > now_ms;
+        if self.secret_ends_ms.iter().all(is_live) {
+            return Cow::Borrowed(&self.secrets);
+        }
+        let live = self.secrets.iter().zip(&self.secret_ends_ms).filter(|(_, ends)| is_live(ends));
+        Cow::Owned(live.map(|(secret, _)| secret.clone()).collect())
+    }
+
+    pub fn open(stored: Sendable, key: &Key) -> Ready {
+        let opened = open_secrets(&stored, key);
+        let headers = open_headers(&stored, key);
+        if let Some(error) = opened.as_ref().err().or(headers.as_ref().err()) {
+            tracing::error!(endpoint_id = %stored.id, %error, "the endpoint's secrets cannot be opened");
+        }
+        let unreadable = opened.is_err() || headers.is_err();
+        Ready {
+            id: stored.id,
+            url: stored.url,
+            enabled: stored.status == "enabled",
+            max_in_flight: stored.max_in_flight.map(|n| n.max(1) as usize),
+            rate_limit: stored.rate_limit_per_second,
+            circuit: Circuit {
+                state: State::parse(&stored.circuit_state).unwrap_or_default(),
+                trips: stored.circuit_trips.max(0) as u32,
+            },
+            circuit_until: stored.circuit_until,
+            timeout: stored.timeout_ms.map(|ms| Duration::from_millis(ms.max(1) as u64)),
+            retry_policy: stored.retry_policy,
+            secrets: opened.unwrap_or_default(),
+            secret_ends_ms: stored.secret_ends_ms,
+            headers: headers.unwrap_or_default(),
+            unreadable,
+            version: stored.version,
+        }
+    }
+}
+
+fn open_secrets(stored: &Sendable, key: &Key) -> Result<Vec<Secret>, SealError> {
+    let sealed = stored.secret_key_ids.iter().zip(&stored.secrets);
+    sealed
+        .map(|(key_id, sealed)| {
+            let plain = key.open(key_id, stored.id.as_bytes(), sealed)?;
+            Secret::from_bytes(plain).map_err(|_| SealError::Damaged)
+        })
+        .collect()
+}
+
+/// The blob of custom headers: the key's id, then the sealed JSON list of pairs.
+fn open_headers(stored: &Sendable, key: &Key) -> Result<Vec<(String, String)>, SealError> {
+    let Some(blob) = &stored.headers else { return Ok(Vec::new()) };
+    let (key_id, sealed) = blob.split_at_checked(8).ok_or(SealError::Damaged)?;
+    let plain = key.open(&String::from_utf8_lossy(key_id), stored.id.as_bytes(), sealed)?;
+    serde_json::from_slice(&plain).map_err(|_| SealError::Damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Ready {
+        /// Enabled, without a secret.
+        pub fn for_test(id: Uuid) -> Ready {
+            let stored = Sendable {
+                id,
+                url: "https://example.com/".into(),
+                status: "enabled".into(),
+                max_in_flight: None,
+                rate_limit_per_second: None,
+                timeout_ms: None,
+                retry_policy: None,
+                circuit_state: "closed".into(),
+                circuit_until: None,
+                circuit_trips: 0,
+                headers: None,
+                secret_key_ids: Vec::new(),
+                secrets: Vec::new(),
+                secret_ends_ms: Vec::new(),
+                version: String::new(),
+            };
+            Ready::open(stored, &Key::from_bytes([0; 32]))
+        }
+    }
+
+    #[test]
+    fn a_secret_signs_until_it_ends() {
+        let secret = |n| Secret::from_bytes(vec![n; 32]).unwrap();
+        let ready = Ready {
+            secrets: vec![secret(1), secret(2)],
+            secret_ends_ms: vec![0, 1_000],
+            ..Ready::for_test(Uuid::nil())
+        };
+        assert_eq!(*ready.live_secrets(999), [secret(1), secret(2)]);
+        assert_eq!(*ready.live_secrets(1_000), [secret(1)]);
+    }
+}

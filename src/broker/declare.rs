@@ -103,7 +103,7 @@ pub async fn message_count(link: &Link, queue: &str) -> Result<Option<u32>> {
     Ok(figures(link, queue).await?.map(|figures| figures.messages))
 }
 
-async fn figures_on(link: &Link, channel: &Channel, queue: &str) -> Result<Figures> {
+pub(super) async fn figures_on(link: &Link, channel: &Channel, queue: &str) -> Result<Figures> {
     let options = QueueDeclareOptions { passive: true, durable: true, ..QueueDeclareOptions::default() };
     let declare = channel.queue_declare(queue.into(), options, FieldTable::default());
     let queue = within(link.settings().operation_timeout, "queue.declare", declare).await?;

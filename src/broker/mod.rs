@@ -11,6 +11,7 @@ use thiserror::Error;
 pub mod connection;
 pub mod consumer;
 pub mod declare;
+pub mod depth;
 pub mod letters;
 mod pipeline;
 pub mod publisher;

@@ -4,6 +4,7 @@
 //! can be read, property-tested and model-checked on their own.
 
 pub mod backoff;
+pub mod bounds;
 pub mod circuit;
 pub mod decision;
 pub mod delivery;
@@ -12,6 +13,7 @@ pub mod gate;
 pub mod ids;
 pub mod message;
 pub mod outcome;
+pub mod outgoing;
 pub mod pace;
 pub mod places;
 pub mod reconcile;
@@ -23,3 +25,4 @@ pub mod sealing;
 pub mod signature;
 pub mod suspicion;
 pub mod throttle;
+pub mod turns;

@@ -1,72 +1,69 @@
-//! Claiming batches and handing them to the publisher, several at a time.
+//! Claiming batches, tenants in turn, and handing them to the sender.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use super::idle::Idle;
-use super::watermark::{From, Watermark};
-use super::{Context, publish};
+use super::sender::{self, Outbound};
+use super::{Context, adopt};
 use crate::domain::reconnect;
-use crate::store::claim::{self, Batch};
+use crate::domain::turns::{Ask, From, Turns};
+use crate::store::claim::{self, Batch, Claim};
 use crate::store::{StoreError, outbox, partitions, relay_batches};
 
-/// Batches that wait for confirms at once. More would only queue at the broker.
-const BATCHES: usize = 4;
 /// While the broker is blocked or away, ask it this often.
 const BLOCKED: Duration = Duration::from_millis(250);
-/// After this many refusals in a row the row at the head is claimed alone, and then set aside.
-const PATIENCE: u32 = 3;
+/// While tenants that have had their share wait to be published, others are looked for this often.
+const OTHERS: Duration = Duration::from_millis(5);
+/// Between a claim that failed and the smaller one. The search for a row that cannot be moved takes several.
+const SMALLER: Duration = Duration::from_millis(50);
+/// After a claim of which nothing is known it is looked this often, and this long, whether it was committed after all.
+const STRAYS: Duration = Duration::from_secs(1);
+const STRAYING: Duration = Duration::from_secs(30);
 
 struct Claimer {
     context: Arc<Context>,
     relay: i64,
-    watermark: Watermark,
-    /// Batches that the broker has confirmed; the next claim forgets them.
-    confirmed: mpsc::UnboundedReceiver<i64>,
-    done: mpsc::UnboundedSender<i64>,
+    began: Instant,
+    turns: Turns,
+    outbound: Arc<Outbound>,
     unlist: Vec<i64>,
-    under_way: Arc<Semaphore>,
-    publishing: TaskTracker,
-    abandon: CancellationToken,
-    refusals: u32,
+    strays: Option<Strays>,
+}
+
+/// A claim may have been committed without our knowledge: then its batch is listed, and nobody publishes it.
+struct Strays {
+    next: Instant,
+    until: Instant,
 }
 
 pub(super) async fn run(context: Arc<Context>, relay: i64, stop: CancellationToken, abandon: CancellationToken) {
-    // Bounded all the same: there are never more entries than batches.
-    let (done, confirmed) = mpsc::unbounded_channel();
-    let mut claimer = Claimer {
-        context: context.clone(),
-        relay,
-        watermark: Watermark::default(),
-        confirmed,
-        done,
-        unlist: Vec::new(),
-        under_way: Arc::new(Semaphore::new(BATCHES)),
-        publishing: TaskTracker::new(),
-        abandon,
-        refusals: 0,
-    };
-    let mut idle = Idle::new(context);
+    let outbound = Arc::new(Outbound::default());
+    let sending = tokio::spawn(sender::run(context.clone(), outbound.clone(), stop.clone(), abandon));
+    let mut idle = Idle::new(context.clone());
+    let turns = Turns::new(context.limits.batch_size);
+    let mut claimer =
+        Claimer { context, relay, began: Instant::now(), turns, outbound, unlist: Vec::new(), strays: None };
     let mut failures = 0;
     while !stop.is_cancelled() {
         match claimer.step(&mut idle, &stop).await {
             Ok(()) => failures = 0,
             Err(error) => {
                 tracing::warn!(%error, failures, "a claim failed; trying again");
-                claimer.watermark.sweep_next();
-                claimer.recover(&error).await;
+                let pause = claimer.recover(&error, failures).await;
                 tokio::select! {
-                    () = tokio::time::sleep(reconnect::pause(failures, rand::random())) => {}
+                    () = tokio::time::sleep(pause) => {}
                     () = stop.cancelled() => {}
                 }
                 failures += 1;
             }
         }
     }
+    claimer.outbound.close();
+    let _ = sending.await;
     claimer.finish().await;
     idle.awake().await;
 }
@@ -77,46 +74,52 @@ impl Claimer {
     async fn step(&mut self, idle: &mut Idle, stop: &CancellationToken) -> Result<(), StoreError> {
         let ready = async {
             self.broker_ready().await;
-            self.under_way.clone().acquire_owned().await
+            self.outbound.has_room().await;
         };
-        let permit = tokio::select! {
-            permit = ready => permit,
+        tokio::select! {
+            () = ready => {}
             () = stop.cancelled() => return Ok(()),
-        };
-        let Ok(permit) = permit else { return Ok(()) };
-        let limit = if self.refusals >= PATIENCE { 1 } else { i64::from(self.context.limits.batch_size) };
+        }
+        self.look_for_strays(stop).await?;
         if idle.wants_sweep() {
-            self.watermark.sweep_next();
+            self.turns.sweep_next();
         }
-        let from = self.watermark.next(Instant::now());
-        let batch = self.claim(from, limit).await?;
-        self.refusals = 0;
-        if batch.events == 0 {
-            drop(permit);
-            return tokio::select! {
-                result = idle.empty(from == From::Sweep) => result,
-                () = stop.cancelled() => Ok(()),
-            };
+        let crowded = self.outbound.crowded();
+        let ask = self.turns.ask(self.now_ms(), &crowded);
+        let batch = self.claim(&ask, &crowded).await?;
+        if batch.events > 0 {
+            self.outbound.add(batch);
+            return idle.busy().await;
         }
-        idle.busy().await?;
-        let (context, done, abandon) = (self.context.clone(), self.done.clone(), self.abandon.clone());
-        self.publishing.spawn(async move {
-            publish_batch(&context, batch, &done, &abandon).await;
-            drop(permit);
-        });
-        Ok(())
+        let swept = matches!(ask.from, From::Everyone { .. });
+        let empty = async {
+            if crowded.is_empty() {
+                return idle.empty(swept).await;
+            }
+            self.outbound.changed(OTHERS.max(self.context.limits.poll_interval)).await;
+            Ok(())
+        };
+        tokio::select! {
+            result = empty => result,
+            () = stop.cancelled() => Ok(()),
+        }
     }
 
-    async fn claim(&mut self, from: From, limit: i64) -> Result<Batch, StoreError> {
-        while let Ok(id) = self.confirmed.try_recv() {
-            self.unlist.push(id);
-        }
+    async fn claim(&mut self, ask: &Ask, without: &[String]) -> Result<Batch, StoreError> {
+        self.unlist.extend(self.outbound.take_confirmed());
         let began = Instant::now();
         let context = &self.context;
-        let batch =
-            claim::claim(&context.claim_db, self.relay, from.id(), limit, &context.ceilings, &self.unlist).await?;
+        let claim = Claim {
+            relay: self.relay,
+            ask,
+            without,
+            ceilings: &context.ceilings,
+            confirmed: &self.unlist,
+            behind: &[],
+        };
+        let batch = claim::claim(&context.claim_db, claim).await?;
         self.unlist.clear();
-        self.watermark.claimed(from, batch.highest, began.elapsed(), Instant::now());
+        self.turns.claimed(ask, &batch.found, began.elapsed(), self.now_ms());
         if batch.set_aside > 0 {
             tracing::error!(events = batch.set_aside, "set aside: their ids were used before (posthaste.set_aside)");
         }
@@ -124,6 +127,10 @@ impl Claimer {
             tracing::debug!(events = batch.unmatched, "recorded; no endpoint matched");
         }
         Ok(batch)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
     }
 
     /// A relay must not move rows that it cannot publish: they would only wait elsewhere.
@@ -149,59 +156,75 @@ impl Claimer {
         }
     }
 
-    /// What can be done about a claim that the database refused: a missing day is made, a row that cannot be moved is
-    /// found by claiming one row at a time, and set aside.
-    async fn recover(&mut self, error: &StoreError) {
-        if !error.blames_data() {
-            return;
+    /// What can be done about a claim that failed: a smaller one is tried, down to a single row; a missing day is made; a
+    /// row that cannot be moved by itself is set aside. Returns how long to wait.
+    async fn recover(&mut self, error: &StoreError, failures: u32) -> Duration {
+        let single = self.turns.asks_for_one();
+        self.turns.failed();
+        if !matches!(error, StoreError::Refused { .. }) {
+            let now = Instant::now();
+            self.strays = Some(Strays { next: now + STRAYS, until: now + STRAYING });
         }
-        if let Ok(made) = partitions::make_for_outbox(&self.context.db).await
+        let blames_data = error.blames_data();
+        if !blames_data && !error.is_time_out() {
+            return reconnect::pause(failures, rand::random());
+        }
+        if blames_data
+            && let Ok(made) = partitions::make_for_outbox(&self.context.db).await
             && made > 0
         {
             tracing::info!(partitions = made, "made the partitions of a missed day");
-            return;
+        } else if single && let Err(error) = self.try_one(blames_data).await {
+            tracing::warn!(%error, "cannot set aside a row");
+            return reconnect::pause(failures, rand::random());
         }
-        self.refusals += 1;
-        if self.refusals <= PATIENCE {
-            return;
-        }
-        if let Ok(Some(id)) = outbox::first_id(&self.context.db, uuid::Uuid::nil()).await {
-            match outbox::set_aside(&self.context.db, id, &error.to_string()).await {
-                Ok(_) => tracing::error!(event_id = %id, %error, "set aside: the row cannot be moved"),
-                Err(error) => tracing::error!(event_id = %id, %error, "cannot set aside a row"),
-            }
-            self.refusals = 0;
-        }
+        SMALLER
     }
 
-    /// Waits for the publishes under way and forgets what was confirmed. What is left is adopted by another relay.
+    /// Claims the row whose turn it is, and no other; if that one is refused too, it is set aside. Where it only takes too
+    /// long, the other tenants go on.
+    async fn try_one(&mut self, blames_data: bool) -> Result<(), StoreError> {
+        let Some((tenant, id)) = outbox::next_in_turn(&self.context.db, self.turns.after()).await? else {
+            return Ok(());
+        };
+        if !blames_data {
+            tracing::error!(event_id = %id, "an event takes longer to fan out than a statement may");
+            self.turns.pass_over(tenant);
+            return Ok(());
+        }
+        match self.claim(&Turns::ask_for(tenant, id), &[]).await {
+            Ok(batch) => self.outbound.add(batch),
+            Err(error) if error.blames_data() => self.set_aside(id, &error).await?,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn set_aside(&self, id: Uuid, error: &StoreError) -> Result<(), StoreError> {
+        if outbox::set_aside(&self.context.db, id, &error.to_string()).await? {
+            tracing::error!(event_id = %id, %error, "set aside: the row cannot be moved");
+        }
+        Ok(())
+    }
+
+    /// Publishes what was claimed without our knowledge.
+    async fn look_for_strays(&mut self, stop: &CancellationToken) -> Result<(), StoreError> {
+        let now = Instant::now();
+        let Some(strays) = self.strays.as_mut().filter(|strays| now >= strays.next) else { return Ok(()) };
+        strays.next = now + STRAYS;
+        if now >= strays.until {
+            self.strays = None;
+        }
+        self.unlist.extend(self.outbound.take_confirmed());
+        let known = [self.outbound.known(), self.unlist.clone()].concat();
+        adopt::strays(&self.context, self.relay, &known, stop).await
+    }
+
+    /// Forgets what was confirmed. What is left is adopted by another relay.
     async fn finish(mut self) {
-        self.publishing.close();
-        tokio::select! {
-            () = self.publishing.wait() => {}
-            () = self.abandon.cancelled() => tracing::warn!("abandoned unconfirmed batches; another relay adopts them"),
-        }
-        self.confirmed.close();
-        while let Ok(id) = self.confirmed.try_recv() {
-            self.unlist.push(id);
-        }
+        self.unlist.extend(self.outbound.take_confirmed());
         if let Err(error) = relay_batches::unlist(&self.context.db, &self.unlist).await {
             tracing::warn!(%error, "confirmed batches stay listed; adopting them publishes nothing twice that was settled");
         }
-    }
-}
-
-async fn publish_batch(
-    context: &Context,
-    batch: Batch,
-    done: &mpsc::UnboundedSender<i64>,
-    abandon: &CancellationToken,
-) {
-    tokio::select! {
-        () = publish::first_attempts(context, batch.messages) => {}
-        () = abandon.cancelled() => return,
-    }
-    if let Some(id) = batch.id {
-        let _ = done.send(id);
     }
 }

@@ -8,15 +8,14 @@ use super::circuits::Circuits;
 use super::markers::Markers;
 use super::reconcile::Reconciler;
 use super::release::Releaser;
-use super::{Context, publish};
+use super::{Context, adopt};
 use crate::store::locks::{Role, Session};
-use crate::store::{StoreError, activity, idempotency, partitions, relay_batches, suspects};
+use crate::store::{StoreError, activity, idempotency, partitions, suspects};
 
 const TICK: Duration = Duration::from_millis(200);
 /// How soon the batches of a dead relay are adopted.
 const ADOPT: Duration = Duration::from_secs(1);
 const PARTITIONS: Duration = Duration::from_secs(3600);
-const BATCHES: i64 = 100;
 
 /// Fails when the session is lost: then this relay must not claim any more under its identity.
 pub(super) async fn run(
@@ -48,7 +47,7 @@ pub(super) async fn run(
             tracing::info!(relay, "leading");
         }
         if elapsed(last_adoption, ADOPT) {
-            adopt(context, session, relay, &stop).await?;
+            adopt::of_the_gone(context, session, relay, &stop).await?;
             last_adoption = Some(Instant::now());
         }
         circuits.step(context).await?;
@@ -73,37 +72,4 @@ pub(super) async fn run(
 
 fn elapsed(last: Option<Instant>, interval: Duration) -> bool {
     last.is_none_or(|last| last.elapsed() >= interval)
-}
-
-/// Publishes what relays that are gone have listed and not seen confirmed.
-async fn adopt(
-    context: &Context,
-    session: &mut Session,
-    relay: i32,
-    stop: &CancellationToken,
-) -> Result<(), StoreError> {
-    for other in relay_batches::other_relays(&context.db, relay.into()).await? {
-        let Ok(lock) = i32::try_from(other) else { continue };
-        if !session.try_relay(lock).await? {
-            continue;
-        }
-        let adopted = adopt_batches(context, other, stop).await;
-        session.release_relay(lock).await?;
-        adopted?;
-    }
-    Ok(())
-}
-
-async fn adopt_batches(context: &Context, other: i64, stop: &CancellationToken) -> Result<(), StoreError> {
-    let batches = relay_batches::of_relay(&context.db, other, BATCHES).await?;
-    for batch in batches {
-        let messages = relay_batches::unfinished(&context.db, batch).await?;
-        tracing::info!(relay = other, batch, messages = messages.len(), "adopting a batch of a relay that is gone");
-        tokio::select! {
-            () = publish::due(context, messages) => {}
-            () = stop.cancelled() => return Ok(()),
-        }
-        relay_batches::unlist(&context.db, &[batch]).await?;
-    }
-    Ok(())
 }

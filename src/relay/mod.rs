@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+mod adopt;
 mod circuits;
 mod claimer;
 mod gauges;
@@ -19,8 +20,9 @@ mod publish;
 pub mod reconcile;
 mod release;
 pub mod requeue;
+mod room;
+mod sender;
 pub mod sweep;
-mod watermark;
 
 use crate::broker;
 use crate::broker::connection::Link;

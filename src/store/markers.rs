@@ -6,9 +6,19 @@ use chrono::{DateTime, Utc};
 
 use super::{Db, Result};
 
-/// The database's clock, for a marker that is about to be published.
+/// The time of a marker that is about to be published: the database's clock, or, while a relay has had messages to publish
+/// for longer than `domain::reconcile::SLACK` covers, the time from which on they are due. What was due earlier is in its
+/// queue, so the marker goes behind it.
 pub async fn now(db: &Db) -> Result<DateTime<Utc>> {
-    db.run(async |c| sqlx::query_scalar("select clock_timestamp()").fetch_one(c).await).await
+    db.run(async |c| {
+        sqlx::query_scalar(
+            "select coalesce(min(claimed_at), clock_timestamp()) from posthaste.relay_batches
+              where claimed_at > now() - interval '5 minutes' and claimed_at < now() - interval '2 seconds'",
+        )
+        .fetch_one(c)
+        .await
+    })
+    .await
 }
 
 /// Records a marker on its arrival and returns how long it was under way. One that arrives again changes nothing.

@@ -112,6 +112,13 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// The statement took too long; a smaller one may not.
+    pub fn is_time_out(&self) -> bool {
+        matches!(self, StoreError::TimedOut(_)) || self.code() == Some("57014")
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match error {
@@ -152,6 +159,8 @@ impl Options {
         }
         if self.asynchronous_commit {
             settings.push(("synchronous_commit", "off".to_owned()));
+            // Only the claim uses these sessions, and planning it anew costs more than an empty claim.
+            settings.push(("plan_cache_mode", "force_generic_plan".to_owned()));
         }
         Ok(options.application_name(&self.application_name).options(settings).disable_statement_logging())
     }

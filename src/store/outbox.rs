@@ -24,13 +24,21 @@ pub async fn backlog(db: &Db) -> Result<Backlog> {
     .await
 }
 
-/// The id of the row that the next claim would take first.
-pub async fn first_id(db: &Db, from: Uuid) -> Result<Option<Uuid>> {
+/// The tenant and the id of the row that a claim of one row takes, when the one before ended with the tenant `after`.
+pub async fn next_in_turn(db: &Db, after: &str) -> Result<Option<(String, Uuid)>> {
     db.run(async |c| {
-        sqlx::query_scalar("select id from posthaste.outbox where id >= $1 order by id limit 1")
-            .bind(from)
-            .fetch_optional(c)
-            .await
+        sqlx::query_as(
+            "select tenant, id from (
+               (select 1 as round, tenant, id from posthaste.outbox where tenant collate \"C\" > $1
+                 order by tenant collate \"C\", id limit 1)
+               union all
+               (select 2, tenant, id from posthaste.outbox where tenant collate \"C\" <= $1
+                 order by tenant collate \"C\", id limit 1)) o
+              order by round limit 1",
+        )
+        .bind(after)
+        .fetch_optional(c)
+        .await
     })
     .await
 }

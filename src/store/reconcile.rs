@@ -25,11 +25,16 @@ pub struct Lost {
 
 /// `domain::reconcile::is_lost` in SQL; a test holds the two against each other. The comparison with the proof of the
 /// retry queue comes first, since the index of due deliveries answers it.
+///
+/// What is listed has a relay that publishes it, so it is not lost. Only for a while: should a listing be left over for some
+/// reason, this is what finds its deliveries.
 macro_rules! lost {
     () => {
         "status in ('pending', 'retrying')
          and next_attempt_at < $1::timestamptz - $3 * interval '1 second'
-         and (attempts > 0 or next_attempt_at < $2::timestamptz - $3 * interval '1 second')"
+         and (attempts > 0 or next_attempt_at < $2::timestamptz - $3 * interval '1 second')
+         and not exists (select from posthaste.relay_batches b
+               where b.claimed_at > now() - interval '5 minutes' and event_id = any (b.event_ids))"
     };
 }
 
@@ -79,8 +84,8 @@ pub async fn republish(db: &Db, relay: i64, proofs: Proofs, limit: i64) -> Resul
                      from l where (d.event_id, d.endpoint_id) = (l.event_id, l.endpoint_id)
                    returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts
                  ), b as (
-                   insert into posthaste.relay_batches (relay, event_ids)
-                   select $5, array_agg(u.event_id) from u having count(*) > 0 returning id)
+                   insert into posthaste.relay_batches (relay, event_ids, endpoint_ids)
+                   select $5, array_agg(u.event_id), array_agg(u.endpoint_id) from u having count(*) > 0 returning id)
                  select u.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload,
                         e.traceparent
                    from u join posthaste.events e on e.id = u.event_id order by 1"

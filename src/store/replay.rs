@@ -87,8 +87,8 @@ pub async fn create(
                    on conflict do nothing
                    returning event_id, endpoint_id, status, attempts, base_attempts, max_attempts
                  ), b as (
-                   insert into posthaste.relay_batches (relay, event_ids)
-                   select $6, array_agg(d.event_id) from d where d.status = 'pending' having count(*) > 0 returning id)
+                   insert into posthaste.relay_batches (relay, event_ids, endpoint_ids)
+                   select $6, array_agg(d.event_id), array_agg(d.endpoint_id) from d where d.status = 'pending' having count(*) > 0 returning id)
                  select d.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload,
                         e.traceparent
                    from d join posthaste.events e on e.id = d.event_id order by d.event_id"

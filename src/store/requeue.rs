@@ -140,8 +140,8 @@ pub async fn grant(
              from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
            returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts
          ), b as (
-           insert into posthaste.relay_batches (relay, event_ids)
-           select $12, array_agg(u.event_id) from u having count(*) > 0 returning id)
+           insert into posthaste.relay_batches (relay, event_ids, endpoint_ids)
+           select $12, array_agg(u.event_id), array_agg(u.endpoint_id) from u having count(*) > 0 returning id)
          select u.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload, e.traceparent
            from u join posthaste.events e on e.id = u.event_id order by 1"
     );

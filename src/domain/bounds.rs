@@ -1,0 +1,105 @@
+//! From where on a claim reads each tenant's events, and how often it reads everything.
+//!
+//! Deleted rows stay in the index until no snapshot can see them, so under a snapshot held elsewhere a claim from the
+//! beginning gets slower and slower. A lower bound for each tenant keeps it flat. But a transaction may commit late, with
+//! ids below the bound; a full sweep finds those, and the bound then follows them. Sweeping is what guarantees, bounds only
+//! make it cheap.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::ids;
+
+/// Rows that commit a little out of order are still found without a sweep.
+pub const MARGIN_MS: i64 = 250;
+/// A sweep that took no longer than this, beside what its rows account for, is the normal way to claim.
+const CHEAP: Duration = Duration::from_millis(5);
+/// What moving one row, or making one delivery, may take.
+const PER_ROW: Duration = Duration::from_micros(50);
+/// Dear sweeps come once in this, or once in twenty times their duration.
+const RARELY: Duration = Duration::from_secs(1);
+const SHARE: u32 = 20;
+/// Tenants that are remembered.
+const TENANTS: usize = 1000;
+
+#[derive(Debug)]
+pub struct Bounds {
+    /// How long the last sweep took beside its rows.
+    search: Duration,
+    last_sweep_ms: Option<u64>,
+    sweep_now: bool,
+    known: BTreeMap<String, Known>,
+    /// Counts claims, to forget the tenant that was not seen for longest.
+    claims: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    bound: Uuid,
+    seen: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds { search: Duration::ZERO, last_sweep_ms: None, sweep_now: true, known: BTreeMap::new(), claims: 0 }
+    }
+}
+
+impl Bounds {
+    /// Whether the next claim is a sweep.
+    pub fn sweeps(&self, now_ms: u64) -> bool {
+        let pause = RARELY.max(self.search * SHARE).as_millis() as u64;
+        let due = self.last_sweep_ms.is_none_or(|last| now_ms.saturating_sub(last) >= pause);
+        self.sweep_now || due || self.search <= CHEAP
+    }
+
+    pub fn swept(&mut self, took: Duration, rows: usize, now_ms: u64) {
+        self.search = took.saturating_sub(PER_ROW * rows as u32);
+        self.last_sweep_ms = Some(now_ms);
+        self.sweep_now = false;
+    }
+
+    pub fn sweep_next(&mut self) {
+        self.sweep_now = true;
+    }
+
+    /// A tenant's bound follows its last claim, also backwards, when a sweep has found rows that committed late. It never
+    /// passes the clock: an id from the future must not hide those of the present.
+    pub fn learn(&mut self, tenant: &str, highest: Uuid, clock_ms: i64) {
+        self.claims += 1;
+        let bound = ids::floor(ids::unix_ms(highest).min(clock_ms) - MARGIN_MS);
+        let known = Known { bound, seen: self.claims };
+        match self.known.get_mut(tenant) {
+            Some(old) => *old = known,
+            None => {
+                self.forget_one();
+                self.known.insert(tenant.to_owned(), known);
+            }
+        }
+    }
+
+    fn forget_one(&mut self) {
+        if self.known.len() < TENANTS {
+            return;
+        }
+        let oldest = self.known.iter().min_by_key(|(_, known)| known.seen).map(|(tenant, _)| tenant.clone());
+        if let Some(tenant) = oldest {
+            self.known.remove(&tenant);
+        }
+    }
+
+    /// Known tenants with their bounds, from the one after `tenant` on, and round.
+    pub fn after(&self, tenant: &str, limit: usize, without: &[String]) -> Vec<(String, Uuid)> {
+        let ahead = self.known.range::<str, _>((Excluded(tenant), Unbounded));
+        let again = self.known.range::<str, _>((Unbounded, Included(tenant)));
+        let wanted = ahead.chain(again).filter(|(tenant, _)| !without.contains(tenant));
+        wanted.take(limit).map(|(tenant, known)| (tenant.clone(), known.bound)).collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "bounds_tests.rs"]
+mod tests;

@@ -1,0 +1,169 @@
+//! Whose events are claimed next: those of each tenant in turn, so that a burst of one waits behind nobody and nobody
+//! behind it.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::bounds::Bounds;
+
+/// Rows of one tenant before it is the next one's turn.
+pub const TURN: u32 = 4;
+/// Tenants that one claim visits at most.
+pub const TENANTS: u32 = 12;
+/// Rows of one claim while several tenants wait. A tenant that waits alone gets the configured size of a batch.
+pub const TOGETHER: u32 = 50;
+/// Known tenants that one claim looks at while sweeps are dear.
+const KNOWN: usize = 100;
+
+/// What a claim asks the outbox for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    pub from: From,
+    /// Tenants with rows, at most.
+    pub tenants: u32,
+    /// Rows, where only one tenant has any.
+    pub alone: u32,
+    /// Rows of each tenant, where several have some.
+    pub each: u32,
+    /// Rows of all of them.
+    pub together: u32,
+}
+
+/// Which tenants a claim looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum From {
+    /// All that have rows, from the one after this one on, and round. Finds every row.
+    Everyone { after: String },
+    /// These, each from its bound on, and those of the latest events. Finds what is nearly always all.
+    Known(Vec<(String, Uuid)>),
+    /// The row of this tenant with this id, to find out whether it can be moved.
+    Row((String, Uuid)),
+}
+
+/// What a claim took of one tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    pub tenant: String,
+    pub rows: u32,
+    pub highest: Uuid,
+}
+
+/// What a claim found.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// In the order in which the tenants were visited; those of which nothing was taken are not here.
+    pub taken: Vec<Taken>,
+    /// The last tenant visited, whether or not its rows were free to be taken.
+    pub last: Option<String>,
+    /// Deliveries made of the rows.
+    pub deliveries: usize,
+    /// The database's clock.
+    pub clock_ms: i64,
+}
+
+#[derive(Debug)]
+pub struct Turns {
+    batch: u32,
+    /// At most this many rows; below `batch` after claims that failed.
+    limit: u32,
+    each: u32,
+    /// The tenant served last.
+    after: String,
+    bounds: Bounds,
+}
+
+impl Turns {
+    /// `batch`: rows of a tenant that waits alone.
+    pub fn new(batch: u32) -> Turns {
+        let batch = batch.max(1);
+        Turns { batch, limit: batch, each: TOGETHER, after: String::new(), bounds: Bounds::default() }
+    }
+
+    /// The next claim. `crowded` tenants have had their share for now.
+    pub fn ask(&self, now_ms: u64, crowded: &[String]) -> Ask {
+        let from = if self.bounds.sweeps(now_ms) {
+            From::Everyone { after: self.after.clone() }
+        } else {
+            From::Known(self.bounds.after(&self.after, KNOWN, crowded))
+        };
+        let together = self.limit.min(TOGETHER);
+        let each = self.each.min(together).max(TURN.min(together));
+        Ask { from, tenants: self.limit.div_ceil(TURN).min(TENANTS), alone: self.limit, each, together }
+    }
+
+    pub fn claimed(&mut self, ask: &Ask, found: &Found, took: Duration, now_ms: u64) {
+        let rows: u32 = found.taken.iter().map(|taken| taken.rows).sum();
+        if matches!(ask.from, From::Everyone { .. }) {
+            self.bounds.swept(took, rows as usize + found.deliveries, now_ms);
+        }
+        for taken in &found.taken {
+            self.bounds.learn(&taken.tenant, taken.highest, found.clock_ms);
+        }
+        self.each = each(ask, &found.taken, rows);
+        self.limit = self.limit.saturating_mul(2).min(self.batch);
+        self.after = self.last(ask, found);
+    }
+
+    /// Tenants after the last one that gave something are visited first the next time; if none gave anything, because
+    /// others hold their rows, the next ones are.
+    fn last(&mut self, ask: &Ask, found: &Found) -> String {
+        let gave = found.taken.last().map(|taken| taken.tenant.clone());
+        match &ask.from {
+            From::Everyone { .. } => gave.or(found.last.clone()).unwrap_or_else(|| std::mem::take(&mut self.after)),
+            // Fewer than asked for: then all of these were looked at.
+            From::Known(known) if (found.taken.len() as u32) < ask.tenants => {
+                known.last().map_or_else(String::new, |(tenant, _)| tenant.clone())
+            }
+            From::Known(_) => gave.unwrap_or_default(),
+            From::Row((tenant, _)) => tenant.clone(),
+        }
+    }
+
+    /// The claim failed, or took too long: fewer rows the next time, down to one.
+    pub fn failed(&mut self) {
+        self.limit = (self.limit / 2).max(1);
+        self.sweep_next();
+    }
+
+    /// Claims have failed until there is a single row to ask for.
+    pub fn asks_for_one(&self) -> bool {
+        self.limit == 1
+    }
+
+    /// Just this row.
+    pub fn ask_for(tenant: String, id: Uuid) -> Ask {
+        Ask { from: From::Row((tenant, id)), tenants: 1, alone: 1, each: 1, together: 1 }
+    }
+
+    /// Not even one row of this tenant can be claimed just now: the others shall not wait for it.
+    pub fn pass_over(&mut self, tenant: String) {
+        self.after = tenant;
+    }
+
+    /// The tenant after which the next claim begins.
+    pub fn after(&self) -> &str {
+        &self.after
+    }
+
+    /// The next claim must see everything: before sleeping, after a failure, after a wake-up.
+    pub fn sweep_next(&mut self) {
+        self.bounds.sweep_next();
+    }
+}
+
+/// So many rows of each tenant that those with many share what those with few leave, and the claim is full.
+fn each(ask: &Ask, taken: &[Taken], rows: u32) -> u32 {
+    let cut = rows >= ask.together;
+    let has_more = |taken: &&Taken| taken.rows >= ask.each || (cut && taken.rows >= TURN);
+    let full = taken.iter().filter(has_more).count() as u32;
+    if full == 0 {
+        return TOGETHER;
+    }
+    let few: u32 = taken.iter().filter(|taken| !has_more(taken)).map(|taken| taken.rows).sum();
+    (TOGETHER.saturating_sub(few) / full).max(TURN)
+}
+
+#[cfg(test)]
+#[path = "turns_tests.rs"]
+mod tests;

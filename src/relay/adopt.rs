@@ -1,0 +1,65 @@
+//! Adoption: what is listed, and whose relay will not publish it any more, is published in pages.
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, publish};
+use crate::store::locks::Session;
+use crate::store::{StoreError, relay_batches};
+
+/// Batches looked at in one go.
+const BATCHES: i64 = 100;
+
+/// Publishes what relays that are gone have listed and not seen confirmed.
+pub(super) async fn of_the_gone(
+    context: &Context,
+    session: &mut Session,
+    relay: i32,
+    stop: &CancellationToken,
+) -> Result<(), StoreError> {
+    for other in relay_batches::other_relays(&context.db, relay.into()).await? {
+        let Ok(lock) = i32::try_from(other) else { continue };
+        if !session.try_relay(lock).await? {
+            continue;
+        }
+        let adopted = batches(context, other, &[], stop).await;
+        session.release_relay(lock).await?;
+        adopted?;
+    }
+    Ok(())
+}
+
+/// Publishes what this relay has listed itself without knowing: a statement was committed, and the answer was lost.
+pub(super) async fn strays(
+    context: &Context,
+    relay: i64,
+    known: &[i64],
+    stop: &CancellationToken,
+) -> Result<(), StoreError> {
+    batches(context, relay, known, stop).await
+}
+
+async fn batches(context: &Context, relay: i64, except: &[i64], stop: &CancellationToken) -> Result<(), StoreError> {
+    for batch in relay_batches::of_relay(&context.db, relay, except, BATCHES).await? {
+        tokio::select! {
+            adopted = one(context, relay, batch) => adopted?,
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// The listing goes when the last page is confirmed. Whatever is interrupted is adopted again from its beginning; what was
+/// settled meanwhile is left out then.
+async fn one(context: &Context, relay: i64, batch: i64) -> Result<(), StoreError> {
+    let mut messages = 0;
+    let mut after = None;
+    loop {
+        let page = relay_batches::unfinished(&context.db, batch, after).await?;
+        let Some(last) = page.last().map(|message| message.key()) else { break };
+        messages += page.len();
+        after = Some(last);
+        publish::due(context, page).await;
+    }
+    tracing::info!(relay, batch, messages, "adopted a batch that nobody else would publish");
+    relay_batches::unlist(&context.db, &[batch]).await
+}

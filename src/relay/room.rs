@@ -1,0 +1,78 @@
+//! Whether the queue of first attempts has room: it is kept nearly empty, since a first in, first out queue cannot be fair.
+
+use std::time::Duration;
+
+use super::Context;
+use crate::broker::depth::Depth;
+use crate::domain::reconnect;
+
+/// Messages ready in the queue up to which more are published.
+const NEARLY_EMPTY: u32 = 25;
+/// While it is longer it is looked at this often.
+const AGAIN: Duration = Duration::from_millis(2);
+
+pub(super) struct Room {
+    depth: Depth,
+    /// Ready when it was last looked at, and published since. More than are ready now, as workers take some.
+    estimate: u32,
+    failures: u32,
+    /// The broker does not let this user ask.
+    refused: bool,
+}
+
+impl Room {
+    pub fn new(context: &Context) -> Room {
+        let queue = context.topology.names.deliver_queue();
+        Room { depth: Depth::new(context.broker.clone(), queue), estimate: 0, failures: 0, refused: false }
+    }
+
+    pub fn published(&mut self, messages: usize) {
+        self.estimate = self.estimate.saturating_add(messages as u32);
+    }
+
+    pub fn is_free(&self) -> bool {
+        self.estimate <= NEARLY_EMPTY || self.refused
+    }
+
+    /// Waits until the queue is nearly empty.
+    pub async fn wait(&mut self) {
+        loop {
+            self.look().await;
+            if self.is_free() {
+                return;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// For moments in which nothing waits: the estimate is made good before it is too high. Never ends when it is low.
+    pub async fn look_ahead(&mut self) {
+        if self.estimate <= NEARLY_EMPTY / 2 || self.refused {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(AGAIN).await;
+        self.look().await;
+    }
+
+    async fn look(&mut self) {
+        match self.depth.ready().await {
+            Ok(ready) => {
+                self.estimate = ready;
+                self.failures = 0;
+            }
+            Err(error) if error.is_access_refused() => {
+                tracing::warn!(%error, "the depth of the queue of first attempts cannot be read; it is not bounded");
+                self.refused = true;
+            }
+            Err(error) => {
+                tracing::debug!(%error, self.failures, "cannot read the depth of the queue of first attempts");
+                tokio::time::sleep(reconnect::pause(self.failures, rand::random())).await;
+                self.failures += 1;
+            }
+        }
+    }
+
+    pub async fn close(&mut self) {
+        self.depth.close().await;
+    }
+}

@@ -1,7 +1,6 @@
 //! Consuming with manual acknowledgement, on a connection of its own.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -39,6 +38,15 @@ impl Content {
         match self {
             Content::Message(message) => Some(message),
             Content::Marker(_) | Content::Foreign(..) => None,
+        }
+    }
+
+    /// Of the body.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Content::Message(message) => message.body.len(),
+            Content::Marker(_) => 0,
+            Content::Foreign(_, body) => body.len(),
         }
     }
 

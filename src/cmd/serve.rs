@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, Outcome, compose};
 use crate::config::{Config, Wake};
+use crate::domain::places::{Lane, places};
 use crate::domain::reconnect;
 use crate::lifecycle::{EXIT_FORCED, Shutdown, signals};
 use crate::store::{Db, Options, migrate};
@@ -86,10 +87,10 @@ fn relay_parts(config: &Config, readiness: &Readiness) -> Result<relay::Parts, F
             batch_size: config.relay.batch_size,
             poll_interval: config.relay.poll_interval,
             listen: config.relay.wake == Wake::Listen,
-            release_rate: config.relay.release_rate,
             circuits: config.circuit.enabled,
             disable_after: config.circuit.disable_after,
             held_ttl: config.delivery.held_ttl,
+            places: places(config.worker.capacity, Lane::Retry, 1).prefetch.into(),
             reconcile_interval: config.reconcile.interval,
             grace: compose::reconcile_grace(config),
         },

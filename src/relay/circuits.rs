@@ -1,17 +1,13 @@
-//! Circuits whose time has come: half open after the cool-down, disabled after days, closed where circuits are off. And
-//! the end of what was held for too long.
+//! Circuits whose time has come: half open after the cool-down, disabled after days, closed where circuits are off.
 
 use std::time::{Duration, Instant};
 
-use super::{Context, letters};
-use crate::domain::delivery::DeadReason;
-use crate::store::{StoreError, circuits, requeue};
-use crate::telemetry::metrics;
+use super::Context;
+use crate::store::{StoreError, circuits};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// What is measured in days is looked at less often.
 const RARELY: Duration = Duration::from_secs(10);
-const BATCH: i64 = 500;
 
 #[derive(Default)]
 pub struct Circuits {
@@ -46,15 +42,5 @@ async fn rarely(context: &Context) -> Result<(), StoreError> {
             tracing::error!(%endpoint_id, "disabled: its circuit has been open for too long");
         }
     }
-    if context.limits.held_ttl.is_zero() {
-        return Ok(());
-    }
-    let ended = requeue::bury_expired(&context.db, context.limits.held_ttl, BATCH).await?;
-    for (_, snapshot) in &ended {
-        metrics::dead_letter(DeadReason::Expired);
-        tracing::warn!(event_id = %snapshot.key.event_id, endpoint_id = %snapshot.key.endpoint_id,
-            "dead: held for longer than delivery.held_ttl");
-    }
-    letters::write(&context.publisher, ended).await;
     Ok(())
 }

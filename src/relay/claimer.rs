@@ -115,7 +115,7 @@ impl Claimer {
             without,
             ceilings: &context.ceilings,
             confirmed: &self.unlist,
-            behind: &[],
+            behind: &context.held.behind(),
         };
         let batch = claim::claim(&context.claim_db, claim).await?;
         self.unlist.clear();

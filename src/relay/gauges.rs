@@ -1,7 +1,7 @@
 //! Gauges of shared state, exported by every relay: aggregate with max.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -9,13 +9,19 @@ use super::Context;
 use crate::broker::BrokerError;
 use crate::broker::connection::Link;
 use crate::broker::declare::message_count;
-use crate::store::{circuits, outbox, stats};
+use crate::store::{circuits, held, outbox};
 use crate::telemetry::metrics;
 
 const INTERVAL: Duration = Duration::from_secs(2);
+/// What takes long, under a snapshot that somebody holds or in an outage, is asked after twenty times as long again.
+const DUTY: u32 = 20;
+const RARELY: Duration = Duration::from_secs(30);
+/// Held deliveries are counted up to here.
+const MOST_HELD: i64 = 100_000;
 
 pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut link = None;
+    let mut next = Instant::now();
     let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -23,7 +29,11 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
             _ = tick.tick() => {}
             () = stop.cancelled() => return,
         }
-        database(&context).await;
+        if Instant::now() >= next {
+            let began = Instant::now();
+            let pause = if database(&context).await { began.elapsed() * DUTY } else { Duration::ZERO };
+            next = Instant::now() + pause.min(RARELY);
+        }
         if let Err(error) = broker(&context, &mut link).await {
             tracing::debug!(%error, "cannot read the depths of the queues");
             link = None;
@@ -31,21 +41,26 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     }
 }
 
-async fn database(context: &Context) {
+/// False: there is no database.
+async fn database(context: &Context) -> bool {
     match outbox::backlog(&context.db).await {
         Ok(backlog) => {
             context.readiness.ready("database");
             let age = Duration::from_secs_f64(backlog.oldest_age_seconds.max(0.0));
             metrics::outbox(backlog.pending.max(0) as u64, age);
         }
-        Err(error) => context.readiness.not_ready("database", error.to_string()),
+        Err(error) => {
+            context.readiness.not_ready("database", error.to_string());
+            return false;
+        }
     }
     if let Ok(open) = circuits::count_open(&context.db).await {
         metrics::circuits_open(open.max(0) as u64);
     }
-    if let Ok(waiting) = stats::waiting(&context.db).await {
-        metrics::held_deliveries(waiting.held.max(0) as u64);
+    if let Ok(held) = held::count(&context.db, &context.held.days(), MOST_HELD).await {
+        metrics::held_deliveries(held.max(0) as u64);
     }
+    true
 }
 
 async fn broker(context: &Context, link: &mut Option<Link>) -> Result<(), BrokerError> {

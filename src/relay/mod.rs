@@ -4,6 +4,7 @@
 //! session is gone are adopted. One of them leads: it adopts, releases and makes partitions.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -11,7 +12,11 @@ use tokio_util::sync::CancellationToken;
 mod adopt;
 mod circuits;
 mod claimer;
+mod duties;
+mod ended;
 mod gauges;
+mod held;
+mod holders;
 mod idle;
 mod keeper;
 pub mod letters;
@@ -55,12 +60,12 @@ pub struct Limits {
     pub poll_interval: Duration,
     /// Sleep on LISTEN; otherwise poll all the time.
     pub listen: bool,
-    /// Held deliveries released for one endpoint without a rate limit, per second.
-    pub release_rate: u32,
     /// Circuits are in use; otherwise any that is open is closed.
     pub circuits: bool,
     /// Endpoints whose circuit has not been closed for this long are disabled; zero: never.
     pub disable_after: Duration,
+    /// Places for due retries in all workers together. More released deliveries than that would only wait in the queue.
+    pub places: u32,
     /// Deliveries that are still held when their event is this old become dead; zero: never.
     pub held_ttl: Duration,
     /// Markers are published, and losses looked for, this often.
@@ -77,6 +82,7 @@ struct Context {
     ceilings: Ceilings,
     limits: Limits,
     readiness: Readiness,
+    held: held::Held,
 }
 
 /// Relays until `stop`; then finishes the publishes under way, unless `abandon` ends the grace period first.
@@ -91,6 +97,7 @@ pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationTok
         ceilings: parts.ceilings,
         limits: parts.limits,
         readiness: parts.readiness,
+        held: held::Held::default(),
     });
     let gauges = tokio::spawn(gauges::run(context.clone(), stop.clone()));
     let mut failures = 0;
@@ -127,10 +134,13 @@ async fn session(
     *failures = 0;
     let over = stop.child_token();
     let claiming = tokio::spawn(claimer::run(context.clone(), relay.into(), over.clone(), abandon.clone()));
-    let kept = keeper::run(context, &mut session, relay, over.clone()).await;
+    let leads = Arc::new(AtomicBool::new(false));
+    let releasing = tokio::spawn(release::run(context.clone(), relay.into(), leads.clone(), over.clone()));
+    let leading = tokio::spawn(duties::run(context.clone(), relay.into(), leads.clone(), over.clone()));
+    let kept = keeper::run(context, &mut session, relay, &leads, over.clone()).await;
     over.cancel();
     // The claimer finishes its publishes; the lock is still ours meanwhile, unless the session is what was lost.
-    let _ = claiming.await;
+    let _ = tokio::join!(claiming, releasing, leading);
     session.close().await;
     kept
 }

@@ -1,7 +1,5 @@
 //! Publishing batches until every copy is confirmed, and finding the message that can never be.
 
-use std::time::Duration;
-
 use super::{Context, letters};
 use crate::broker::declare::ABSENCE;
 use crate::broker::publisher::{PublishError, Published, Publisher, Target};
@@ -13,11 +11,6 @@ use crate::telemetry::metrics;
 
 /// The broker may refuse a message this often before it is set aside.
 const TRIES: u32 = 3;
-/// More releases than this are published in parts: workers that get all at once keep live traffic waiting meanwhile.
-const AT_ONCE: usize = 10;
-const PARTS: usize = 4;
-/// Between the parts. All together take less than the relay's tick.
-const PAUSE: Duration = Duration::from_millis(40);
 
 /// Publishes first attempts, until every one is confirmed or set aside as impossible to publish.
 pub(super) async fn first_attempts(context: &Context, messages: Vec<Message>) {
@@ -27,17 +20,6 @@ pub(super) async fn first_attempts(context: &Context, messages: Vec<Message>) {
 /// Publishes releases and adoptions: their workers read the row first, so a copy that is still there does no harm.
 pub(super) async fn due(context: &Context, messages: Vec<Message>) {
     all(context, &Target::Retry, messages).await;
-}
-
-/// Publishes releases, many of them in parts.
-pub(super) async fn in_parts(context: &Context, mut messages: Vec<Message>) {
-    let size = messages.len().div_ceil(PARTS).max(AT_ONCE);
-    while messages.len() > size {
-        let rest = messages.split_off(size);
-        due(context, std::mem::replace(&mut messages, rest)).await;
-        tokio::time::sleep(PAUSE).await;
-    }
-    due(context, messages).await;
 }
 
 async fn all(context: &Context, target: &Target, messages: Vec<Message>) {

@@ -1,164 +1,206 @@
-//! Release: held deliveries that may go on, each endpoint's at the pace that it takes them.
+//! Release: held deliveries that may go on, each endpoint's as fast as it takes them. A task of its own in every relay: all
+//! look which endpoints are behind, and the one that leads lets go.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Context, letters, publish};
+use super::holders::{Holders, Waiting};
+use super::{Context, ended, publish};
 use crate::domain::circuit::State;
-use crate::domain::delivery::DeadReason;
-use crate::domain::ids::DeliveryKey;
-use crate::domain::pace::{Mode, Outcomes, Pace};
-use crate::store::release::{self, Became, Holder, Let};
-use crate::store::{StoreError, relay_batches, requeue};
-use crate::telemetry::metrics;
+use crate::domain::flows::{Flows, Let};
+use crate::domain::message::Message;
+use crate::domain::reconnect;
+use crate::domain::window::Mode;
+use crate::store::days::Day;
+use crate::store::held::Holder;
+use crate::store::{StoreError, relay_batches, release};
 
-/// Endpoints with held deliveries that are looked at in one tick.
-const HOLDERS: i64 = 10_000;
-/// The most that one statement releases, and that is gathered before it is published.
+const TICK: Duration = Duration::from_millis(100);
+/// The most that is let go in one tick.
 const RELEASE: u32 = 500;
+/// What is let go in one tick is in memory until the broker has confirmed it.
+const RELEASE_BYTES: usize = 32 << 20;
 /// Deliveries let go to find out whether an endpoint is back.
 const PROBES: u32 = 3;
-/// Released deliveries whose outcome is looked up in one tick.
-const LOOK_UP: usize = 5_000;
-/// Held deliveries with times of their own come back at these times; the pace only evens out what bunches up.
-const ABOVE_LIMIT: f64 = 1.2;
-/// The pace of an endpoint that has held nothing for this long is forgotten.
-const FORGET: Duration = Duration::from_secs(60);
+/// Released deliveries whose outcome is looked up in one tick; more of them take turns.
+const LOOK_UP: usize = 2_000;
+/// Batches that one recovery publishes again.
+const RECOVER: i64 = 20;
+/// More releases than this are published in parts: workers that get all at once keep live traffic waiting meanwhile.
+const AT_ONCE: usize = 10;
+const PARTS: usize = 4;
+/// Between the parts. All together take less than the tick.
+const PAUSE: Duration = Duration::from_millis(20);
 
-pub struct Releaser {
-    began: Instant,
-    endpoints: HashMap<Uuid, Entry>,
+pub(super) async fn run(context: Arc<Context>, relay: i64, leads: Arc<AtomicBool>, stop: CancellationToken) {
+    let mut releaser = Releaser::default();
+    let mut failures = 0;
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        let Err(error) = releaser.step(&context, relay, leads.load(Ordering::Relaxed), &stop).await else {
+            failures = 0;
+            continue;
+        };
+        tracing::warn!(%error, failures, "held deliveries were not released; trying again");
+        // What was committed without an answer is listed, and nobody adopts from a relay that lives.
+        releaser.unknown = true;
+        tokio::select! {
+            () = tokio::time::sleep(reconnect::pause(failures, rand::random())) => {}
+            () = stop.cancelled() => return,
+        }
+        failures += 1;
+    }
 }
 
-struct Entry {
-    pace: Pace,
-    mode: Mode,
-    ceiling: f64,
-    /// Let go, and not seen with an outcome.
-    on_the_way: Vec<Let>,
-    seen: Instant,
+struct Releaser {
+    began: Instant,
+    holders: Holders,
+    flows: Flows,
+    /// Where looking up outcomes goes on.
+    looked_up: usize,
+    /// A statement failed, and may have done its work all the same.
+    unknown: bool,
 }
 
 impl Default for Releaser {
     fn default() -> Releaser {
-        Releaser { began: Instant::now(), endpoints: HashMap::new() }
+        let (holders, flows) = (Holders::default(), Flows::default());
+        Releaser { began: Instant::now(), holders, flows, looked_up: 0, unknown: false }
     }
 }
 
 impl Releaser {
-    pub(super) async fn step(
+    async fn step(
         &mut self,
         context: &Context,
         relay: i64,
+        leads: bool,
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
-        self.learn(context).await?;
-        let (mut ids, mut messages) = (Vec::new(), Vec::new());
-        // What is interrupted below stays listed, and is adopted.
-        for holder in release::holders(&context.db, HOLDERS).await? {
-            if !holder.exists {
-                bury_removed(context, holder.endpoint_id).await?;
-                continue;
-            }
-            let Some(mode) = mode(&holder) else { continue };
-            let limit = self.allowance(&holder, mode, f64::from(context.limits.release_rate));
-            if limit == 0 || !holder.due {
-                continue;
-            }
-            let batch = release::release(&context.db, relay, holder.endpoint_id, limit.into()).await?;
-            let Some(id) = batch.id else { continue };
-            tracing::debug!(endpoint_id = %holder.endpoint_id, deliveries = batch.messages.len(), "released");
-            if let Some(entry) = self.endpoints.get_mut(&holder.endpoint_id) {
-                entry.on_the_way.extend(batch.messages.iter().map(|m| Let { key: m.key(), attempts: m.attempt - 1 }));
-            }
-            ids.push(id);
-            messages.extend(batch.messages);
-            if messages.len() >= RELEASE as usize {
-                tokio::select! {
-                    () = publish::due(context, std::mem::take(&mut messages)) => {}
-                    () = stop.cancelled() => return Ok(()),
-                }
+        if std::mem::take(&mut self.unknown) {
+            recover(context, relay, stop).await.inspect_err(|_| self.unknown = true)?;
+        }
+        context.held.set_days(&self.holders.find_days(&context.db).await?);
+        for page in self.holders.look_round(&context.db).await? {
+            if leads {
+                ended::of_page(context, &page).await;
             }
         }
-        tokio::select! {
-            () = publish::in_parts(context, messages) => {}
-            () = stop.cancelled() => return Ok(()),
+        let waiting = self.holders.look_at_active(&context.db).await?;
+        context.held.set_behind(self.holders.behind());
+        if leads {
+            self.learn(context).await?;
+            let (ids, messages) = self.let_go(context, relay, &waiting).await?;
+            // What is interrupted here stays listed, and is adopted.
+            tokio::select! {
+                () = in_parts(context, messages) => relay_batches::unlist(&context.db, &ids).await?,
+                () = stop.cancelled() => {}
+            }
         }
-        relay_batches::unlist(&context.db, &ids).await?;
-        self.endpoints.retain(|_, entry| !entry.on_the_way.is_empty() || entry.seen.elapsed() < FORGET);
         Ok(())
-    }
-
-    fn allowance(&mut self, holder: &Holder, mode: Mode, release_rate: f64) -> u32 {
-        let now_ms = self.began.elapsed().as_millis() as u64;
-        let ceiling = holder.rate_limit.map_or(release_rate, |limit| limit * ABOVE_LIMIT);
-        let fresh = || Entry {
-            pace: Pace::new(mode, ceiling, now_ms),
-            mode,
-            ceiling,
-            on_the_way: Vec::new(),
-            seen: Instant::now(),
-        };
-        let entry = self.endpoints.entry(holder.endpoint_id).or_insert_with(fresh);
-        // It has failed since it was last let go at full pace.
-        if entry.mode == Mode::Full && mode != Mode::Full {
-            entry.pace = Pace::new(mode, ceiling, now_ms);
-        }
-        (entry.mode, entry.ceiling, entry.seen) = (mode, ceiling, Instant::now());
-        entry.pace.take(mode, entry.on_the_way.len() as u32, now_ms).min(RELEASE)
     }
 
     /// Looks what became of what was let go.
     async fn learn(&mut self, context: &Context) -> Result<(), StoreError> {
-        let open: Vec<Let> = self.endpoints.values().flat_map(|e| &e.on_the_way).take(LOOK_UP).copied().collect();
-        if open.is_empty() {
+        self.flows.forget_idle(self.now_ms());
+        let all = self.flows.count_on_the_way() as usize;
+        if all == 0 {
             return Ok(());
         }
-        let became: HashMap<DeliveryKey, Became> = release::became(&context.db, &open).await?.into_iter().collect();
-        for entry in self.endpoints.values_mut() {
-            let outcomes = entry.settle(&became);
-            entry.pace.learn(entry.mode, outcomes, entry.ceiling);
-        }
+        let skip = if all > LOOK_UP { self.looked_up % all } else { 0 };
+        let open: Vec<Let> = self.flows.on_the_way().skip(skip).take(LOOK_UP).copied().collect();
+        self.looked_up = skip + open.len();
+        let became: HashMap<_, _> = release::became(&context.db, &open).await?.into_iter().collect();
+        self.flows.learn(&became);
         Ok(())
+    }
+
+    /// Commits what may go, the oldest days first. Returns the listed batches and their messages.
+    async fn let_go(
+        &mut self,
+        context: &Context,
+        relay: i64,
+        waiting: &[Waiting],
+    ) -> Result<(Vec<i64>, Vec<Message>), StoreError> {
+        let now_ms = self.now_ms();
+        let due: Vec<_> = waiting.iter().map(|one| one.due).collect();
+        let mut counts: HashMap<Uuid, u32> =
+            self.flows.allot(&due, context.limits.places, RELEASE, now_ms).into_iter().collect();
+        let (mut ids, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for (day, endpoints) in by_day(waiting) {
+            let count = |endpoint| counts.get(&endpoint).filter(|count| **count > 0).map(|count| (endpoint, *count));
+            let counted: Vec<(Uuid, u32)> = endpoints.into_iter().filter_map(count).collect();
+            if counted.is_empty() || bytes >= RELEASE_BYTES {
+                continue;
+            }
+            let batch = release::release(&context.db, relay, day, &counted).await?;
+            for message in &batch.messages {
+                bytes += message.body.len();
+                self.flows.let_go(Let { key: message.key(), attempts: message.attempt - 1 }, now_ms);
+                counts.entry(message.endpoint_id).and_modify(|count| *count = count.saturating_sub(1));
+            }
+            ids.extend(batch.id);
+            messages.extend(batch.messages);
+        }
+        tracing::debug!(deliveries = messages.len(), on_the_way = self.flows.count_on_the_way(), "released");
+        Ok((ids, messages))
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
     }
 }
 
-impl Entry {
-    fn settle(&mut self, became: &HashMap<DeliveryKey, Became>) -> Outcomes {
-        let mut outcomes = Outcomes::default();
-        self.on_the_way.retain(|delivery| {
-            match became.get(&delivery.key) {
-                Some(Became::Taken) => outcomes.taken += 1,
-                Some(Became::Failed) => outcomes.failed += 1,
-                Some(Became::Back) => outcomes.back += 1,
-                None => return true,
-            }
-            false
-        });
-        outcomes
+fn by_day(waiting: &[Waiting]) -> BTreeMap<Day, Vec<Uuid>> {
+    let mut days: BTreeMap<Day, Vec<Uuid>> = BTreeMap::new();
+    for one in waiting {
+        for day in &one.days {
+            days.entry(*day).or_default().push(one.due.endpoint_id);
+        }
     }
+    days
+}
+
+/// Publishes what this relay has listed and does not know of. Copies of what is published elsewhere meanwhile do no harm.
+pub(super) async fn recover(context: &Context, relay: i64, stop: &CancellationToken) -> Result<(), StoreError> {
+    for (id, messages) in release::listed(&context.db, relay, RECOVER).await? {
+        tracing::info!(batch = id, messages = messages.len(), "publishing a batch whose answer was lost");
+        tokio::select! {
+            () = publish::due(context, messages) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+        relay_batches::unlist(&context.db, &[id]).await?;
+    }
+    Ok(())
+}
+
+/// Publishes releases, many of them in parts.
+async fn in_parts(context: &Context, mut messages: Vec<Message>) {
+    let size = messages.len().div_ceil(PARTS).max(AT_ONCE);
+    while messages.len() > size {
+        let rest = messages.split_off(size);
+        publish::due(context, std::mem::replace(&mut messages, rest)).await;
+        tokio::time::sleep(PAUSE).await;
+    }
+    publish::due(context, messages).await;
 }
 
 /// `None`: nothing may be let go.
-fn mode(holder: &Holder) -> Option<Mode> {
-    match (holder.enabled, holder.circuit()) {
+pub(super) fn mode(holder: &Holder) -> Option<Mode> {
+    match (holder.exists && holder.enabled, holder.circuit()) {
         (false, _) | (_, State::Open) => None,
         (true, State::HalfOpen) => Some(Mode::Probe(PROBES)),
         (true, State::Closed) if holder.circuit_trips > 0 => Some(Mode::Ramp),
         (true, State::Closed) => Some(Mode::Full),
     }
-}
-
-/// An endpoint removed by plain SQL leaves held deliveries that nothing else would ever look at.
-async fn bury_removed(context: &Context, endpoint: Uuid) -> Result<(), StoreError> {
-    let ended = requeue::bury_removed(&context.db, endpoint, RELEASE.into()).await?;
-    for (_, snapshot) in &ended {
-        metrics::dead_letter(DeadReason::EndpointRemoved);
-        tracing::warn!(event_id = %snapshot.key.event_id, endpoint_id = %endpoint, "dead: the endpoint was removed");
-    }
-    letters::write(&context.publisher, ended).await;
-    Ok(())
 }

@@ -50,12 +50,16 @@ async fn change(db: &Db, statement: &'static str, endpoint: Uuid) -> Result<bool
     Ok(changed.rows_affected() > 0)
 }
 
-/// Circuits whose cool-down has passed become half open. Returns their endpoints.
+/// Circuits whose cool-down has passed become half open, a batch at a time. Returns their endpoints.
 pub async fn half_open_due(db: &Db) -> Result<Vec<Uuid>> {
     db.run(async |c| {
         sqlx::query_scalar(
             "update posthaste.endpoints set circuit_state = 'half_open'
-              where circuit_state = 'open' and circuit_until <= now() and status = 'enabled' returning id",
+              where id = any (array(
+                select id from posthaste.endpoints
+                 where circuit_state = 'open' and circuit_until <= now() and status = 'enabled'
+                 order by circuit_until limit 500 for update skip locked))
+              returning id",
         )
         .fetch_all(c)
         .await

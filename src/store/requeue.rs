@@ -187,14 +187,14 @@ pub async fn keys(
 
 /// A delivery's row and its event, as read together.
 #[derive(sqlx::FromRow)]
-struct Both {
+pub(super) struct Both {
     #[sqlx(flatten)]
     raw: Raw,
     #[sqlx(flatten)]
     due: due::Row,
 }
 
-fn both(rows: Vec<Both>) -> Result<Vec<(Message, Snapshot)>> {
+pub(super) fn both(rows: Vec<Both>) -> Result<Vec<(Message, Snapshot)>> {
     rows.into_iter().map(|both| Ok((Message::from(both.due), both.raw.snapshot()?))).collect()
 }
 
@@ -229,44 +229,28 @@ pub async fn now(db: &Db) -> Result<DateTime<Utc>> {
     db.run(async |c| sqlx::query_scalar("select now()").fetch_one(c).await).await
 }
 
-/// The statement that makes the deliveries dead that `$where` names, with `$reason`.
-macro_rules! bury {
-    ($reason:literal, $condition:literal) => {
-        concat!(
-            "with r as materialized (
-               select d.event_id, d.endpoint_id from posthaste.deliveries d where ",
-            $condition,
-            " limit $2 for update skip locked
-             ), d as (
-               update posthaste.deliveries d
-                  set status = 'dead', dead_reason = '",
-            $reason,
-            "', next_attempt_at = null, updated_at = now()
-                 from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
-               returning d.*)
-             select ",
-            columns!(),
-            ", e.tenant, e.event_type, e.payload::text as payload, e.traceparent
-               from d join posthaste.events e on e.id = d.event_id"
-        )
-    };
-}
-
-/// Ends every unfinished delivery of an endpoint that was removed. Returns how many rows were ended, at most `limit`.
+/// Ends every unfinished delivery of an endpoint that was removed. Returns how many rows were ended, at most `limit`. What
+/// is held is found by its index, and the rest among all that is unfinished: never by reading the history.
 pub async fn bury_removed(db: &Db, endpoint: Uuid, limit: i64) -> Result<Vec<(Message, Snapshot)>> {
-    const REMOVED: &str = bury!(
-        "endpoint_removed",
-        "d.endpoint_id = $1 and d.status in ('pending', 'retrying', 'held')
-           and not exists (select from posthaste.endpoints where id = $1)"
+    const REMOVED: &str = concat!(
+        "with h as materialized (
+           select event_id, endpoint_id from posthaste.deliveries
+            where endpoint_id = $1 and status = 'held' limit $2 for update skip locked
+         ), w as materialized (
+           select event_id, endpoint_id from posthaste.deliveries
+            where endpoint_id = $1 and status in ('pending', 'retrying') limit $2 for update skip locked
+         ), r as materialized (
+           select * from (select * from h union all select * from w) hw
+            where not exists (select from posthaste.endpoints where id = $1) limit $2
+         ), d as (
+           update posthaste.deliveries d
+              set status = 'dead', dead_reason = 'endpoint_removed', next_attempt_at = null, updated_at = now()
+             from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
+           returning d.*)
+         select ",
+        columns!(),
+        ", e.tenant, e.event_type, e.payload::text as payload, e.traceparent
+           from d join posthaste.events e on e.id = d.event_id"
     );
     both(db.run(async |c| sqlx::query_as(REMOVED).bind(endpoint).bind(limit).fetch_all(c).await).await?)
-}
-
-/// Ends deliveries that are held and whose event is older than this, oldest first.
-pub async fn bury_expired(db: &Db, age: Duration, limit: i64) -> Result<Vec<(Message, Snapshot)>> {
-    const EXPIRED: &str = bury!(
-        "expired",
-        "d.status = 'held' and d.event_id < posthaste.uuid_v7_floor(now() - $1 * interval '1 second')"
-    );
-    both(db.run(async |c| sqlx::query_as(EXPIRED).bind(age.as_secs_f64()).bind(limit).fetch_all(c).await).await?)
 }

@@ -2,25 +2,6 @@
 
 use super::{Db, Result};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
-pub struct Waiting {
-    pub held: i64,
-    pub dead: i64,
-}
-
-/// Held and dead deliveries, from the partial index. Cheap enough for a gauge.
-pub async fn waiting(db: &Db) -> Result<Waiting> {
-    db.run(async |c| {
-        sqlx::query_as(
-            "select (select count(*) from posthaste.deliveries where status = 'held') as held,
-                    (select count(*) from posthaste.deliveries where status = 'dead') as dead",
-        )
-        .fetch_one(c)
-        .await
-    })
-    .await
-}
-
 /// Deliveries by status. Reads every partition: for a command, not for a gauge.
 pub async fn by_status(db: &Db) -> Result<Vec<(String, i64)>> {
     db.run(async |c| {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::acks::AckBook;
+use super::bytes::{Bytes, BytesInHand, MOST_BYTES};
 use super::lane::Lane;
 use super::silence::{Flow, Silence};
 use super::{Context, journey, publish};
@@ -24,7 +25,8 @@ const HEALTH: Duration = Duration::from_secs(1);
 
 fn lanes(context: &Context) -> [Arc<Lane>; 2] {
     let names = &context.topology.names;
-    let lane = |queue, kind| Arc::new(Lane::new(queue, kind, context.limits.capacity, context.replicas.get()));
+    let bytes = BytesInHand::new(MOST_BYTES);
+    let lane = |queue, kind| Arc::new(Lane::new(queue, kind, context.limits.capacity, bytes.clone()));
     [lane(names.deliver_queue(), places::Lane::First), lane(names.retry_queue(), places::Lane::Retry)]
 }
 
@@ -45,6 +47,8 @@ pub struct Receipt {
     tag: u64,
     books: mpsc::UnboundedSender<Book>,
     channel: Acknowledger,
+    // Given back with the last copy of the receipt.
+    _bytes: Arc<Bytes>,
 }
 
 impl Receipt {
@@ -210,16 +214,27 @@ async fn consume(
             Some(Err(error)) => return Err(error),
             // All that came before the cancellation has been taken.
             None if renewing => {
+                tokio::select! {
+                    () = lane.bytes.half_free() => {}
+                    () = stop.cancelled() => return Ok(()),
+                    () = over.cancelled() => return Ok(()),
+                }
                 subscription.renew(lane.take_places(context.replicas.get())).await?;
                 renewing = false;
                 continue;
             }
             None => return Err(BrokerError::Unavailable("the broker cancelled the consumer".into())),
         };
-        let receipt = Receipt { tag: delivery.tag, books: books.clone(), channel: channel.clone() };
+        let bytes = Arc::new(lane.bytes.take(delivery.content.bytes()));
+        let receipt = Receipt { tag: delivery.tag, books: books.clone(), channel: channel.clone(), _bytes: bytes };
         let _ = books.send(Book::Received(delivery.tag));
         let journey = journey::make(context.clone(), lane.clone(), delivery, receipt, stop.clone());
         journeys.spawn(journey);
+        // The broker hands out more whether or not it is taken, so the consumer ends until there is room.
+        if !renewing && lane.bytes.is_full() {
+            renewing = true;
+            subscription.cancel().await?;
+        }
     }
 }
 

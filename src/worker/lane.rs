@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use tokio::sync::Notify;
 
+use super::bytes::BytesInHand;
 use super::rooms::SharedRooms;
 use crate::domain::gate::Arrival;
 use crate::domain::places::{self, Capacity, Places, is_off};
@@ -12,8 +13,12 @@ pub struct Lane {
     pub queue: String,
     pub kind: places::Lane,
     pub rooms: SharedRooms,
+    /// Of the messages in hand, both lanes together.
+    pub bytes: BytesInHand,
     capacity: Capacity,
-    /// Messages that the broker hands out ahead, as last subscribed.
+    /// This worker's places when it last subscribed.
+    places: AtomicU16,
+    /// Messages that the broker hands out ahead: the places, or fewer while payloads are large.
     prefetch: AtomicU16,
     /// Looks, one after the other, at which the prefetch was off.
     looks: AtomicU32,
@@ -24,13 +29,15 @@ pub struct Lane {
 const LOOKS: u32 = 3;
 
 impl Lane {
-    pub fn new(queue: String, kind: places::Lane, capacity: Capacity, workers: usize) -> Lane {
-        let Places { prefetch, rooms } = places::places(capacity, kind, workers);
+    pub fn new(queue: String, kind: places::Lane, capacity: Capacity, bytes: BytesInHand) -> Lane {
+        let Places { prefetch, rooms } = places::places(capacity, kind, 1);
         Lane {
             queue,
             kind,
             rooms: SharedRooms::new(rooms),
+            bytes,
             capacity,
+            places: prefetch.into(),
             prefetch: prefetch.into(),
             looks: AtomicU32::new(0),
             off: Notify::new(),
@@ -58,7 +65,8 @@ impl Lane {
     pub fn share_among(&self, workers: usize) {
         let Places { prefetch, rooms } = places::places(self.capacity, self.kind, workers);
         self.rooms.resize(rooms);
-        if !is_off(self.prefetch(), prefetch) {
+        let off = is_off(self.places.load(Ordering::Relaxed), prefetch);
+        if !off && self.bytes.change(self.prefetch(), prefetch).is_none() {
             self.looks.store(0, Ordering::Relaxed);
         } else if self.looks.fetch_add(1, Ordering::Relaxed) + 1 >= LOOKS {
             self.off.notify_one();
@@ -74,8 +82,10 @@ impl Lane {
     pub fn take_places(&self, workers: usize) -> u16 {
         let Places { prefetch, rooms } = places::places(self.capacity, self.kind, workers);
         self.rooms.resize(rooms);
-        self.prefetch.store(prefetch, Ordering::Relaxed);
+        self.places.store(prefetch, Ordering::Relaxed);
         self.looks.store(0, Ordering::Relaxed);
+        let prefetch = self.bytes.places(prefetch);
+        self.prefetch.store(prefetch, Ordering::Relaxed);
         prefetch
     }
 }

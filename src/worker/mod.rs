@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 mod acks;
 mod activity;
 mod attempt;
-#[allow(dead_code)] // The intake counts with it.
 mod bytes;
 mod circuits;
 mod coalesce;

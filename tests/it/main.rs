@@ -8,6 +8,7 @@ mod bytes;
 mod circuit;
 mod clocks;
 mod commands;
+mod held_at_scale;
 mod holding;
 mod operations;
 mod pacing;

@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use posthaste::domain::decision::{Decision, Parked};
 use posthaste::domain::delivery::{self as domain, DeadReason, Row, Status};
 use posthaste::domain::ids::{DeliveryKey, new_v7};
+use posthaste::store::days::Day;
 use posthaste::store::deliveries::{self, Snapshot};
 use posthaste::store::due::Batch;
 use posthaste::store::settle::{self, Settlement};
@@ -279,13 +280,16 @@ async fn releasing_in_sql_agrees_with_the_domain_once_the_time_has_come() {
         .collect();
     let (due_keys, later_keys) = (insert(&stack, endpoint, &due).await, insert_later(&stack, endpoint, &later).await);
     stack.change(endpoint, "update posthaste.endpoints set status = 'disabled' where id = $1").await;
-    let none = release::release(&db, RELAY, endpoint, 10_000).await.unwrap();
+    let (day, all) = (Day::of(due_keys[0].event_id), [(endpoint, 10_000)]);
+    let none = release::release(&db, RELAY, day, &all).await.unwrap();
     assert!(none.messages.is_empty() && none.id.is_none(), "disabled");
     stack.change(endpoint, "update posthaste.endpoints set status = 'enabled' where id = $1").await;
 
-    let batch = release::release(&db, RELAY, endpoint, 10_000).await.unwrap();
+    let batch = release::release(&db, RELAY, day, &all).await.unwrap();
 
     assert!(is_listed(&stack, &batch).await);
+    let exact = "select count(*) from posthaste.relay_batches where cardinality(endpoint_ids) = cardinality(event_ids)";
+    assert_eq!(stack.number(exact).await, 1, "it lists deliveries, not events");
     let now = stored(&db, &due_keys).await;
     let mut published: BTreeMap<Uuid, (i32, i32, i32)> = batch
         .messages

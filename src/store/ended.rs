@@ -1,0 +1,62 @@
+//! Held deliveries that end without an attempt: their endpoint was removed, or they were held for too long. By the day's
+//! partition and its index of held deliveries, so the cost is the number of rows that are ended.
+
+use std::time::Duration;
+
+use sqlx::AssertSqlSafe;
+use uuid::Uuid;
+
+use super::days::Day;
+use super::deliveries::{Snapshot, columns};
+use super::held::unless_dropped;
+use super::requeue::{Both, both};
+use super::{Db, Result};
+use crate::domain::message::Message;
+
+/// The statement that makes held deliveries of the endpoints `$1` dead. `found` finds those of one endpoint, `k`.
+fn bury(day: Day, reason: &str, found: &str) -> String {
+    format!(
+        "with r as materialized (
+           select d.event_id, d.endpoint_id from unnest($1::uuid[]) as k(endpoint_id) cross join lateral (
+             select h.event_id, h.endpoint_id from {deliveries} h
+              where h.status = 'held' and h.endpoint_id = k.endpoint_id {found} limit $2 for update skip locked) d
+           limit $2
+         ), d as (
+           update {deliveries} d
+              set status = 'dead', dead_reason = '{reason}', next_attempt_at = null, updated_at = now()
+             from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
+           returning d.*)
+         select {columns}, e.tenant, e.event_type, e.payload::text as payload, e.traceparent
+           from d join {events} e on e.id = d.event_id",
+        deliveries = day.table("deliveries"),
+        events = day.table("events"),
+        columns = columns!(),
+    )
+}
+
+/// Ends held deliveries of endpoints that were removed, at most `limit`.
+pub async fn removed(db: &Db, day: Day, endpoints: &[Uuid], limit: i64) -> Result<Vec<(Message, Snapshot)>> {
+    let gone = "and not exists (select from posthaste.endpoints e where e.id = k.endpoint_id)";
+    let text = bury(day, "endpoint_removed", gone);
+    let rows = async |c: &mut super::Conn| {
+        sqlx::query_as::<_, Both>(AssertSqlSafe(text)).bind(endpoints).bind(limit).fetch_all(c).await
+    };
+    both(unless_dropped(db.run(rows).await)?)
+}
+
+/// Ends deliveries that are held and whose event is older than this, at most `limit`, an endpoint's oldest first.
+pub async fn expired(
+    db: &Db,
+    day: Day,
+    endpoints: &[Uuid],
+    age: Duration,
+    limit: i64,
+) -> Result<Vec<(Message, Snapshot)>> {
+    let old = "and h.event_id < posthaste.uuid_v7_floor(now() - $3 * interval '1 second') order by h.event_id";
+    let text = bury(day, "expired", old);
+    let rows = async |c: &mut super::Conn| {
+        let query = sqlx::query_as::<_, Both>(AssertSqlSafe(text)).bind(endpoints).bind(limit);
+        query.bind(age.as_secs_f64()).fetch_all(c).await
+    };
+    both(unless_dropped(db.run(rows).await)?)
+}

@@ -1,0 +1,139 @@
+//! Held deliveries, day by day: which days have any, and whose they are. Each statement names its day's partition, so it
+//! costs the same however much history there is; what it reads is bounded by the endpoints that it is asked about.
+
+use chrono::NaiveDate;
+use sqlx::AssertSqlSafe;
+use uuid::Uuid;
+
+use super::days::Day;
+use super::{Db, Result, StoreError};
+use crate::domain::circuit::State;
+
+/// SQLSTATE: the table is not there. A day that was dropped, or not made yet, has no rows.
+const UNDEFINED_TABLE: &str = "42P01";
+
+/// An endpoint with held deliveries of one day, whether they may be released or not.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct Holder {
+    pub endpoint_id: Uuid,
+    /// False for a removed endpoint.
+    pub exists: bool,
+    pub enabled: bool,
+    pub circuit_state: String,
+    pub circuit_trips: i32,
+    pub rate_limit: Option<f64>,
+    /// Until the time of the first of them has come; negative: so long ago.
+    pub due_in_ms: i64,
+}
+
+impl Holder {
+    pub fn circuit(&self) -> State {
+        State::parse(&self.circuit_state).unwrap_or_default()
+    }
+}
+
+/// What a statement needs of a holder `h`.
+macro_rules! holder {
+    () => {
+        "select h.endpoint_id, e.id is not null as exists, coalesce(e.status = 'enabled', false) as enabled,
+                coalesce(e.circuit_state, 'closed') as circuit_state, coalesce(e.circuit_trips, 0) as circuit_trips,
+                e.rate_limit_per_second as rate_limit,
+                ceil(extract(epoch from h.next_attempt_at - now()) * 1000)::bigint as due_in_ms "
+    };
+}
+
+/// Turns "the day has no partition" into "it has no rows".
+pub(super) fn unless_dropped<T: Default>(result: Result<T>) -> Result<T> {
+    match result {
+        Err(StoreError::Refused { code, .. }) if code == UNDEFINED_TABLE => Ok(T::default()),
+        other => other,
+    }
+}
+
+/// The days that have partitions, in order.
+pub async fn days(db: &Db) -> Result<Vec<Day>> {
+    let names: Vec<String> = db
+        .run(async |c| {
+            sqlx::query_scalar(
+                "select c.relname::text from pg_inherits i join pg_class c on c.oid = i.inhrelid
+                  where i.inhparent = 'posthaste.deliveries'::regclass",
+            )
+            .fetch_all(c)
+            .await
+        })
+        .await?;
+    let date = |name: &String| NaiveDate::parse_from_str(name.strip_prefix("deliveries_")?, "%Y%m%d").ok();
+    let mut days: Vec<Day> = names.iter().filter_map(date).map(Day::from).collect();
+    days.sort_unstable();
+    Ok(days)
+}
+
+/// Those of the days that have held deliveries. One probe of an index for each.
+pub async fn days_with_any(db: &Db, days: &[Day]) -> Result<Vec<Day>> {
+    let probe = |(n, day): (usize, &Day)| {
+        let table = day.table("deliveries");
+        format!("select {n} where exists (select from {table} where status = 'held')")
+    };
+    let text = days.iter().enumerate().map(probe).collect::<Vec<_>>().join(" union all ");
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found: Vec<i32> = db.run(async |c| sqlx::query_scalar(AssertSqlSafe(text)).fetch_all(c).await).await?;
+    Ok(days.iter().enumerate().filter(|(n, _)| found.contains(&(*n as i32))).map(|(_, day)| *day).collect())
+}
+
+/// The next endpoints after the given one that have held deliveries of the day, in the order of their ids. It walks the
+/// index from endpoint to endpoint, so the cost is the number of endpoints, not of rows.
+pub async fn page(db: &Db, day: Day, after: Uuid, limit: i64) -> Result<Vec<Holder>> {
+    let text = format!(
+        "with recursive h as (
+           (select endpoint_id, next_attempt_at from {table}
+             where status = 'held' and endpoint_id > $1 order by endpoint_id, next_attempt_at limit 1)
+           union all
+           select n.* from h cross join lateral (
+             select d.endpoint_id, d.next_attempt_at from {table} d
+              where d.status = 'held' and d.endpoint_id > h.endpoint_id
+              order by d.endpoint_id, d.next_attempt_at limit 1) n)
+         {holder} from (select * from h limit $2) h left join posthaste.endpoints e on e.id = h.endpoint_id",
+        table = day.table("deliveries"),
+        holder = holder!(),
+    );
+    let page =
+        async |c: &mut super::Conn| sqlx::query_as(AssertSqlSafe(text)).bind(after).bind(limit).fetch_all(c).await;
+    let mut page: Vec<Holder> = unless_dropped(db.run(page).await)?;
+    page.sort_unstable_by_key(|holder| holder.endpoint_id);
+    Ok(page)
+}
+
+/// Those of the given endpoints that have held deliveries of the day.
+pub async fn of(db: &Db, day: Day, endpoints: &[Uuid]) -> Result<Vec<Holder>> {
+    if endpoints.is_empty() {
+        return Ok(Vec::new());
+    }
+    let text = format!(
+        "{holder} from (
+           select k.endpoint_id, n.next_attempt_at from unnest($1::uuid[]) as k(endpoint_id) cross join lateral (
+             select d.next_attempt_at from {table} d
+              where d.status = 'held' and d.endpoint_id = k.endpoint_id order by d.next_attempt_at limit 1) n
+           offset 0) h left join posthaste.endpoints e on e.id = h.endpoint_id",
+        table = day.table("deliveries"),
+        holder = holder!(),
+    );
+    unless_dropped(db.run(async |c| sqlx::query_as(AssertSqlSafe(text)).bind(endpoints).fetch_all(c).await).await)
+}
+
+/// How many deliveries of the days are held. Counting stops at `most`, so that the gauge stays cheap in an outage.
+pub async fn count(db: &Db, days: &[Day], most: i64) -> Result<i64> {
+    let mut held = 0;
+    for day in days {
+        let table = day.table("deliveries");
+        let text = format!("select count(*) from (select from {table} where status = 'held' limit $1) h");
+        let left = most - held;
+        let count = db.run(async |c| sqlx::query_scalar(AssertSqlSafe(text)).bind(left).fetch_one(c).await).await;
+        held += unless_dropped::<i64>(count)?;
+        if held >= most {
+            break;
+        }
+    }
+    Ok(held)
+}

@@ -89,12 +89,17 @@ where
     R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
 {
     if let Some(day) = day {
-        match rows_of(db, template.replace("{day}", &day.suffix()), arguments()).await {
+        match rows_of(db, text(template, Some(day)), arguments()).await {
             Err(error) if error.code().is_some_and(|code| ASK_THE_PARENT.contains(&code)) => {}
             answer => return answer,
         }
     }
-    rows_of(db, template.replace("{day}", ""), arguments()).await
+    rows_of(db, text(template, None), arguments()).await
+}
+
+/// A template's statement for one day, or by the parents.
+pub fn text(template: &str, day: Option<Day>) -> String {
+    template.replace("{day}", &day.map_or(String::new(), |day| day.suffix()))
 }
 
 async fn rows_of<R>(db: &Db, text: String, arguments: Arguments) -> Result<Vec<R>>

@@ -39,7 +39,7 @@ pub struct Settlement {
 /// An endpoint that answered 410 is disabled in the same statement.
 ///
 /// A double within one batch wins once, because the attempts are recorded from the rows that were changed.
-const SETTLE: &str = concat!(
+pub const SETTLE: &str = concat!(
     "
 with u as (
   update posthaste.deliveries{day} d

@@ -8,6 +8,7 @@ mod bytes;
 mod circuit;
 mod clocks;
 mod commands;
+mod days;
 mod held_at_scale;
 mod holding;
 mod operations;

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -12,8 +12,9 @@ const DEAR: Duration = Duration::from_millis(100);
 /// An outbox, and what the claim's statement does with it.
 #[derive(Default)]
 struct Outbox {
-    /// Ids by tenant; every id is of its own, so it names its row.
-    rows: BTreeMap<String, Vec<Uuid>>,
+    /// Ids by tenant.
+    rows: BTreeMap<String, BTreeSet<Uuid>>,
+    committed: usize,
     clock_ms: i64,
 }
 
@@ -28,24 +29,22 @@ impl Outbox {
 
     fn commit(&mut self, tenant: &str, count: usize, ms: i64) {
         let rows = self.rows.entry(tenant.to_owned()).or_default();
-        let id = |n: usize| {
+        for _ in 0..count {
             let mut random = [0; 10];
-            random[2..].copy_from_slice(&(rows.len() + n).to_be_bytes());
-            ids::new_v7(ms as u64, random)
-        };
-        let new: Vec<Uuid> = (0..count).map(id).collect();
-        rows.extend(new);
-        rows.sort();
+            random[2..].copy_from_slice(&self.committed.to_be_bytes());
+            rows.insert(ids::new_v7(ms as u64, random));
+            self.committed += 1;
+        }
     }
 
     fn left(&self) -> usize {
-        self.rows.values().map(Vec::len).sum()
+        self.rows.values().map(BTreeSet::len).sum()
     }
 
     /// The tenants that the statement visits, with their bounds.
     fn visited(&self, ask: &Ask, without: &[String]) -> Vec<(String, Uuid)> {
         let has_rows = |(tenant, bound): &(String, Uuid)| {
-            self.rows.get(tenant).is_some_and(|rows| rows.iter().any(|id| id >= bound)) && !without.contains(tenant)
+            self.rows.get(tenant).is_some_and(|rows| rows.range(*bound..).next().is_some()) && !without.contains(tenant)
         };
         let tenants: Vec<(String, Uuid)> = match &ask.from {
             From::Everyone { after } => {
@@ -69,7 +68,7 @@ impl Outbox {
         let (each, all) = if alone { (ask.alone, ask.alone) } else { (ask.each, ask.together) };
         let mut order = Vec::new();
         for (place, (tenant, bound)) in visited.iter().enumerate() {
-            let rows = self.rows[tenant].iter().filter(|id| *id >= bound).take(each as usize);
+            let rows = self.rows[tenant].range(*bound..).take(each as usize);
             order.extend(rows.enumerate().map(|(n, id)| ((n as u32 / TURN, place, n), tenant.clone(), *id)));
         }
         order.sort();
@@ -79,7 +78,8 @@ impl Outbox {
             let ids: Vec<Uuid> = order.iter().filter(|(_, name, _)| name == tenant).map(|(_, _, id)| *id).collect();
             let Some(highest) = ids.iter().max().copied() else { continue };
             taken.push(Taken { tenant: tenant.clone(), rows: ids.len() as u32, highest });
-            self.rows.get_mut(tenant).unwrap().retain(|id| !ids.contains(id));
+            let left = self.rows.get_mut(tenant).unwrap();
+            ids.iter().for_each(|id| assert!(left.remove(id)));
         }
         self.rows.retain(|_, rows| !rows.is_empty());
         let deliveries = order.len();

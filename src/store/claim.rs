@@ -111,12 +111,12 @@ macro_rules! known {
     () => {
         "w as (
   select y.tenant, y.bound from (
-    select l.tenant, min(l.id) as bound from (
+    (select distinct on (l.tenant) l.tenant, l.id as bound from (
       select o.tenant collate \"C\" as tenant, o.id from posthaste.outbox o
        where o.id >= posthaste.uuid_v7_floor(now() - interval '500 ms')
          and o.id < posthaste.uuid_v7_floor(now() + interval '500 ms')
        order by o.id limit 50) l
-     where l.tenant <> all ($15) and l.tenant <> all ($2) group by 1
+     where l.tenant <> all ($15) and l.tenant <> all ($2) order by l.tenant, l.id)
     union all
     select k.tenant, k.bound from unnest($15::text[], $16::uuid[]) with ordinality as k(tenant, bound, place)
      where (select true from posthaste.outbox o

@@ -78,13 +78,11 @@ impl Seen {
 /// The endpoints that a report has to say something of, each once, in the order in which they turned up: no one waits for
 /// ever behind others that are always busy.
 #[derive(Debug, Default)]
-#[allow(dead_code)] // The gates keep one.
 pub struct Changed {
     order: VecDeque<Uuid>,
     listed: HashSet<Uuid>,
 }
 
-#[allow(dead_code)]
 impl Changed {
     pub fn note(&mut self, endpoint: Uuid) {
         if self.listed.insert(endpoint) {

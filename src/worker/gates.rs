@@ -1,7 +1,6 @@
 //! The gates of all endpoints that this worker is busy with, waiting at them, and what it has seen of the endpoints.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::activity::Seen;
+use super::activity::{Changed, Seen};
 use crate::domain::circuit::{Circuit, Health, Rules, Turn, Window};
 use crate::domain::gate::{Answer, Arrival, Gate, Limits, Ticket, Until, Why};
 use crate::domain::rooms::Room;
@@ -17,8 +16,6 @@ use crate::store::activity::Report;
 
 /// Whoever waits asks again this often, even if no request finishes.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
-/// Entries that one look for idle ones, or for changes, goes through: the lock is everybody's.
-const LOOK: usize = 2_000;
 /// What failed so long ago, with nothing since, no longer counts towards a circuit.
 const FORGET_MS: u64 = 600_000;
 
@@ -30,10 +27,8 @@ pub struct Gates {
 
 #[derive(Default)]
 struct All {
-    /// Ordered, so that a look can go on where the one before ended.
-    entries: BTreeMap<Uuid, Entry>,
-    looked_for_idle: Option<Uuid>,
-    looked_for_changes: Option<Uuid>,
+    entries: HashMap<Uuid, Entry>,
+    changed: Changed,
 }
 
 #[derive(Default)]
@@ -118,32 +113,19 @@ impl Gates {
         entry.finished.notify_one();
     }
 
-    /// Forgets gates without traffic, a part of them at a time; what they remember is worth little by then.
-    pub fn forget_idle(&self) {
-        let now = self.now_ms();
-        let mut all = self.lock();
-        let (ids, last) = all.next_ids(all.looked_for_idle);
-        all.looked_for_idle = last;
-        for id in ids {
-            if all.entries.get_mut(&id).is_some_and(|entry| entry.is_idle(now)) {
-                all.entries.remove(&id);
-            }
-        }
-    }
-
-    /// What has changed since it was last reported; each look goes on where the one before ended.
+    /// What there is to report of the next endpoints that something happened at, at most this many. Those at which nothing
+    /// happens any more are forgotten; what their gates remember is worth little by then.
     pub fn reports(&self, most: usize) -> Vec<Report> {
         let now = self.now_ms();
         let mut all = self.lock();
-        let (ids, end) = all.next_ids(all.looked_for_changes);
-        all.looked_for_changes = end;
         let mut reports = Vec::new();
-        for id in ids {
+        for id in all.changed.take(most) {
             let Some(entry) = all.entries.get_mut(&id) else { continue };
             reports.extend(entry.seen.report(id, entry.gate.in_flight(), now));
-            if reports.len() >= most {
-                all.looked_for_changes = Some(id);
-                break;
+            if entry.is_idle(now) {
+                all.entries.remove(&id);
+            } else {
+                all.changed.note(id);
             }
         }
         reports
@@ -160,18 +142,10 @@ impl Gates {
 
 impl All {
     fn entry(&mut self, endpoint: Uuid, now_ms: u64) -> &mut Entry {
+        self.changed.note(endpoint);
         let entry = self.entries.entry(endpoint).or_default();
         entry.touched_ms = now_ms;
         entry
-    }
-
-    /// The ids after this one, as many as one look may take, and where the next look begins: at the beginning again once
-    /// the end was reached.
-    fn next_ids(&self, after: Option<Uuid>) -> (Vec<Uuid>, Option<Uuid>) {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let ids: Vec<Uuid> = self.entries.range((from, Bound::Unbounded)).take(LOOK).map(|(id, _)| *id).collect();
-        let last = ids.last().copied().filter(|_| ids.len() == LOOK);
-        (ids, last)
     }
 }
 

@@ -159,7 +159,6 @@ async fn disconnected(context: &Context, link: &Link, lanes: &[Arc<Lane>; 2], fl
             }
         }
         tokio::time::sleep(HEALTH).await;
-        context.gates.forget_idle();
     }
     "the connection is gone"
 }
@@ -282,10 +281,7 @@ async fn flush(book: &mut AckBook, channel: &Acknowledger, singles: bool) {
     if singles && book.settled_waiting() > 0 {
         acks.extend(book.take_singles());
     }
-    for ack in acks {
-        if let Err(error) = channel.ack(ack.tag, ack.multiple).await {
-            tracing::debug!(%error, "an acknowledgement was lost");
-            return;
-        }
+    if let Err(error) = channel.ack_all(acks.into_iter().map(|ack| (ack.tag, ack.multiple))).await {
+        tracing::debug!(%error, "an acknowledgement was lost");
     }
 }

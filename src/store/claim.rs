@@ -221,43 +221,63 @@ const OF_EVERYONE: &str = claim!(everyone!());
 const OF_KNOWN: &str = claim!(known!());
 const OF_ONE: &str = claim!(one!());
 
+/// The values of a statement, in their order.
+macro_rules! bound {
+    ($query:expr, $claim:expr) => {{
+        let (after, known) = match &$claim.ask.from {
+            From::Everyone { after } => (after.as_str(), &[][..]),
+            From::Known(known) => ("", known.as_slice()),
+            From::Row(row) => ("", std::slice::from_ref(row)),
+        };
+        let (tenants, bounds): (Vec<&str>, Vec<Uuid>) = known.iter().map(|(tenant, id)| (tenant.as_str(), *id)).unzip();
+        $query
+            .bind(after)
+            .bind($claim.without)
+            .bind(i64::from($claim.ask.tenants))
+            .bind(number($claim.ask.alone))
+            .bind(number($claim.ask.each))
+            .bind(number($claim.ask.together))
+            .bind(number(TURN))
+            .bind(BYTES)
+            .bind(PAIRS)
+            .bind($claim.ceilings.default)
+            .bind(&$claim.ceilings.names)
+            .bind($claim.confirmed)
+            .bind(DELIVERIES)
+            .bind($claim.relay)
+            .bind(tenants)
+            .bind(bounds)
+            .bind($claim.behind)
+            .bind(&$claim.ceilings.values)
+    }};
+}
+
 /// Claims what is asked for, and forgets the batches that the broker has confirmed since.
 pub async fn claim(db: &Db, claim: Claim<'_>) -> Result<Batch> {
-    let ask = claim.ask;
     let claimed_ms = Utc::now().timestamp_millis();
-    let (statement, after, known): (_, &str, &[(String, Uuid)]) = match &ask.from {
-        From::Everyone { after } => (OF_EVERYONE, after, &[]),
-        From::Known(known) => (OF_KNOWN, "", known),
-        From::Row(row) => (OF_ONE, "", std::slice::from_ref(row)),
+    let statement = match claim.ask.from {
+        From::Everyone { .. } => OF_EVERYONE,
+        From::Known(_) => OF_KNOWN,
+        From::Row(_) => OF_ONE,
     };
-    let (tenants, bounds): (Vec<&str>, Vec<Uuid>) =
-        known.iter().map(|(tenant, bound)| (tenant.as_str(), *bound)).unzip();
-    let lines: Vec<Line> = db
-        .run(async |c| {
-            sqlx::query_as(statement)
-                .bind(after)
-                .bind(claim.without)
-                .bind(i64::from(ask.tenants))
-                .bind(number(ask.alone))
-                .bind(number(ask.each))
-                .bind(number(ask.together))
-                .bind(number(TURN))
-                .bind(BYTES)
-                .bind(PAIRS)
-                .bind(claim.ceilings.default)
-                .bind(&claim.ceilings.names)
-                .bind(claim.confirmed)
-                .bind(DELIVERIES)
-                .bind(claim.relay)
-                .bind(&tenants)
-                .bind(&bounds)
-                .bind(claim.behind)
-                .bind(&claim.ceilings.values)
-                .fetch_all(c)
-                .await
-        })
-        .await?;
+    let lines: Vec<Line> = db.run(async |c| bound!(sqlx::query_as(statement), claim).fetch_all(c).await).await?;
     Ok(batch_of(lines, claimed_ms))
+}
+
+/// How the database carries a claim out, with the rows that each step has read. For tests: like any other claim it moves
+/// what it finds.
+pub async fn explain(db: &Db, claim: Claim<'_>) -> Result<Vec<String>> {
+    macro_rules! explained {
+        ($tenants:expr) => {
+            concat!("explain (analyze, costs off, timing off) ", claim!($tenants))
+        };
+    }
+    let statement = match claim.ask.from {
+        From::Everyone { .. } => explained!(everyone!()),
+        From::Known(_) => explained!(known!()),
+        From::Row(_) => explained!(one!()),
+    };
+    db.run(async |c| bound!(sqlx::query_scalar(statement), claim).fetch_all(c).await).await
 }
 
 fn number(value: u32) -> i32 {

@@ -29,5 +29,6 @@ mod sharing;
 mod stopping;
 mod topology;
 mod transactions;
+mod turns;
 mod types_agree;
 mod versions;

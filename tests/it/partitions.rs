@@ -1,6 +1,6 @@
 //! Days that nobody made ahead: a relay that slept over midnight, or for longer than the partitions reach.
 
-use crate::harness::{Receiver, Stack};
+use crate::harness::{Receiver, Stack, eventually};
 
 const DAYS_MADE: &str = "select count(*) from pg_inherits where inhparent = 'posthaste.events'::regclass";
 
@@ -41,16 +41,21 @@ async fn a_row_that_can_never_be_moved_is_set_aside_and_blocks_nothing() {
     stack.endpoint("acme", &receiver.url("/"), &[]).await;
     // Somebody's own constraint: the database refuses to move this one row, whatever the relay does.
     stack.execute("alter table posthaste.events add constraint no_poison check (event_type <> 'never.moved')").await;
+    let before = stack.emit_many("acme", "order.created", 20).await;
     stack.emit("acme", "never.moved", "{}").await;
     let behind = stack.emit_many("acme", "order.created", 20).await;
+    let beside = stack.emit_many("another", "order.created", 20).await;
 
     let _run = stack.run().await;
 
-    for event in behind {
+    for event in before.into_iter().chain(behind) {
         stack.wait_status(event, "delivered").await;
     }
+    let recorded = "select count(*) from posthaste.events where tenant = 'another'";
+    assert_eq!(stack.number(recorded).await, beside.len() as i64);
     let aside =
         "select count(*) from posthaste.set_aside where event_type = 'never.moved' and error like '%no_poison%'";
-    assert_eq!(stack.number(aside).await, 1);
+    eventually("the row is set aside", async || (stack.number(aside).await == 1).then_some(())).await;
+    assert_eq!(stack.number("select count(*) from posthaste.set_aside").await, 1, "no other row");
     assert_eq!(stack.number("select count(*) from posthaste.outbox").await, 0);
 }

@@ -15,7 +15,7 @@ use crate::store::{StoreError, ended};
 use crate::telemetry::metrics;
 
 /// Deliveries ended with one statement; the next round finds the rest.
-const BATCH: i64 = 500;
+const BATCH: u32 = 500;
 
 /// Ends what a page shows to be without an endpoint, and what is older than `delivery.held_ttl`. What fails here is tried
 /// again with the next round, and keeps nothing else waiting.

@@ -21,8 +21,6 @@ use crate::store::held::Holder;
 use crate::store::{StoreError, relay_batches, release};
 
 const TICK: Duration = Duration::from_millis(100);
-/// The most that is let go in one tick.
-const RELEASE: u32 = 500;
 /// What is let go in one tick is in memory until the broker has confirmed it.
 const RELEASE_BYTES: usize = 32 << 20;
 /// Deliveries let go to find out whether an endpoint is back.
@@ -135,7 +133,7 @@ impl Releaser {
         let now_ms = self.now_ms();
         let due: Vec<_> = waiting.iter().map(|one| one.due).collect();
         let mut counts: HashMap<Uuid, u32> =
-            self.flows.allot(&due, context.limits.places, RELEASE, now_ms).into_iter().collect();
+            self.flows.allot(&due, context.limits.places, release::MOST, now_ms).into_iter().collect();
         let (mut ids, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (day, endpoints) in by_day(waiting) {
             let count = |endpoint| counts.get(&endpoint).filter(|count| **count > 0).map(|count| (endpoint, *count));

@@ -13,14 +13,15 @@ use super::requeue::{Both, both};
 use super::{Db, Result};
 use crate::domain::message::Message;
 
-/// The statement that makes held deliveries of the endpoints `$1` dead. `found` finds those of one endpoint, `k`.
-fn bury(day: Day, reason: &str, found: &str) -> String {
+/// The statement that makes held deliveries of the endpoints `$1` dead. `found` finds those of one endpoint, `k`. The limit is
+/// a literal, so that the plan is made for so few.
+fn bury(day: Day, reason: &str, found: &str, limit: u32) -> String {
     format!(
         "with r as materialized (
            select d.event_id, d.endpoint_id from unnest($1::uuid[]) as k(endpoint_id) cross join lateral (
              select h.event_id, h.endpoint_id from {deliveries} h
-              where h.status = 'held' and h.endpoint_id = k.endpoint_id {found} limit $2 for update skip locked) d
-           limit $2
+              where h.status = 'held' and h.endpoint_id = k.endpoint_id {found} limit {limit} for update skip locked) d
+           limit {limit}
          ), d as (
            update {deliveries} d
               set status = 'dead', dead_reason = '{reason}', next_attempt_at = null, updated_at = now()
@@ -35,12 +36,11 @@ fn bury(day: Day, reason: &str, found: &str) -> String {
 }
 
 /// Ends held deliveries of endpoints that were removed, at most `limit`.
-pub async fn removed(db: &Db, day: Day, endpoints: &[Uuid], limit: i64) -> Result<Vec<(Message, Snapshot)>> {
+pub async fn removed(db: &Db, day: Day, endpoints: &[Uuid], limit: u32) -> Result<Vec<(Message, Snapshot)>> {
     let gone = "and not exists (select from posthaste.endpoints e where e.id = k.endpoint_id)";
-    let text = bury(day, "endpoint_removed", gone);
-    let rows = async |c: &mut super::Conn| {
-        sqlx::query_as::<_, Both>(AssertSqlSafe(text)).bind(endpoints).bind(limit).fetch_all(c).await
-    };
+    let text = bury(day, "endpoint_removed", gone, limit);
+    let rows =
+        async |c: &mut super::Conn| sqlx::query_as::<_, Both>(AssertSqlSafe(text)).bind(endpoints).fetch_all(c).await;
     both(unless_dropped(db.run(rows).await)?)
 }
 
@@ -50,12 +50,12 @@ pub async fn expired(
     day: Day,
     endpoints: &[Uuid],
     age: Duration,
-    limit: i64,
+    limit: u32,
 ) -> Result<Vec<(Message, Snapshot)>> {
-    let old = "and h.event_id < posthaste.uuid_v7_floor(now() - $3 * interval '1 second') order by h.event_id";
-    let text = bury(day, "expired", old);
+    let old = "and h.event_id < posthaste.uuid_v7_floor(now() - $2 * interval '1 second') order by h.event_id";
+    let text = bury(day, "expired", old, limit);
     let rows = async |c: &mut super::Conn| {
-        let query = sqlx::query_as::<_, Both>(AssertSqlSafe(text)).bind(endpoints).bind(limit);
+        let query = sqlx::query_as::<_, Both>(AssertSqlSafe(text)).bind(endpoints);
         query.bind(age.as_secs_f64()).fetch_all(c).await
     };
     both(unless_dropped(db.run(rows).await)?)

@@ -10,6 +10,8 @@ use crate::domain::flows::{Became, Let};
 use crate::domain::ids::DeliveryKey;
 use crate::domain::message::Message;
 
+/// Deliveries of one statement. A literal in its text, so that the plan is made for so few.
+pub const MOST: u32 = 500;
 /// Payloads of one statement. They are in memory until the broker has confirmed them.
 const MOST_BYTES: i64 = 32 << 20;
 
@@ -52,7 +54,7 @@ async fn became_of(db: &Db, day: Day, open: &[Let]) -> Result<Vec<(DeliveryKey, 
 }
 
 /// Puts held deliveries of the day whose time has come back on their way: of each endpoint up to its count, those that are
-/// due first. Returns the messages to publish now that it is committed. Rows that another session holds are skipped, and so
+/// due first, and no more than `MOST` in all. Returns the messages to publish now that it is committed. Rows that another session holds are skipped, and so
 /// is an endpoint that is not enabled or whose circuit is open. The batch is listed under the relay until it is confirmed,
 /// like a claimed one, so a crash in between costs no more than an adoption. Payloads of `MOST_BYTES` at most, but always
 /// one delivery.
@@ -65,7 +67,7 @@ pub async fn release(db: &Db, relay: i64, day: Day, counts: &[(Uuid, u32)]) -> R
            select d.event_id, d.endpoint_id, d.next_attempt_at, k.ord from k cross join lateral (
              select h.event_id, h.endpoint_id, h.next_attempt_at from {deliveries} h
               where h.status = 'held' and h.endpoint_id = k.endpoint_id and h.next_attempt_at <= now()
-              order by h.next_attempt_at limit k.n for update skip locked) d
+              order by h.next_attempt_at limit k.n for update skip locked) d limit {MOST}
          ), s as (
            select r.event_id, r.endpoint_id, row_number() over w as n, sum(
                     case when pg_column_compression(e.payload) is null then pg_column_size(e.payload)

@@ -82,7 +82,7 @@ table! {
     CIRCUITS_OPEN = gauge("posthaste_endpoints_circuit_open", &[], "endpoints",
         "Endpoints whose circuit is open or half open.");
     HELD_DELIVERIES = gauge("posthaste_held_deliveries", &[], "deliveries",
-        "Deliveries that wait in PostgreSQL, not in the broker.");
+        "Deliveries that wait in PostgreSQL, not in the broker, up to 100000.");
     HELD = counter("posthaste_held_total", &["reason"], "deliveries",
         "Deliveries that were taken out of the broker to wait in PostgreSQL.");
     LOST_AND_REPUBLISHED = counter("posthaste_lost_and_republished_total", &[], "messages",

@@ -247,11 +247,12 @@ async fn what_keeps_failing_is_tried_on_its_schedule_to_the_end() {
     stack.relay().await;
     stack.worker().await;
 
-    let events = stack.emit_many("acme", "order.created", 300).await;
+    // Retries of an endpoint that takes nothing are let go by eights.
+    let events = stack.emit_many("acme", "order.created", 100).await;
 
-    assert_eq!(stack.wait_settled().await, [("dead".to_owned(), 300)].into());
-    assert_eq!(receiver.count(), 900, "three attempts each");
+    assert_eq!(stack.wait_settled().await, [("dead".to_owned(), 100)].into());
+    assert_eq!(receiver.count(), 300, "three attempts each");
     let exhausted = "select count(*) from posthaste.deliveries where dead_reason = 'exhausted' and attempts = 3";
-    assert_eq!(stack.number(exhausted).await, 300);
-    assert_eq!(stack.letters(events.len() as u32).await.len(), 300);
+    assert_eq!(stack.number(exhausted).await, 100);
+    assert_eq!(stack.letters(events.len() as u32).await.len(), 100);
 }

@@ -28,6 +28,9 @@ const SHARE: Duration = Duration::from_millis(20);
 const SOON_MS: i64 = 1_000;
 /// A release that is later than two ticks: the endpoint does not keep up.
 const BEHIND_MS: i64 = 200;
+/// Endpoints that a claim is told of: it compares each new delivery with all of them. One that is left out costs its
+/// deliveries a trip through the broker, and nobody else anything.
+const MOST_BEHIND: usize = 2_000;
 /// Active endpoints looked at in one tick; more of them take turns.
 const TURN: usize = 1_000;
 /// Active endpoints kept in mind. Beyond that, one that has had its turn makes room; the slow look finds it again.
@@ -183,7 +186,8 @@ impl Holders {
 
     /// Endpoints with a held delivery that has been due for longer than two ticks.
     pub(super) fn behind(&self) -> Vec<Uuid> {
-        self.active.iter().filter(|(_, active)| active.behind).map(|(endpoint, _)| *endpoint).collect()
+        let behind = self.active.iter().filter(|(_, active)| active.behind).map(|(endpoint, _)| *endpoint);
+        behind.take(MOST_BEHIND).collect()
     }
 }
 

@@ -10,9 +10,10 @@ use tokio::process::Command;
 
 pub type Settings = Vec<(&'static str, String)>;
 
-/// The binary, with nothing of the caller's environment that configures it.
+/// The binary of this build, or the one that the script names, with nothing of the caller's environment that configures it.
 pub fn command(arguments: &[&str], urls: &(String, String), settings: &Settings, dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
+    let program = crate::programs::variable("BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_posthaste").to_owned());
+    let mut command = Command::new(program);
     command.args(arguments).current_dir(dir).stdin(Stdio::null()).process_group(0).kill_on_drop(true);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("POSTHASTE_") {

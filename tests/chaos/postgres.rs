@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 use crate::programs::{Owner, free_port, log_file, wait_for};
 use crate::unix::{Signal, signal};
 
-const PASSWORD: &str = "chaos";
+pub const PASSWORD: &str = "chaos";
 const DATABASE: &str = "postgres";
 const START: Duration = Duration::from_secs(90);
 const STOP: Duration = Duration::from_secs(30);

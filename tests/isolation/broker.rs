@@ -52,7 +52,12 @@ impl Broker {
     }
 
     pub async fn depth(&self) -> Result<Depth, String> {
-        Ok(Depth { work: self.ready(&self.work).await?, delay: self.ready(&self.delay).await? })
+        Ok(Depth { work: self.waiting().await?, delay: self.ready(&self.delay).await? })
+    }
+
+    /// Messages that are ready in the work queues.
+    pub async fn waiting(&self) -> Result<u64, String> {
+        self.ready(&self.work).await
     }
 
     async fn ready(&self, queues: &[String]) -> Result<u64, String> {

@@ -13,17 +13,19 @@ mod programs;
 #[path = "../chaos/rabbitmq.rs"]
 mod rabbitmq;
 #[allow(dead_code)]
-#[path = "../chaos/request.rs"]
-mod request;
-#[allow(dead_code)]
 #[path = "../chaos/unix.rs"]
 mod unix;
 
 mod broker;
+mod cpu;
+mod endpoints;
 mod figures;
+mod healthy;
+mod http;
 mod latency;
 mod load;
 mod options;
+mod peaks;
 mod plot;
 mod process;
 mod receiver;
@@ -107,6 +109,10 @@ async fn measure(scenario: Scenario, options: &Options, dir: &Path) -> Result<Re
         Scenario::Herd => scenarios::herd::run(options, dir, &plots).await,
         Scenario::Limited => scenarios::limited::run(options, dir, &plots).await,
         Scenario::Replay => scenarios::replay::run(options, dir, &plots).await,
+        Scenario::Many => scenarios::many::run(options, dir, &plots).await,
+        Scenario::Burst => scenarios::burst::run(options, dir, &plots).await,
+        Scenario::Drain => scenarios::drain::run(options, dir).await,
+        Scenario::Light => scenarios::light::run(options, dir, &plots).await,
     }?;
     Ok(Report {
         scenario: scenario.name(),

@@ -15,9 +15,21 @@ pub struct Options {
     /// About a tenth of the work: shows that everything works, and measures little.
     #[arg(long)]
     pub quick: bool,
-    /// How often `neighbour` goes through all kinds.
-    #[arg(long, value_name = "N", default_value = "2")]
-    pub rounds: usize,
+    /// How often `neighbour` (twice by default), `many` and `drain` (three times) go through everything.
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// Workers, instead of the number that a scenario has by default.
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+    /// Five minutes for each kind of `many`: shows that nothing grows.
+    #[arg(long, conflicts_with = "quick")]
+    pub long: bool,
+    /// What `many` puts beside the healthy ones; may be repeated [default: everything].
+    #[arg(long = "beside", value_name = "KIND", value_enum)]
+    beside: Vec<Beside>,
+    /// Events of `burst`, `drain` and `fanout`, instead of their default.
+    #[arg(long, value_name = "N")]
+    events: Option<usize>,
     /// The bad neighbours that `neighbour` goes through; may be repeated [default: all].
     #[arg(long = "kind", value_name = "KIND", value_enum)]
     kinds: Vec<Bad>,
@@ -41,6 +53,42 @@ pub enum Scenario {
     Limited,
     /// A large requeue beside live traffic.
     Replay,
+    /// Healthy endpoints beside very many that hang, and some that are slow.
+    Many,
+    /// Very many events of one tenant, or of ten, at once.
+    Burst,
+    /// A backlog of one endpoint, until it is settled.
+    Drain,
+    /// Few events: how long they take, and what each costs.
+    Light,
+}
+
+/// What `many` puts beside the healthy endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Beside {
+    /// As much load as that of 100 hanging ones, for endpoints that answer at once. No bound: it is what load alone costs.
+    #[value(name = "prompt-100")]
+    Prompt100,
+    #[value(name = "hang-1")]
+    Hang1,
+    #[value(name = "hang-10")]
+    Hang10,
+    #[value(name = "hang-100")]
+    Hang100,
+    /// Each gets one event a minute.
+    #[value(name = "hang-1000-minute")]
+    Hang1000Minute,
+    /// Each gets one event a second. No bound: more than there can be room for.
+    #[value(name = "hang-1000-second")]
+    Hang1000Second,
+    /// One that answers in 40 ms, and is owed one and a half times what it can take.
+    #[value(name = "slow-40")]
+    Slow40,
+    /// Ten that answer in 400 ms, likewise.
+    #[value(name = "slow-400")]
+    Slow400,
+    /// 20 that hang, one of 40 ms, five of 400 ms and a burst.
+    Mixture,
 }
 
 /// What a bad neighbour does.
@@ -61,6 +109,27 @@ impl Options {
         if self.kinds.is_empty() { Bad::value_variants().to_vec() } else { self.kinds.clone() }
     }
 
+    pub fn workers(&self, default: usize) -> usize {
+        self.workers.unwrap_or(default)
+    }
+
+    pub fn rounds(&self, default: usize) -> usize {
+        if self.quick { 1 } else { self.rounds.unwrap_or(default) }
+    }
+
+    pub fn beside(&self) -> Vec<Beside> {
+        match self.beside.as_slice() {
+            [] if self.quick => vec![Beside::Hang10, Beside::Hang100, Beside::Slow40, Beside::Mixture],
+            [] => Beside::value_variants().to_vec(),
+            named => named.to_vec(),
+        }
+    }
+
+    /// As many as were asked for, or the default, of which a tenth is enough where it has to be quick.
+    pub fn events(&self, default: usize) -> usize {
+        self.events.unwrap_or(self.scaled(default))
+    }
+
     pub fn scenarios(&self) -> Vec<Scenario> {
         if self.scenarios.is_empty() { Scenario::value_variants().to_vec() } else { self.scenarios.clone() }
     }
@@ -79,6 +148,10 @@ impl Scenario {
             Scenario::Herd => "herd",
             Scenario::Limited => "limited",
             Scenario::Replay => "replay",
+            Scenario::Many => "many",
+            Scenario::Burst => "burst",
+            Scenario::Drain => "drain",
+            Scenario::Light => "light",
         }
     }
 }

@@ -91,10 +91,14 @@ pub fn usage(process: u32) -> Usage {
 /// CPU time of a process with its children, those that have ended included.
 pub fn family_cpu_seconds(parent: u32) -> f64 {
     let Some(fields) = stat(parent) else { return 0.0 };
+    children(parent).into_iter().map(|child| usage(child).cpu_seconds).sum::<f64>() + cpu_seconds(&fields, 4)
+}
+
+pub fn children(parent: u32) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let children = ids.filter_map(stat).filter(|fields| fields.get(PARENT) == Some(&i64::from(parent)));
-    children.map(|fields| cpu_seconds(&fields, 2)).sum::<f64>() + cpu_seconds(&fields, 4)
+    let is_child = |id: &u32| stat(*id).is_some_and(|fields| fields.get(PARENT) == Some(&i64::from(parent)));
+    ids.filter(is_child).collect()
 }
 
 /// Of the fields after the name: the parent, and where user and system time begin, followed by those of ended children.

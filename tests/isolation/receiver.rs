@@ -11,7 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::request::{Request, read};
+use crate::http;
 
 /// More than ever wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -120,6 +120,21 @@ impl Site {
         self.arrivals().len()
     }
 
+    /// Room for so many arrivals, so that none waits until the ones before have been moved.
+    pub fn expect(&self, arrivals: usize) {
+        self.arrivals().reserve(arrivals);
+    }
+
+    /// Requests, answered well or not, that began within this time.
+    pub fn requests_between(&self, from: Instant, until: Instant) -> usize {
+        self.arrivals().iter().filter(|arrival| (from..until).contains(&arrival.at)).count()
+    }
+
+    /// How many were accepted, those that came again included.
+    pub fn acceptances(&self) -> usize {
+        self.acceptances.load(Ordering::Relaxed)
+    }
+
     /// When each event was accepted first.
     pub fn accepted(&self) -> HashMap<Uuid, Instant> {
         let mut first = HashMap::new();
@@ -144,11 +159,10 @@ impl Site {
         self.most_open.load(Ordering::Relaxed)
     }
 
-    fn take(&self, request: &Request, at: Instant) -> Manner {
+    fn take(&self, id: Uuid, at: Instant) -> Manner {
         let manner = *self.manner.borrow();
-        let id = request.headers.get("webhook-id").and_then(|id| id.to_str().ok()?.parse().ok());
         let accepted = matches!(manner, Manner::Accept(_));
-        self.arrivals().push(Arrival { id: id.unwrap_or_default(), at, accepted });
+        self.arrivals().push(Arrival { id, at, accepted });
         self.acceptances.fetch_add(accepted.into(), Ordering::Relaxed);
         manner
     }
@@ -175,10 +189,10 @@ async fn converse(mut stream: TcpStream, site: Arc<Site>) {
     let mut buffer = Vec::new();
     // An answer is one small write, and must not wait for the next one.
     let _ = stream.set_nodelay(true);
-    while let Some(request) = read(&mut stream, &mut buffer).await {
+    while let Some(id) = http::next(&mut stream, &mut buffer).await {
         let at = Instant::now();
         let open = Open::count(&site);
-        let manner = site.take(&request, at);
+        let manner = site.take(id, at);
         if answer(&mut stream, &site, manner, open).await.is_err() {
             return;
         }

@@ -5,19 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::process::Command;
 use uuid::Uuid;
 
 use crate::binary::{Settings, command, output};
 use crate::broker::Broker;
+use crate::cpu::Cpu;
+use crate::endpoints::{self, ENCRYPTION_KEY, New};
 use crate::postgres::{self, Postgres};
-use crate::process::{Process, family_cpu_seconds, usage};
+use crate::process::Process;
 use crate::programs::{free_port, wait_for};
 use crate::rabbitmq::{self, RabbitMq};
 use crate::receiver::{Manner, Receiver, Site};
 
+/// The role of this program's sessions, so that their processes can be told from those of the service.
+pub const PRODUCER: &str = "isolation";
 /// How long a command may take.
 const COMMAND: Duration = Duration::from_secs(120);
 
@@ -34,36 +38,6 @@ pub struct Stack {
     settings: Settings,
 }
 
-/// CPU time that everything has used so far, in seconds; or between two moments, in percent of a core.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Cpu {
-    pub workers: f64,
-    pub relays: f64,
-    pub postgres: f64,
-    pub rabbitmq: f64,
-    /// The producers and the receivers: this program.
-    pub program: f64,
-}
-
-impl Cpu {
-    /// Without this program.
-    pub fn all(self) -> f64 {
-        self.workers + self.relays + self.postgres + self.rabbitmq
-    }
-
-    /// In percent of a core.
-    pub fn since(self, before: Cpu, seconds: f64) -> Cpu {
-        let share = |of: fn(Cpu) -> f64| (of(self) - of(before)) / seconds * 100.0;
-        Cpu {
-            workers: share(|cpu| cpu.workers),
-            relays: share(|cpu| cpu.relays),
-            postgres: share(|cpu| cpu.postgres),
-            rabbitmq: share(|cpu| cpu.rabbitmq),
-            program: share(|cpu| cpu.program),
-        }
-    }
-}
-
 /// A customer with one endpoint.
 #[derive(Clone)]
 pub struct Customer {
@@ -76,7 +50,7 @@ pub struct Customer {
 fn settings(changes: &[(&'static str, &str)]) -> Settings {
     let mut settings = vec![
         ("delivery.allow_cidrs", r#"["127.0.0.0/8"]"#),
-        ("security.encryption_key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
+        ("security.encryption_key", ENCRYPTION_KEY),
         ("telemetry.log_format", "json"),
         // Without the line of each attempt.
         ("telemetry.log_level", "info,posthaste::worker::settler=off"),
@@ -93,6 +67,16 @@ impl Stack {
         changes: &[(&'static str, &str)],
         workers: usize,
     ) -> Result<Stack, String> {
+        let mut stack = Stack::servers(dir, name, changes).await?;
+        stack.add_relay().await?;
+        for _ in 0..workers {
+            stack.add_worker().await?;
+        }
+        Ok(stack)
+    }
+
+    /// Servers with a schema and queues, and no process of ours.
+    pub async fn servers(dir: &Path, name: &str, changes: &[(&'static str, &str)]) -> Result<Stack, String> {
         let dir = dir.join(name);
         std::fs::create_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         pass_through(&dir)?;
@@ -100,29 +84,27 @@ impl Stack {
         let servers = tokio::try_join!(Postgres::create(&dir, &[]), RabbitMq::create(&dir, Some(metrics_port)));
         let (postgres, rabbitmq) = servers?;
         let urls = (postgres::url(postgres.port), rabbitmq::url(rabbitmq.port));
-        let db = PgPoolOptions::new().max_connections(16).connect_lazy(&urls.0).map_err(|error| error.to_string())?;
         for arguments in [["migrate"].as_slice(), &["topology", "declare"]] {
             output(command(arguments, &urls, &settings, &dir), COMMAND).await?;
         }
+        let db = producer(&urls.0).await.map_err(|error| error.to_string())?;
         let broker = Broker::observe(&urls.1, metrics_port, &db).await?;
-        let relays = vec![Process::start("relay", 1, &urls, &settings, &dir).await?];
-        let mut stack = Stack {
-            postgres,
-            rabbitmq,
-            broker,
-            receiver: Receiver::new(),
-            db,
-            relays,
-            workers: Vec::new(),
-            dir,
-            urls,
-            settings,
-        };
-        for number in 1..=workers {
-            let worker = Process::start("worker", number, &stack.urls, &stack.settings, &stack.dir).await?;
-            stack.workers.push(worker);
-        }
-        Ok(stack)
+        let (relays, workers, receiver) = (Vec::new(), Vec::new(), Receiver::new());
+        Ok(Stack { postgres, rabbitmq, broker, receiver, db, relays, workers, dir, urls, settings })
+    }
+
+    pub async fn add_relay(&mut self) -> Result<(), String> {
+        self.relays.push(self.process("relay", self.relays.len() + 1).await?);
+        Ok(())
+    }
+
+    pub async fn add_worker(&mut self) -> Result<(), String> {
+        self.workers.push(self.process("worker", self.workers.len() + 1).await?);
+        Ok(())
+    }
+
+    async fn process(&self, role: &str, number: usize) -> Result<Process, String> {
+        Process::start(role, number, &self.urls, &self.settings, &self.dir).await
     }
 
     pub fn listen(&self) -> Result<(), String> {
@@ -139,7 +121,7 @@ impl Stack {
     }
 
     pub async fn customer(&self, tenant: &str, manner: Manner, more: &[&str]) -> Result<Customer, String> {
-        let site = self.receiver.add(manner).map_err(|error| error.to_string())?;
+        let site = self.site(manner)?;
         let url = site.url();
         let mut add = vec!["endpoint", "add", "--json", "--tenant", tenant, "--url", &url];
         add.extend(more);
@@ -148,12 +130,20 @@ impl Stack {
         Ok(Customer { tenant: tenant.to_owned(), endpoint, site })
     }
 
-    pub async fn customers(&self, count: usize, manner: Manner) -> Result<Vec<Customer>, String> {
-        let mut customers = Vec::new();
-        for number in 1..=count {
-            customers.push(self.customer(&format!("customer-{number}"), manner, &[]).await?);
-        }
-        Ok(customers)
+    /// Customers of a name that is theirs alone, each with an endpoint at an address of its own.
+    pub async fn customers(&self, name: &str, count: usize, manner: Manner) -> Result<Vec<Customer>, String> {
+        let sites = (0..count).map(|_| self.site(manner)).collect::<Result<Vec<_>, _>>()?;
+        let tenants: Vec<String> = (1..=count).map(|number| format!("{name}-{number}")).collect();
+        let new = |(tenant, site): (&String, &Arc<Site>)| New::enabled(tenant, site.url());
+        let new: Vec<New> = tenants.iter().zip(&sites).map(new).collect();
+        let ids = endpoints::add(&self.db, &new).await?;
+        let customers = tenants.into_iter().zip(ids).zip(sites);
+        Ok(customers.map(|((tenant, endpoint), site)| Customer { tenant, endpoint, site }).collect())
+    }
+
+    /// An address that no endpoint has yet.
+    pub fn site(&self, manner: Manner) -> Result<Arc<Site>, String> {
+        self.receiver.add(manner).map_err(|error| error.to_string())
     }
 
     /// Deliveries of an endpoint with this status.
@@ -179,20 +169,24 @@ impl Stack {
         wait_for("an empty outbox", limit, nothing).await
     }
 
+    /// Until nothing is on its way any more: all that was committed has been moved, sent and recorded.
+    pub async fn settled(&self, limit: Duration) -> Result<(), String> {
+        self.relayed(limit).await?;
+        let left = "select exists (select from posthaste.deliveries where status in ('pending', 'retrying', 'held'))";
+        let nothing = async || {
+            let left: bool = sqlx::query_scalar(left).fetch_one(&self.db).await.ok()?;
+            (!left).then_some(())
+        };
+        wait_for("everything settled", limit, nothing).await
+    }
+
     pub async fn circuit(&self, endpoint: Uuid) -> Result<String, String> {
         let state = "select circuit_state from posthaste.endpoints where id = $1";
         sqlx::query_scalar(state).bind(endpoint).fetch_one(&self.db).await.map_err(|error| error.to_string())
     }
 
     pub fn cpu(&self) -> Cpu {
-        let ours = |processes: &[Process]| processes.iter().map(|process| usage(process.id()).cpu_seconds).sum();
-        Cpu {
-            workers: ours(&self.workers),
-            relays: ours(&self.relays),
-            postgres: self.postgres.process().map_or(0.0, family_cpu_seconds),
-            rabbitmq: self.rabbitmq.server().map_or(0.0, family_cpu_seconds),
-            program: usage(std::process::id()).cpu_seconds,
-        }
+        Cpu::of(self)
     }
 
     /// An orderly end of all processes, each of which must have lived until now.
@@ -202,6 +196,16 @@ impl Stack {
         }
         Ok(())
     }
+}
+
+async fn producer(url: &str) -> sqlx::Result<PgPool> {
+    let options: PgConnectOptions = url.parse()?;
+    let mut session = PgConnection::connect_with(&options).await?;
+    let role = format!("create role {PRODUCER} superuser login password '{}'", postgres::PASSWORD);
+    sqlx::query(sqlx::AssertSqlSafe(role)).execute(&mut session).await?;
+    session.close().await?;
+    // As many as a steady stream may need while the server is slow.
+    Ok(PgPoolOptions::new().max_connections(16).connect_lazy_with(options.username(PRODUCER)))
 }
 
 /// The servers run as users of their own below it.

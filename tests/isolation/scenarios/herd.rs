@@ -37,9 +37,9 @@ const ALL_BACK: Duration = Duration::from_secs(120);
 const PEAK_TO_MEAN: f64 = 1.5;
 
 pub async fn run(options: &Options, dir: &Path, plots: &Plots) -> Result<Shown, String> {
-    let stack = Stack::start(dir, "herd", &SETTINGS, WORKERS).await?;
+    let stack = Stack::start(dir, "herd", &SETTINGS, options.workers(WORKERS)).await?;
     stack.listen()?;
-    let customers = Arc::new(stack.customers(CUSTOMERS, Manner::FailTogether).await?);
+    let customers = Arc::new(stack.customers("herd", CUSTOMERS, Manner::FailTogether).await?);
     let each = options.scaled(DELIVERIES) / CUSTOMERS;
     for customer in customers.iter() {
         burst(&stack.db, &customer.tenant, each, None).await?;

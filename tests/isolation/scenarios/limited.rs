@@ -29,7 +29,7 @@ const MEAN: f64 = 0.9;
 const OPERATIONS: f64 = 6.0;
 
 pub async fn run(options: &Options, dir: &Path, plots: &Plots) -> Result<Shown, String> {
-    let stack = Stack::start(dir, "limited", &[], WORKERS).await?;
+    let stack = Stack::start(dir, "limited", &[], options.workers(WORKERS)).await?;
     stack.listen()?;
     let limit = format!("{LIMIT}");
     let customer = stack.customer("limited", Manner::Accept(WORK_MS), &["--rate-limit", &limit]).await?;

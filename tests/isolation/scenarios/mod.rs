@@ -1,7 +1,11 @@
 //! The measurements, each with its own servers and processes.
 
+pub mod burst;
+pub mod drain;
 pub mod herd;
+pub mod light;
 pub mod limited;
+pub mod many;
 pub mod neighbour;
 pub mod outage;
 pub mod replay;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::cpu::Cpu;
 use crate::figures::{geometric_mean, noise, quantile};
 use crate::latency::taken;
 use crate::load::{Sent, steady};
@@ -15,7 +16,7 @@ use crate::plot::{Axes, Line, Plots};
 use crate::programs::wait_for;
 use crate::receiver::Manner;
 use crate::report::{Bound, Shown, Table, number};
-use crate::stack::{Cpu, Customer, Stack};
+use crate::stack::{Customer, Stack};
 
 const HEALTHY: usize = 50;
 const WORKERS: usize = 2;
@@ -69,10 +70,10 @@ struct Period {
 }
 
 pub async fn run(options: &Options, dir: &Path, plots: &Plots) -> Result<Shown, String> {
-    let stack = Stack::start(dir, "neighbour", &[], WORKERS).await?;
+    let stack = Stack::start(dir, "neighbour", &[], options.workers(WORKERS)).await?;
     stack.listen()?;
-    let healthy = stack.customers(HEALTHY, Manner::Accept(0)).await?;
-    let (time, rounds) = if options.quick { (PERIOD_WHEN_QUICK, 1) } else { (PERIOD, options.rounds) };
+    let healthy = stack.customers("healthy", HEALTHY, Manner::Accept(0)).await?;
+    let (time, rounds) = (if options.quick { PERIOD_WHEN_QUICK } else { PERIOD }, options.rounds(2));
     period(&stack, &healthy, 0, Kind::Fast, WARM_UP).await?;
     let mut periods = vec![period(&stack, &healthy, 1, Kind::Fast, time).await?];
     let kinds = options.kinds();

@@ -67,7 +67,7 @@ struct Moments {
 }
 
 pub async fn run(options: &Options, dir: &Path, plots: &Plots) -> Result<Shown, String> {
-    let stack = Arc::new(Stack::start(dir, "outage", &SETTINGS, WORKERS).await?);
+    let stack = Arc::new(Stack::start(dir, "outage", &SETTINGS, options.workers(WORKERS)).await?);
     let events = options.scaled(EVENTS);
     let customer = stack.customer("outage", Manner::Accept(WORK_MS), &[]).await?;
     let began = Instant::now();

@@ -53,9 +53,9 @@ impl Phase {
 }
 
 pub async fn run(options: &Options, dir: &Path, plots: &Plots) -> Result<Shown, String> {
-    let stack = Stack::start(dir, "replay", &SETTINGS, WORKERS).await?;
+    let stack = Stack::start(dir, "replay", &SETTINGS, options.workers(WORKERS)).await?;
     stack.listen()?;
-    let live = Arc::new(stack.customers(LIVE, Manner::Accept(0)).await?);
+    let live = Arc::new(stack.customers("live", LIVE, Manner::Accept(0)).await?);
     let dead = options.scaled(DEAD);
     let replayed = dead_deliveries(&stack, dead).await?;
     eprintln!("  {dead} deliveries are dead");

@@ -1,0 +1,92 @@
+//! A backlog of one endpoint that answers at once, committed in one transaction: how fast it is settled, and what each event costs.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::cpu::{Cpu, PARTS};
+use crate::figures::quantile;
+use crate::load::at_once;
+use crate::options::Options;
+use crate::peaks::watched;
+use crate::programs::wait_for;
+use crate::receiver::Manner;
+use crate::report::{Bound, Shown, Table, number};
+use crate::stack::{Customer, Stack};
+
+const EVENTS: usize = 50_000;
+const BYTES: usize = 1024;
+const WORKERS: usize = 1;
+const ROUNDS: usize = 3;
+const WARM_UP: usize = 5_000;
+const PATIENCE: Duration = Duration::from_secs(300);
+const PER_SECOND: f64 = 6_000.0;
+/// CPU of relay and workers.
+const OWN_US: f64 = 90.0;
+
+struct Drained {
+    per_second: f64,
+    /// Microseconds an event.
+    cpu: Cpu,
+    busy: f64,
+    again: usize,
+}
+
+pub async fn run(options: &Options, dir: &Path) -> Result<Shown, String> {
+    let stack = Stack::start(dir, "drain", &[], options.workers(WORKERS)).await?;
+    stack.listen()?;
+    let customer = stack.customers("drained", 1, Manner::Accept(0)).await?.remove(0);
+    drain(&stack, &customer, WARM_UP).await?;
+    let (events, mut rounds) = (options.events(EVENTS), Vec::new());
+    for _ in 0..options.rounds(ROUNDS) {
+        let drained = drain(&stack, &customer, events).await?;
+        let own = drained.cpu.own();
+        eprintln!(
+            "  {:.0}/s, {own:.0} us an event of worker and relay, machine {:.0} % busy",
+            drained.per_second, drained.busy
+        );
+        rounds.push(drained);
+    }
+    stack.stop().await?;
+    Ok(shown(&rounds, events))
+}
+
+async fn drain(stack: &Stack, customer: &Customer, events: usize) -> Result<Drained, String> {
+    customer.site.arrivals().clear();
+    customer.site.expect(events);
+    let before = customer.site.acceptances();
+    at_once(&stack.db, std::slice::from_ref(&customer.tenant), events, BYTES).await?;
+    let (began, cpu) = (Instant::now(), stack.cpu());
+    let settled = async {
+        let come = async || (customer.site.acceptances() - before >= events).then_some(());
+        wait_for("all requests", PATIENCE, come).await?;
+        stack.settled(PATIENCE).await
+    };
+    watched(stack, settled).await.0?;
+    let (seconds, used) = (began.elapsed().as_secs_f64(), stack.cpu() - cpu);
+    let cores = crate::process::load().1 as f64;
+    Ok(Drained {
+        per_second: events as f64 / seconds,
+        cpu: used.scaled(1e6 / events as f64),
+        busy: (used.all() + used.program) / seconds / cores * 100.0,
+        again: customer.site.requests() - customer.site.accepted().len(),
+    })
+}
+
+fn shown(rounds: &[Drained], events: usize) -> Shown {
+    let mut shown = Shown::default();
+    let head = [&["CPU, us an event"], PARTS.as_slice(), &["events/s", "busy %"]].concat();
+    let mut table = Table::new(&head);
+    for (number_of, round) in rounds.iter().enumerate() {
+        let cells = round.cpu.parts().into_iter().chain([round.per_second, round.busy]);
+        table.row(format!("round {}", number_of + 1), cells.map(number));
+    }
+    shown.tables.push(table);
+    let median = |of: fn(&Drained) -> f64| quantile(&rounds.iter().map(of).collect::<Vec<_>>(), 0.5);
+    shown.figure("events in a round", events as f64, "");
+    shown.figure("CPU of PostgreSQL, median", median(|round| round.cpu.postgres), "us an event");
+    shown.figure("CPU of RabbitMQ, median", median(|round| round.cpu.rabbitmq), "us an event");
+    shown.figure("requests for an event that had been accepted before", median(|round| round.again as f64), "");
+    shown.claim("events a second until settled, median", median(|round| round.per_second), Bound::AtLeast(PER_SECOND));
+    shown.claim("CPU of worker and relay, us an event, median", median(|round| round.cpu.own()), Bound::AtMost(OWN_US));
+    shown
+}

@@ -2,6 +2,7 @@
 //! for each.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::figures::quantile;
@@ -27,10 +28,6 @@ impl Healthy {
         Ok(Healthy(Arc::new(stack.customers("healthy", ENDPOINTS, Manner::Accept(0)).await?)))
     }
 
-    pub fn of(customers: Vec<Customer>) -> Healthy {
-        Healthy(Arc::new(customers))
-    }
-
     /// For so long.
     pub async fn commit(&self, stack: &Stack, time: Duration) -> Result<Vec<Sent>, String> {
         self.commit_while(stack, |due| due < time).await
@@ -38,6 +35,23 @@ impl Healthy {
 
     pub async fn commit_while(&self, stack: &Stack, go_on: impl Fn(Duration) -> bool) -> Result<Vec<Sent>, String> {
         steady_while(&stack.db, self.0.clone(), RATE, go_on, |event| event % self.0.len()).await
+    }
+
+    /// While the work goes on.
+    pub async fn beside<T>(
+        &self,
+        stack: &Stack,
+        work: impl Future<Output = Result<T, String>>,
+    ) -> Result<(T, Times), String> {
+        let ended = AtomicBool::new(false);
+        let working = async {
+            let out = work.await;
+            ended.store(true, Ordering::Relaxed);
+            out
+        };
+        let committing = self.commit_while(stack, |_| !ended.load(Ordering::Relaxed));
+        let (out, sent) = tokio::try_join!(working, committing)?;
+        Ok((out, self.times(&sent).await))
     }
 
     /// Waits for the events that were committed.

@@ -22,6 +22,7 @@ mod endpoints;
 mod figures;
 mod healthy;
 mod http;
+mod in_flight;
 mod latency;
 mod load;
 mod options;
@@ -112,6 +113,10 @@ async fn measure(scenario: Scenario, options: &Options, dir: &Path) -> Result<Re
         Scenario::Many => scenarios::many::run(options, dir, &plots).await,
         Scenario::Burst => scenarios::burst::run(options, dir, &plots).await,
         Scenario::Drain => scenarios::drain::run(options, dir).await,
+        Scenario::Fanout => scenarios::fanout::run(options, dir).await,
+        Scenario::Wide => scenarios::wide::run(options, dir).await,
+        Scenario::Recover => scenarios::recover::run(options, dir, &plots).await,
+        Scenario::Join => scenarios::join::run(options, dir).await,
         Scenario::Light => scenarios::light::run(options, dir, &plots).await,
     }?;
     Ok(Report {

@@ -27,7 +27,7 @@ pub struct Options {
     /// What `many` puts beside the healthy ones; may be repeated [default: everything].
     #[arg(long = "beside", value_name = "KIND", value_enum)]
     beside: Vec<Beside>,
-    /// Events of `burst`, `drain` and `fanout`, instead of their default.
+    /// Events of `burst` and `drain`, instead of their default.
     #[arg(long, value_name = "N")]
     events: Option<usize>,
     /// The bad neighbours that `neighbour` goes through; may be repeated [default: all].
@@ -61,6 +61,14 @@ pub enum Scenario {
     Drain,
     /// Few events: how long they take, and what each costs.
     Light,
+    /// Events that go to very many endpoints each.
+    Fanout,
+    /// 100 000 endpoints, a fifth of them disabled with deliveries that are held.
+    Wide,
+    /// An endpoint that is slow for a while, and fast again.
+    Recover,
+    /// One more worker joins under load.
+    Join,
 }
 
 /// What `many` puts beside the healthy endpoints.
@@ -152,6 +160,10 @@ impl Scenario {
             Scenario::Burst => "burst",
             Scenario::Drain => "drain",
             Scenario::Light => "light",
+            Scenario::Fanout => "fanout",
+            Scenario::Wide => "wide",
+            Scenario::Recover => "recover",
+            Scenario::Join => "join",
         }
     }
 }

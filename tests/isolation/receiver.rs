@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::http;
+use crate::in_flight::{InFlight, Open};
 
 /// More than ever wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -47,8 +48,7 @@ pub struct Site {
     manner: watch::Sender<Manner>,
     arrivals: Mutex<Vec<Arrival>>,
     acceptances: AtomicUsize,
-    open: AtomicUsize,
-    most_open: AtomicUsize,
+    pub in_flight: InFlight,
 }
 
 /// Bound and not listening: whoever connects is refused.
@@ -78,8 +78,7 @@ impl Receiver {
             manner: watch::Sender::new(manner),
             arrivals: Mutex::default(),
             acceptances: AtomicUsize::new(0),
-            open: AtomicUsize::new(0),
-            most_open: AtomicUsize::new(0),
+            in_flight: InFlight::default(),
         });
         match self.waiting().as_mut() {
             Some(waiting) => waiting.push((socket, site.clone())),
@@ -151,12 +150,7 @@ impl Site {
     }
 
     pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    /// The most requests that were open at the same time.
-    pub fn most_open(&self) -> usize {
-        self.most_open.load(Ordering::Relaxed)
+        self.in_flight.open()
     }
 
     fn take(&self, id: Uuid, at: Instant) -> Manner {
@@ -168,30 +162,13 @@ impl Site {
     }
 }
 
-/// A request that is open, until it is answered or given up.
-struct Open<'a>(&'a Site);
-
-impl<'a> Open<'a> {
-    fn count(site: &'a Site) -> Open<'a> {
-        let open = site.open.fetch_add(1, Ordering::Relaxed) + 1;
-        site.most_open.fetch_max(open, Ordering::Relaxed);
-        Open(site)
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 async fn converse(mut stream: TcpStream, site: Arc<Site>) {
     let mut buffer = Vec::new();
     // An answer is one small write, and must not wait for the next one.
     let _ = stream.set_nodelay(true);
     while let Some(id) = http::next(&mut stream, &mut buffer).await {
         let at = Instant::now();
-        let open = Open::count(&site);
+        let open = site.in_flight.begin();
         let manner = site.take(id, at);
         if answer(&mut stream, &site, manner, open).await.is_err() {
             return;

@@ -1,7 +1,6 @@
 //! Very many events at once, of one tenant and of ten, beside healthy endpoints.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::cpu::{Cpu, PARTS};
@@ -90,18 +89,14 @@ async fn burst(
     customers.iter().for_each(|customer| customer.site.expect(events.div_ceil(tenants) + 1));
     // Nothing says that a worker has heard of an endpoint.
     tokio::time::sleep(KNOWN).await;
-    let (began, ended) = (Instant::now(), AtomicBool::new(false));
-    let live = async {
-        let Some(healthy) = healthy else { return Ok(Times::default()) };
-        let sent = healthy.commit_while(stack, |_| !ended.load(Ordering::Relaxed)).await?;
-        Ok(healthy.times(&sent).await)
+    let (began, working) = (Instant::now(), work(stack, &customers, events, commit));
+    let done = async {
+        match healthy {
+            Some(healthy) => healthy.beside(stack, working).await,
+            None => working.await.map(|worked| (worked, Times::default())),
+        }
     };
-    let working = async {
-        let worked = work(stack, &customers, events, commit).await;
-        ended.store(true, Ordering::Relaxed);
-        worked
-    };
-    let (done, peaks) = watched(stack, async { tokio::try_join!(working, live) }).await;
+    let (done, peaks) = watched(stack, done).await;
     let ((committed, last, cpu), times) = done?;
     stack.settled(PATIENCE).await?;
     let (committing, draining) = (times.between(began, committed), times.between(committed, last));

@@ -210,7 +210,11 @@ fn show_release(shown: &mut Shown, customer: &Customer, events: usize, plots: &P
         "",
     );
     shown.claim("peak / mean of the release", peak / mean, Bound::AtMost(PEAK_TO_MEAN));
-    shown.claim("most requests open at once", customer.site.most_open() as f64, Bound::AtMost(MAX_IN_FLIGHT as f64));
+    shown.claim(
+        "most requests open at once",
+        customer.site.in_flight.take_most() as f64,
+        Bound::AtMost(MAX_IN_FLIGHT as f64),
+    );
     shown.claim(
         "events that never came",
         (events - customer.site.accepted().len().min(events)) as f64,

@@ -229,7 +229,9 @@ impl Gate {
     /// An endpoint that has stopped answering shows in the age of its oldest request long before the mean moves.
     fn round_ms(&self, now_ms: u64) -> f64 {
         let oldest = self.in_flight.values().find_map(|began| *began);
-        self.mean_ms.max(oldest.map_or(0.0, |began| now_ms.saturating_sub(began) as f64))
+        let oldest_ms = oldest.map_or(0.0, |began| now_ms.saturating_sub(began) as f64);
+        // The oldest of many is always older than the mean, which says nothing while it is young.
+        if oldest_ms > SLOW_MS as f64 { self.mean_ms.max(oldest_ms) } else { self.mean_ms }
     }
 }
 

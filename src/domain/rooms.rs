@@ -10,8 +10,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 
-/// A request that is open for longer than this is slow, and so is an endpoint that usually takes longer.
-pub const SLOW_MS: u64 = 50;
+/// A request that is open for longer than this is slow, and so is an endpoint that usually takes longer. Well above the time
+/// that a full prompt room takes to turn over on a busy machine, or a burst would make its own endpoints slow.
+pub const SLOW_MS: u64 = 100;
 
 /// Requests open at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,6 +17,8 @@ const RATE: f64 = 1_200.0;
 const TIME: Duration = Duration::from_secs(30);
 /// The other worker joins after this.
 const ALONE: Duration = Duration::from_secs(10);
+/// Until the workers that are there have counted each other.
+const COUNTED: Duration = Duration::from_secs(5);
 /// Since a worker counts the others with a delay.
 const OVER: Duration = Duration::from_secs(1);
 const MAX_IN_FLIGHT: usize = 32;
@@ -33,6 +35,8 @@ pub async fn run(options: &Options, dir: &Path) -> Result<Shown, String> {
     let workers = options.workers(WORKERS);
     let mut stack = Stack::start(dir, "join", &SETTINGS, workers).await?;
     stack.listen()?;
+    // Workers count each other with a delay, and nothing says when they have.
+    tokio::time::sleep(COUNTED).await;
     let customer = stack.customers("joined", 1, Manner::Accept(WORK_MS)).await?.remove(0);
     customer.site.in_flight.watch(MAX_IN_FLIGHT);
     let (db, tenants) = (stack.db.clone(), vec![customer.tenant.clone()]);

@@ -27,7 +27,7 @@ const PROBES: usize = 5;
 const WORKERS: usize = 1;
 const IDLE: Duration = Duration::from_secs(20);
 const WARM_UP: Duration = Duration::from_secs(3);
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(15);
 const RELEASED_SECONDS: f64 = 2.0;
 const P99_MS: f64 = 20.0;
 /// Of everything, in percent of a core.

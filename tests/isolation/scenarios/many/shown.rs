@@ -25,16 +25,16 @@ pub fn shown(periods: &[Period], kinds: &[Kind]) -> Shown {
     let null: Vec<f64> = controls.map(|at| ratio(periods, at, 2, 0.99)).collect();
     shown.figure("control against controls, p99 ratio, lowest", quantile(&null, 0.0), "");
     shown.figure("control against controls, p99 ratio, highest", quantile(&null, 1.0), "");
-    let growths: Vec<f64> = of(periods, Kind::Control).map(|(_, period)| period.times.growth(0.99)).collect();
+    let growths: Vec<f64> = of(periods, Kind::Control).map(|(_, period)| period.times.growth()).collect();
     let growth = quantile(&growths, 1.0);
-    shown.figure("second half of a control against the first, p99 ratio, highest", growth, "");
+    shown.figure("second half of a control against the first, p90 ratio, highest", growth, "");
     for kind in kinds.iter().copied().filter(|kind| kind.is_bounded()) {
         let ratios = ratios(periods, kind, 0.99);
         let bound = RATIO.max(noise(&null, ratios.len()));
         let name = format!("{}: p99 of the healthy ones / control", kind.name());
         shown.claim(name, geometric_mean(&ratios), Bound::AtMost(bound));
-        let grown: Vec<f64> = of(periods, kind).map(|(_, period)| period.times.growth(0.99)).collect();
-        let name = format!("{}: p99 of the second half / first half", kind.name());
+        let grown: Vec<f64> = of(periods, kind).map(|(_, period)| period.times.growth()).collect();
+        let name = format!("{}: p90 of the second half / first half", kind.name());
         shown.claim(name, geometric_mean(&grown), Bound::AtMost(GROWTH.max(growth)));
     }
     for (_, period) in of(periods, Kind::Beside(Beside::Slow40)) {
@@ -96,7 +96,7 @@ fn times(periods: &[Period], kinds: &[Kind]) -> Table {
             Kind::Control => "-".to_owned(),
             kind => number(geometric_mean(&ratios(periods, kind, share))),
         }));
-        cells.push(number(median(periods, kind, |period| period.times.growth(0.99))));
+        cells.push(number(median(periods, kind, |period| period.times.growth())));
         cells.push(number(all.missing() as f64));
         table.row(kind.name(), cells);
     }

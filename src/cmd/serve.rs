@@ -90,6 +90,7 @@ fn relay_parts(config: &Config, readiness: &Readiness) -> Result<relay::Parts, F
             circuits: config.circuit.enabled,
             disable_after: config.circuit.disable_after,
             held_ttl: config.delivery.held_ttl,
+            max_in_flight: config.delivery.max_in_flight.try_into().unwrap_or(u32::MAX),
             places: places(config.worker.capacity, Lane::Retry, 1).prefetch.into(),
             reconcile_interval: config.reconcile.interval,
             grace: compose::reconcile_grace(config),

@@ -25,6 +25,9 @@ fn cheap_sweeps_are_the_rule_and_dear_ones_are_rationed() {
     bounds.swept(Duration::from_millis(14), 200, 0);
     assert!(bounds.sweeps(0), "its rows account for it");
     bounds.swept(DEAR, 0, 0);
+    bounds.swept(DEAR, 0, 0);
+    assert!(bounds.sweeps(0), "held up for a moment");
+    bounds.swept(DEAR, 0, 0);
     assert!(!bounds.sweeps(1_999));
     assert!(bounds.sweeps(2_000), "twenty times its duration");
     bounds.sweep_next();

@@ -33,6 +33,8 @@ pub enum Became {
 pub struct Due {
     pub endpoint_id: Uuid,
     pub mode: Mode,
+    /// Requests that may be open at once.
+    pub max_in_flight: u32,
     /// Requests per second, where it has a limit.
     pub rate_limit: Option<f64>,
 }
@@ -64,7 +66,7 @@ impl Flow {
             self.window = Window::default();
         }
         (self.mode, self.used_ms) = (due.mode, now_ms);
-        let room = self.window.room(due.mode, self.on_the_way.len() as u32);
+        let room = self.window.room(due.mode, self.on_the_way.len() as u32, due.max_in_flight);
         due.rate_limit.map_or(room, |limit| room.min(self.pace.room(limit, now_ms)))
     }
 }

@@ -11,7 +11,7 @@ fn endpoint(n: u32) -> Uuid {
 }
 
 fn due(n: u32) -> Due {
-    Due { endpoint_id: endpoint(n), mode: Mode::Full, rate_limit: None }
+    Due { endpoint_id: endpoint(n), mode: Mode::Full, max_in_flight: 32, rate_limit: None }
 }
 
 /// A simulated endpoint takes what it gets, and has so many held deliveries.

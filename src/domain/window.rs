@@ -38,39 +38,45 @@ pub struct Outcomes {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window(u32);
+pub struct Window {
+    size: u32,
+    /// Taken in a tick, lately.
+    taken: u32,
+}
 
 impl Default for Window {
     fn default() -> Window {
-        Window(START)
+        Window { size: START, taken: 0 }
     }
 }
 
 impl Window {
     pub fn learn(&mut self, mode: Mode, outcomes: Outcomes) {
         let Outcomes { taken, failed, back } = outcomes;
+        self.taken = taken.max(self.taken / 2);
         let (back, least) = if mode == Mode::Full { (back, START) } else { (back + failed, LEAST) };
         let only_failures = taken + back == 0 && failed > 0;
         if back > taken {
-            self.0 = (self.0 / 2).max(LEAST);
+            self.size = (self.size / 2).max(LEAST);
         } else if only_failures {
-            self.0 = (self.0 / 2).max(least.min(self.0));
+            self.size = (self.size / 2).max(least.min(self.size));
         } else {
-            self.0 = self.0.saturating_add(taken).min(MOST);
+            self.size = self.size.saturating_add(taken).min(MOST);
         }
     }
 
-    /// How many more may be let go, with so many on their way.
-    pub fn room(&self, mode: Mode, on_the_way: u32) -> u32 {
+    /// How many more may be let go, with so many on their way. Beside what may be in flight no more than it takes in two
+    /// ticks: what would only wait in the workers would wait in the places of others.
+    pub fn room(&self, mode: Mode, on_the_way: u32, max_in_flight: u32) -> u32 {
         let window = match mode {
             Mode::Probe(most) => most,
-            Mode::Ramp | Mode::Full => self.0,
+            Mode::Ramp | Mode::Full => self.size.min(max_in_flight.saturating_add(2 * self.taken)),
         };
         window.saturating_sub(on_the_way)
     }
 
     pub fn size(&self) -> u32 {
-        self.0
+        self.size
     }
 }
 
@@ -107,7 +113,7 @@ mod tests {
     use super::*;
 
     fn after(mode: Mode, outcomes: Outcomes) -> u32 {
-        let mut window = Window(64);
+        let mut window = Window { size: 64, taken: 0 };
         window.learn(mode, outcomes);
         window.size()
     }
@@ -129,20 +135,20 @@ mod tests {
     fn failures_alone_halve_it_and_leave_a_healthy_endpoints_retries_their_beginning() {
         let failed = Outcomes { taken: 0, failed: 5, back: 0 };
         let left = |mode| {
-            let mut window = Window(64);
+            let mut window = Window { size: 64, taken: 0 };
             (0..20).for_each(|_| window.learn(mode, failed));
             window.size()
         };
         assert_eq!(after(Mode::Full, failed), 32);
         assert_eq!((left(Mode::Full), left(Mode::Ramp)), (START, LEAST));
-        let mut small = Window(2);
+        let mut small = Window { size: 2, taken: 0 };
         small.learn(Mode::Full, failed);
         assert_eq!(small.size(), 2, "a failure never makes it larger");
     }
 
     #[test]
     fn an_endpoint_that_takes_everything_has_the_whole_window_within_a_second() {
-        let mut window = Window(LEAST);
+        let mut window = Window { size: LEAST, taken: 0 };
         let ticks = (0..).take_while(|_| {
             let taken = window.size();
             window.learn(Mode::Ramp, Outcomes { taken, ..Outcomes::default() });
@@ -154,7 +160,7 @@ mod tests {
     #[test]
     fn probes_are_few() {
         let window = Window::default();
-        assert_eq!((0..=4).map(|on| window.room(Mode::Probe(3), on)).collect::<Vec<_>>(), [3, 2, 1, 0, 0]);
+        assert_eq!((0..=4).map(|on| window.room(Mode::Probe(3), on, 32)).collect::<Vec<_>>(), [3, 2, 1, 0, 0]);
     }
 
     fn outcomes() -> impl Strategy<Value = Outcomes> {
@@ -172,7 +178,7 @@ mod tests {
             for (mode, outcomes) in all {
                 window.learn(mode, outcomes);
                 prop_assert!((LEAST..=MOST).contains(&window.size()));
-                prop_assert!(window.room(mode, 0) >= 1, "it never stops for ever");
+                prop_assert!(window.room(mode, 0, 1) >= 1, "it never stops for ever");
             }
         }
 

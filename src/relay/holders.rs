@@ -144,7 +144,7 @@ impl Holders {
     }
 
     /// Looks at active endpoints by their ids. Returns those whose time has come, beginning elsewhere each time.
-    pub(super) async fn look_at_active(&mut self, db: &Db) -> Result<Vec<Waiting>, StoreError> {
+    pub(super) async fn look_at_active(&mut self, db: &Db, max_in_flight: u32) -> Result<Vec<Waiting>, StoreError> {
         let turn: Vec<Uuid> = self.turns.iter().take(TURN).copied().collect();
         let mut by_day: BTreeMap<Day, Vec<Uuid>> = BTreeMap::new();
         for endpoint in &turn {
@@ -163,7 +163,7 @@ impl Holders {
         let mut waiting: Vec<Waiting> = Vec::new();
         for endpoint in turn {
             let days = seen.remove(&endpoint).unwrap_or_default();
-            waiting.extend(waiting_of(&days));
+            waiting.extend(waiting_of(&days, max_in_flight));
             self.had_its_turn(endpoint, &days, full);
         }
         self.ticks += 1;
@@ -191,9 +191,11 @@ impl Holders {
     }
 }
 
-fn waiting_of(days: &[(Day, Holder)]) -> Option<Waiting> {
+fn waiting_of(days: &[(Day, Holder)], max_in_flight: u32) -> Option<Waiting> {
     let due: Vec<&(Day, Holder)> = days.iter().filter(|(_, holder)| holder.due_in_ms <= 0).collect();
     let (_, holder) = due.first()?;
-    let due_now = Due { endpoint_id: holder.endpoint_id, mode: mode(holder)?, rate_limit: holder.rate_limit };
+    let max_in_flight = holder.max_in_flight.map_or(max_in_flight, |most| most.max(1) as u32);
+    let due_now =
+        Due { endpoint_id: holder.endpoint_id, mode: mode(holder)?, max_in_flight, rate_limit: holder.rate_limit };
     Some(Waiting { due: due_now, days: due.iter().map(|(day, _)| *day).collect() })
 }

@@ -64,6 +64,8 @@ pub struct Limits {
     pub circuits: bool,
     /// Endpoints whose circuit has not been closed for this long are disabled; zero: never.
     pub disable_after: Duration,
+    /// Requests in flight for one endpoint that sets no limit of its own.
+    pub max_in_flight: u32,
     /// Places for due retries in all workers together. More released deliveries than that would only wait in the queue.
     pub places: u32,
     /// Deliveries that are still held when their event is this old become dead; zero: never.

@@ -94,7 +94,7 @@ impl Releaser {
                 ended::of_page(context, &page).await;
             }
         }
-        let waiting = self.holders.look_at_active(&context.db).await?;
+        let waiting = self.holders.look_at_active(&context.db, context.limits.max_in_flight).await?;
         context.held.set_behind(self.holders.behind());
         if leads {
             self.learn(context).await?;

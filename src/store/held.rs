@@ -21,6 +21,7 @@ pub struct Holder {
     pub enabled: bool,
     pub circuit_state: String,
     pub circuit_trips: i32,
+    pub max_in_flight: Option<i32>,
     pub rate_limit: Option<f64>,
     /// Until the time of the first of them has come; negative: so long ago.
     pub due_in_ms: i64,
@@ -37,7 +38,7 @@ macro_rules! holder {
     () => {
         "select h.endpoint_id, e.id is not null as exists, coalesce(e.status = 'enabled', false) as enabled,
                 coalesce(e.circuit_state, 'closed') as circuit_state, coalesce(e.circuit_trips, 0) as circuit_trips,
-                e.rate_limit_per_second as rate_limit,
+                e.max_in_flight, e.rate_limit_per_second as rate_limit,
                 ceil(extract(epoch from h.next_attempt_at - now()) * 1000)::bigint as due_in_ms "
     };
 }

@@ -161,9 +161,7 @@ impl Options {
         }
         if self.asynchronous_commit {
             settings.push(("synchronous_commit", "off".to_owned()));
-            // Only the claim uses these sessions, and planning it anew costs more than an empty claim.
-            settings.push(("plan_cache_mode", "force_generic_plan".to_owned()));
-            // It needs the order of an index everywhere; what is gathered and sorted grows with the outbox.
+            // Only the claim uses these sessions, and it needs the order of an index everywhere; what is gathered and sorted grows with the outbox.
             settings.push(("enable_bitmapscan", "off".to_owned()));
         }
         Ok(options.application_name(&self.application_name).options(settings).disable_statement_logging())

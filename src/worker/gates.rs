@@ -77,6 +77,8 @@ impl Gates {
     pub async fn enter(&self, endpoint: Uuid, limits: Limits, arrival: Arrival) -> Entrance {
         let began = Instant::now();
         let (mut answer, finished) = self.first(endpoint, limits, arrival);
+        // One place in the line for the whole wait: a new one after each look would be at its end again.
+        let mut line = std::pin::pin!(finished.notified());
         loop {
             match answer {
                 Answer::Send { ticket, pause_ms } => {
@@ -89,10 +91,17 @@ impl Gates {
                 Answer::Hold { until, why } => return Entrance::Held { until, why },
                 Answer::Wait => {
                     let mut place = Place { gates: self, endpoint, left: false };
-                    let _ = tokio::time::timeout(ASK_AGAIN, finished.notified()).await;
+                    let called = tokio::time::timeout(ASK_AGAIN, line.as_mut()).await.is_ok();
                     place.left = true;
                     let (now, waited) = (self.now_ms(), began.elapsed().as_millis() as u64);
                     answer = self.lock().entry(endpoint, now).gate.ask_again(limits, arrival, now, waited);
+                    if called {
+                        line.set(finished.notified());
+                        // It was called and does not go after all: the next one may.
+                        if matches!(answer, Answer::Hold { .. }) {
+                            finished.notify_one();
+                        }
+                    }
                 }
             }
         }

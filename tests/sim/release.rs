@@ -123,7 +123,12 @@ impl World {
         for (endpoint, rows) in &self.release.held {
             let Some((first, _)) = rows.first().filter(|(first, _)| *first <= now) else { continue };
             let Some(mode) = self.mode(*endpoint) else { continue };
-            due.push(Due { endpoint_id: Uuid::from_u128(u128::from(*endpoint)), mode, rate_limit: None });
+            due.push(Due {
+                endpoint_id: Uuid::from_u128(u128::from(*endpoint)),
+                mode,
+                max_in_flight: 32,
+                rate_limit: None,
+            });
             if first + BEHIND < now {
                 behind.insert(*endpoint);
             }

@@ -46,7 +46,8 @@ fn new_ones_held_for_endpoints_that_are_behind() {
 #[test]
 fn half_of_the_places() {
     let ready = |setup| shown(setup).most_ready[AGAIN];
-    let (with, without) = (ready(mixture()), ready(mixture().without(|parts| parts.half_of_places = false)));
+    let setup = || healthy(10).endpoints(200, OTHERS, after_ms(400)).steady(200, 15.0);
+    let (with, without) = (ready(setup()), ready(setup().without(|parts| parts.half_of_places = false)));
     assert!(with <= 50 && without > 500, "{with} released ones wait in the queue, and {without} without");
 }
 

@@ -150,7 +150,7 @@ fn late_commits_drain_at_full_speed_while_sweeps_are_dear() {
     outbox.commit("bulk", 50_000, NOW_MS - 300_000);
     let mut claims = 0;
     for now_ms in (1..).map(|n| n * 5) {
-        if outbox.rows.get("bulk").is_none() {
+        if !outbox.rows.contains_key("bulk") {
             break;
         }
         outbox.clock_ms = NOW_MS + now_ms as i64;

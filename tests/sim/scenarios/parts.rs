@@ -1,6 +1,5 @@
 //! Each part of the rule is needed: without it a bound breaks.
 
-use super::sharing::mixture;
 use super::*;
 use crate::world::AGAIN;
 

@@ -118,15 +118,15 @@ async fn a_great_replay_to_a_slow_endpoint_does_not_keep_first_attempts_waiting(
     stack.run().await;
     let requeue = stack.cli(&["requeue", "--tenant", "slow", "--yes", "--json"]).await.json();
     assert_eq!(requeue["requeued"], 100, "{requeue}");
-    // A worker has 16 slots for retries and replays, and all of them are taken now.
-    receiver.wait_for(16).await;
+    // Half of the slow room for retries and replays, which has 12 slots here, is the most that one endpoint gets.
+    receiver.wait_for(6).await;
 
     stack.emit_many("live", "order.created", 200).await;
 
     receiver
         .wait_until("the live events", |all| all.iter().filter(|request| request.path == "/live").count() == 200)
         .await;
-    assert_eq!(receiver.requests_to("/slow").len(), 16);
+    assert_eq!(receiver.requests_to("/slow").len(), 6);
     door.open();
     assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), 300)].into());
 }

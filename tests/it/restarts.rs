@@ -167,7 +167,7 @@ async fn a_broker_without_disk_delays_what_follows_an_attempt_and_costs_no_furth
     let test = "a_broker_without_disk_delays_what_follows_an_attempt_and_costs_no_further_one";
     let Some(own) = OwnServers::lock(test).await else { return };
     let own = own.as_ref().unwrap();
-    let (stack, receiver) = (Stack::on(&own.servers, &[]).await, Receiver::start());
+    let (stack, receiver) = (Stack::on(&own.servers, &[("worker.concurrency", "96")]).await, Receiver::start());
     let door = Door::closed();
     let first = door.clone();
     receiver.at("/", move |n| if n == 1 { Reply::status(500).behind(&first) } else { Reply::ok() });

@@ -158,9 +158,10 @@ async fn a_day_that_was_dropped_has_no_rows_and_a_schema_that_is_gone_is_an_erro
 async fn after_one_broken_connection_no_other_one_is_trusted() {
     let stack = Stack::new().await;
     let db = store(&stack);
-    let sleep = async || db.run(async |c| sqlx::query("select pg_sleep(0.2)").execute(c).await.map(drop)).await;
-    let (a, b, c, d) = tokio::join!(sleep(), sleep(), sleep(), sleep());
-    assert!([a, b, c, d].into_iter().all(|slept| slept.is_ok()));
+    // Long enough that each takes a connection of its own.
+    let occupied = async || db.run(async |c| sqlx::query("select pg_sleep(0.2)").execute(c).await.map(drop)).await;
+    let (a, b, c, d) = tokio::join!(occupied(), occupied(), occupied(), occupied());
+    assert!([a, b, c, d].into_iter().all(|answer| answer.is_ok()));
     let kill = "select count(pg_terminate_backend(pid, 5000)) from pg_stat_activity
         where application_name = 'posthaste tests' and datname = current_database()";
     assert_eq!(stack.number(kill).await, 4);

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, Outcome, compose};
 use crate::config::{Config, Wake};
-use crate::domain::places::{Lane, places};
+use crate::domain::places::released;
 use crate::domain::reconnect;
 use crate::lifecycle::{EXIT_FORCED, Shutdown, signals};
 use crate::store::{Db, Options, migrate};
@@ -91,7 +91,7 @@ fn relay_parts(config: &Config, readiness: &Readiness) -> Result<relay::Parts, F
             disable_after: config.circuit.disable_after,
             held_ttl: config.delivery.held_ttl,
             max_in_flight: config.delivery.max_in_flight.try_into().unwrap_or(u32::MAX),
-            places: places(config.worker.capacity, Lane::Retry, 1).prefetch.into(),
+            places: released(config.worker.capacity),
             reconcile_interval: config.reconcile.interval,
             grace: compose::reconcile_grace(config),
         },

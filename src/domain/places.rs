@@ -46,6 +46,15 @@ pub struct Places {
     pub rooms: Sizes,
 }
 
+/// Released deliveries that may be on their way at least, however small the workers are. The release learns ten times a
+/// second what became of them, so with a few places an endpoint that is behind would never catch up.
+const LEAST_RELEASED: usize = 256;
+
+/// Released deliveries that may be on their way to all workers together: as many as they have places for retries.
+pub fn released(capacity: Capacity) -> u32 {
+    Lane::Retry.share(capacity.messages).clamp(LEAST_RELEASED, u32::MAX as usize) as u32
+}
+
 /// A fifth of the slots for prompt requests, the rest for slow ones; and a quarter of the places for what waits.
 const PROMPT_FIFTH: usize = 5;
 
@@ -82,6 +91,12 @@ mod tests {
         assert_eq!((of(Lane::First, 1), of(Lane::Retry, 1)), ((1024, 192, 768), (512, 96, 384)));
         assert_eq!((of(Lane::First, 4), of(Lane::Retry, 4)), ((256, 48, 192), (128, 24, 96)));
         assert_eq!((of(Lane::First, 16), of(Lane::Retry, 16)), ((128, 24, 96), (64, 12, 48)), "the least");
+    }
+
+    #[test]
+    fn the_release_fills_the_places_for_retries_and_is_not_starved_by_small_workers() {
+        assert_eq!(released(DEFAULT), 512);
+        assert_eq!(released(Capacity { requests: 8, messages: 8 }), 256);
     }
 
     #[test]

@@ -2,18 +2,22 @@
 //!
 //! One file for each table or transition; every function is one statement (or one transaction) with a time-out.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, PgConnection, PgPool};
 use thiserror::Error;
+
+use connections::Connections;
 
 pub mod activity;
 pub mod attempts;
 pub mod circuits;
 pub mod claim;
+mod claim_sql;
+mod connections;
 pub mod days;
 pub mod delay_queues;
 pub mod deliveries;
@@ -47,23 +51,8 @@ pub type Tx<'a> = sqlx::Transaction<'a, sqlx::Postgres>;
 /// Bounded access to the database: no call waits longer than the limit, whatever happens to the network.
 #[derive(Clone)]
 pub struct Db {
-    pool: Pool,
-    trouble: Trouble,
+    connections: Arc<Connections>,
     limit: Duration,
-}
-
-/// When a connection was last found broken: the others that were idle then are not trusted either.
-#[derive(Clone, Default)]
-struct Trouble(Arc<Mutex<Option<Instant>>>);
-
-impl Trouble {
-    fn now(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    fn within(&self, past: Duration) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|last| last.elapsed() <= past)
-    }
 }
 
 #[derive(Debug, Clone)]
@@ -168,32 +157,12 @@ impl Options {
     }
 }
 
-/// A connection that was in use so shortly ago is taken as it is; one that waited longer is asked first.
-const TRUSTED: Duration = Duration::from_secs(1);
-
 impl Db {
-    /// Makes the pool; connections are opened when they are needed, so the server may come later.
+    /// Connections are opened when they are needed, so the server may come later.
     pub fn new(options: &Options) -> Result<Db> {
-        let trouble = Trouble::default();
-        let since = trouble.clone();
-        let pool = PgPoolOptions::new()
-            .max_connections(options.max_connections)
-            .acquire_timeout(options.connect_timeout)
-            .idle_timeout(Duration::from_secs(300))
-            // Not before each statement: that is a round trip, and the server's time.
-            .test_before_acquire(false)
-            .before_acquire(move |connection, meta| {
-                let trusted = meta.idle_for < TRUSTED && !since.within(meta.idle_for);
-                Box::pin(async move {
-                    if !trusted {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(options.connect_options()?);
+        let connections = Arc::new(Connections::new(options, options.connect_options()?));
         // The server ends a statement at its own time-out; this limit is for a network that swallows the answer.
-        Ok(Db { pool, trouble, limit: options.statement_timeout + options.connect_timeout })
+        Ok(Db { connections, limit: options.statement_timeout + options.connect_timeout })
     }
 
     /// Runs one operation within the limit. A connection that did not answer is thrown away, not reused.
@@ -201,16 +170,20 @@ impl Db {
     where
         F: AsyncFnOnce(&mut Conn) -> sqlx::Result<T>,
     {
-        let mut connection = self.pool.acquire().await?;
-        let result = match tokio::time::timeout(self.limit, operation(&mut connection)).await {
+        let mut lent = self.connections.lend().await?;
+        let result = match tokio::time::timeout(self.limit, operation(lent.connection())).await {
             Ok(result) => result.map_err(StoreError::from),
             Err(_) => {
-                drop(connection.detach());
-                Err(StoreError::TimedOut(self.limit))
+                lent.throw_away();
+                self.connections.trouble();
+                return Err(StoreError::TimedOut(self.limit));
             }
         };
-        if matches!(result, Err(StoreError::Unavailable(_) | StoreError::TimedOut(_))) {
-            self.trouble.now();
+        match &result {
+            Ok(_) => self.connections.keep(lent),
+            Err(StoreError::Unavailable(_)) => self.connections.trouble(),
+            // sqlx ends what it may have begun.
+            Err(_) => {}
         }
         result
     }
@@ -219,12 +192,12 @@ impl Db {
         self.run(async |c| sqlx::query("select 1").execute(c).await.map(drop)).await
     }
 
+    /// For sessions that listen.
     pub fn pool(&self) -> &Pool {
-        &self.pool
+        self.connections.pool()
     }
 
     pub async fn close(&self) {
-        // Bounded: closing waits for connections in use.
-        let _ = tokio::time::timeout(Duration::from_secs(2), self.pool.close()).await;
+        self.connections.close().await;
     }
 }

@@ -57,10 +57,17 @@ impl Default for Bounds {
 impl Bounds {
     /// Whether the next claim is a sweep.
     pub fn sweeps(&self, now_ms: u64) -> bool {
-        let search = self.searches.into_iter().min().unwrap_or_default();
-        let pause = RARELY.max(search * SHARE).as_millis() as u64;
+        let pause = RARELY.max(self.search() * SHARE).as_millis() as u64;
         let due = self.last_sweep_ms.is_none_or(|last| now_ms.saturating_sub(last) >= pause);
-        self.sweep_now || due || search <= CHEAP
+        self.sweep_now || due || self.sweeps_are_cheap()
+    }
+
+    pub fn sweeps_are_cheap(&self) -> bool {
+        self.search() <= CHEAP
+    }
+
+    fn search(&self) -> Duration {
+        self.searches.into_iter().min().unwrap_or_default()
     }
 
     pub fn swept(&mut self, took: Duration, rows: usize, now_ms: u64) {

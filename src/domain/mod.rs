@@ -9,6 +9,7 @@ pub mod circuit;
 pub mod decision;
 pub mod delivery;
 pub mod event_type;
+pub mod few;
 pub mod flows;
 pub mod gate;
 pub mod ids;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::bounds::Bounds;
+use super::few::{self, Seen};
 
 /// Rows of one tenant before it is the next one's turn.
 pub const TURN: u32 = 4;
@@ -39,6 +40,8 @@ pub enum From {
     Known(Vec<(String, Uuid)>),
     /// The row of this tenant with this id, to find out whether it can be moved.
     Row((String, Uuid)),
+    /// The rows with these ids, which a look has found to be all there are.
+    Few(Vec<Uuid>),
 }
 
 /// What a claim took of one tenant.
@@ -71,13 +74,15 @@ pub struct Turns {
     /// The tenant served last.
     after: String,
     bounds: Bounds,
+    /// The last claim took few rows.
+    few: bool,
 }
 
 impl Turns {
     /// `batch`: rows of a tenant that waits alone.
     pub fn new(batch: u32) -> Turns {
         let batch = batch.max(1);
-        Turns { batch, limit: batch, each: TOGETHER, after: String::new(), bounds: Bounds::default() }
+        Turns { batch, limit: batch, each: TOGETHER, after: String::new(), bounds: Bounds::default(), few: true }
     }
 
     /// The next claim. `crowded` tenants have had their share for now.
@@ -100,6 +105,7 @@ impl Turns {
         for taken in &found.taken {
             self.bounds.learn(&taken.tenant, taken.highest, found.clock_ms);
         }
+        self.few = rows as usize <= few::MOST;
         self.each = each(ask, &found.taken, rows);
         self.limit = self.limit.saturating_mul(2).min(self.batch);
         self.after = self.last(ask, found);
@@ -116,12 +122,29 @@ impl Turns {
                 known.last().map_or_else(String::new, |(tenant, _)| tenant.clone())
             }
             From::Known(_) => gave.unwrap_or_default(),
+            From::Few(_) => gave.unwrap_or_else(|| std::mem::take(&mut self.after)),
             From::Row((tenant, _)) => tenant.clone(),
+        }
+    }
+
+    /// Whether to look at the outbox before this claim is made. While little comes, a look costs far less than a claim
+    /// that finds nothing, and so does a claim that need not choose.
+    pub fn looks_before(&self, ask: &Ask) -> bool {
+        self.few && matches!(ask.from, From::Everyone { .. }) && self.bounds.sweeps_are_cheap()
+    }
+
+    /// What a look has seen, the oldest rows: whether these are all there are, and few enough to be taken as they are.
+    pub fn looked(&mut self, ask: Ask, seen: &[Seen], took: Duration, now_ms: u64, crowded: &[String]) -> Ask {
+        self.bounds.swept(took, seen.len(), now_ms);
+        match few::all(seen, crowded) {
+            Some(ids) => Ask { from: From::Few(ids), ..ask },
+            None => ask,
         }
     }
 
     /// The claim failed, or took too long: fewer rows the next time, down to one.
     pub fn failed(&mut self) {
+        self.few = false;
         self.limit = (self.limit / 2).max(1);
         self.sweep_next();
     }

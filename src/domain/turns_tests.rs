@@ -58,6 +58,7 @@ impl Outbox {
                 latest.map(|tenant| (tenant.clone(), recent)).chain(known.iter().cloned()).collect()
             }
             From::Row(row) => vec![row.clone()],
+            From::Few(_) => unreachable!("this outbox is not looked at"),
         };
         tenants.into_iter().filter(has_rows).take(ask.tenants as usize).collect()
     }
@@ -105,6 +106,36 @@ fn a_tenant_alone_fills_every_claim() {
         assert_eq!(step(&mut turns, &mut outbox, CHEAP, 0), [("a".to_owned(), 200)]);
     }
     assert_eq!(step(&mut turns, &mut outbox, CHEAP, 0), []);
+}
+
+#[test]
+fn the_outbox_is_looked_at_while_little_comes_and_sweeps_are_cheap() {
+    let seen = |count: usize| {
+        let row = |n| Seen { id: Uuid::from_u128(n as u128), tenant: "a".into(), bytes: 10, endpoints: 1 };
+        (0..count).map(row).collect::<Vec<_>>()
+    };
+    let mut turns = Turns::new(200);
+    let ask = turns.ask(0, &[]);
+    assert!(turns.looks_before(&ask));
+    assert_eq!(
+        turns.looked(ask.clone(), &seen(2), CHEAP, 0, &[]).from,
+        From::Few(seen(2).iter().map(|row| row.id).collect())
+    );
+    assert_eq!(turns.looked(ask.clone(), &seen(few::LOOK), CHEAP, 0, &[]), ask);
+
+    // A claim took more: the next one follows at once.
+    step(&mut turns, &mut Outbox::with(&[("a", few::LOOK)]), CHEAP, 0);
+    assert!(!turns.looks_before(&ask));
+    step(&mut turns, &mut Outbox::default(), CHEAP, 0);
+    assert!(turns.looks_before(&ask));
+    turns.failed();
+    assert!(!turns.looks_before(&ask));
+    step(&mut turns, &mut Outbox::default(), CHEAP, 0);
+
+    for _ in 0..3 {
+        turns.looked(ask.clone(), &[], DEAR, 0, &[]);
+    }
+    assert!(!turns.looks_before(&ask), "a look reads what was deleted as well as a sweep does");
 }
 
 #[test]

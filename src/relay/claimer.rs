@@ -86,12 +86,19 @@ impl Claimer {
         }
         let crowded = self.outbound.crowded();
         let ask = self.turns.ask(self.now_ms(), &crowded);
-        let batch = self.claim(&ask, &crowded).await?;
-        if batch.events > 0 {
-            self.outbound.add(batch);
-            return idle.busy().await;
-        }
         let swept = matches!(ask.from, From::Everyone { .. });
+        if let Some(ask) = self.look(ask, &crowded).await? {
+            let batch = self.claim(&ask, &crowded).await?;
+            if batch.events > 0 {
+                self.outbound.add(batch);
+                idle.busy().await?;
+                // All there was, so more is not to be expected at once.
+                if matches!(ask.from, From::Few(_)) {
+                    self.pause(stop).await;
+                }
+                return Ok(());
+            }
+        }
         let empty = async {
             if crowded.is_empty() {
                 return idle.empty(swept).await;
@@ -103,6 +110,30 @@ impl Claimer {
             result = empty => result,
             () = stop.cancelled() => Ok(()),
         }
+    }
+
+    async fn pause(&self, stop: &CancellationToken) {
+        tokio::select! {
+            () = tokio::time::sleep(self.context.limits.poll_interval) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    /// What to ask for, after a look where that is cheaper. `None`: the outbox is empty.
+    async fn look(&mut self, ask: Ask, crowded: &[String]) -> Result<Option<Ask>, StoreError> {
+        if !self.turns.looks_before(&ask) {
+            return Ok(Some(ask));
+        }
+        let began = Instant::now();
+        let seen = outbox::look(&self.context.claim_db).await?;
+        let ask = self.turns.looked(ask, &seen, began.elapsed(), self.now_ms(), crowded);
+        if !seen.is_empty() {
+            return Ok(Some(ask));
+        }
+        self.unlist.extend(self.outbound.take_confirmed());
+        relay_batches::unlist(&self.context.claim_db, &self.unlist).await?;
+        self.unlist.clear();
+        Ok(None)
     }
 
     async fn claim(&mut self, ask: &Ask, without: &[String]) -> Result<Batch, StoreError> {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::Utc;
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow};
 use uuid::Uuid;
 
+use super::claim_sql::{OF_EVERYONE, OF_FEW, OF_KNOWN, OF_ONE};
 use super::{Db, Result};
 use crate::domain::message::Message;
 use crate::domain::turns::{Ask, Found, From, TURN, Taken};
@@ -78,158 +79,10 @@ struct Claimed {
     ceilings: Option<Vec<i32>>,
 }
 
-/// All tenants with rows from the one after `$1` on, and round. Each step is one descent of the index, so this costs what
-/// the tenants that it returns cost, however many rows they have.
-macro_rules! everyone {
-    () => {
-        "ahead as (
-  (select o.tenant collate \"C\" as tenant from posthaste.outbox o where o.tenant collate \"C\" > $1
-    order by o.tenant collate \"C\" limit 1)
-  union all
-  select (select o.tenant collate \"C\" from posthaste.outbox o where o.tenant collate \"C\" > a.tenant
-           order by o.tenant collate \"C\" limit 1)
-    from ahead a where a.tenant is not null
-), again as (
-  (select o.tenant collate \"C\" as tenant from posthaste.outbox o where o.tenant collate \"C\" <= $1
-    order by o.tenant collate \"C\" limit 1)
-  union all
-  select (select o.tenant collate \"C\" from posthaste.outbox o
-           where o.tenant collate \"C\" > a.tenant and o.tenant collate \"C\" <= $1
-           order by o.tenant collate \"C\" limit 1)
-    from again a where a.tenant is not null
-), w as (
-  select y.tenant, '00000000-0000-0000-0000-000000000000'::uuid as bound
-    from (select tenant from ahead union all select tenant from again) y
-   where y.tenant is not null and y.tenant <> all ($2) limit $3
-)"
-    };
-}
-
-/// The given tenants that have rows from their bounds on, and before them those that the latest events belong to: they
-/// may never have been seen.
-macro_rules! known {
-    () => {
-        "w as (
-  select y.tenant, y.bound from (
-    (select distinct on (l.tenant) l.tenant, l.id as bound from (
-      select o.tenant collate \"C\" as tenant, o.id from posthaste.outbox o
-       where o.id >= posthaste.uuid_v7_floor(now() - interval '500 ms')
-         and o.id < posthaste.uuid_v7_floor(now() + interval '500 ms')
-       order by o.id limit 50) l
-     where l.tenant <> all ($15) and l.tenant <> all ($2) order by l.tenant, l.id)
-    union all
-    select k.tenant, k.bound from unnest($15::text[], $16::uuid[]) with ordinality as k(tenant, bound, place)
-     where (select true from posthaste.outbox o
-             where (o.tenant collate \"C\", o.id) >= (k.tenant, k.bound) and o.tenant collate \"C\" <= k.tenant limit 1)
-  ) y limit $3
-)"
-    };
-}
-
-/// One row, by the tenant and the id given.
-macro_rules! one {
-    () => {
-        "w as (select k.tenant, k.bound from unnest($15::text[], $16::uuid[]) as k(tenant, bound) limit 1)"
-    };
-}
-
-/// Tenants are visited one after the other in the index, skipping rows that others hold; the bound as a comparison of rows
-/// keeps the planner from reading the whole outbox by id instead. What is too much for one batch is cut in the order of
-/// turns. The delete goes by row address, a plan that can never turn into a scan of the table. Matching, recording, fanning
-/// out and listing the batch are in the same statement, so a row is either still in the outbox or completely moved.
-macro_rules! claim {
-    ($tenants:expr) => {
-        concat!(
-            "with recursive unlisted as (
-  delete from posthaste.relay_batches where id = any ($12)
-), ",
-            $tenants,
-            ", t as materialized (
-  select w.*, row_number() over () as place,
-         (select greatest(count(*), 1)::int from (
-            select from posthaste.endpoints ep where ep.tenant = w.tenant limit 5000) n) as endpoints
-    from w
-), q as (
-  select (case when count(*) = 1 then $4 else $5 end)::int as each, (case when count(*) = 1 then $4 else $6 end)::int as rows
-    from t
-), s as materialized (
-  select k.*, row_number() over turn as n, sum(k.size) over turn as bytes, sum(k.endpoints) over turn as pairs
-    from (select t.place, t.endpoints, r.*
-            from t cross join lateral (
-              select l.*, row_number() over () as nth from (
-                select o.ctid as at, o.id, o.tenant, o.event_type, o.max_attempts,
-                       case when pg_column_compression(o.payload) is null then pg_column_size(o.payload)
-                            else octet_length(o.payload::text) end as size
-                  from posthaste.outbox o
-                 where (o.tenant collate \"C\", o.id) >= (t.tenant, t.bound) and o.tenant collate \"C\" <= t.tenant
-                 order by o.tenant collate \"C\", o.id limit (select each from q) for update skip locked) l) r) k
-  window turn as (order by (k.nth - 1) / $7, k.place, k.nth rows unbounded preceding)
-), f as materialized (
-  select s.* from s where s.n = 1 or (s.n <= (select rows from q) and s.bytes <= $8 and s.pairs <= $9)
-), m as materialized (
-  select f.id as event_id, ep.id as endpoint_id, least(f.max_attempts, coalesce(p.ceiling, $10)) as ceiling,
-         case when ep.status = 'enabled' and ep.circuit_state = 'closed' and ep.id <> all ($17)
-              then 'pending' else 'held' end as status
-    from f
-    join posthaste.endpoints ep on ep.tenant = f.tenant and f.event_type like any (ep.event_like)
-    left join unnest($11::text[], $18::int[]) as p(name, ceiling) on p.name = ep.retry_policy
-), x as materialized (
-  select f.id, f.at, f.n, f.place, coalesce(j.matched, 0) as matched,
-         sum(coalesce(j.matched, 0)) over (order by f.n rows unbounded preceding) as deliveries
-    from f left join (select event_id, count(*)::int as matched from m group by 1) j on j.event_id = f.id
-), c as (
-  delete from posthaste.outbox
-   where ctid = any (array(select x.at from x where x.n = 1 or x.deliveries <= $13))
-  returning id, tenant, event_type, payload, idempotency_key, max_attempts, traceparent, created_at
-), e as (
-  insert into posthaste.events
-    (id, tenant, event_type, payload, idempotency_key, max_attempts, traceparent, created_at, matched)
-  select c.id, c.tenant, c.event_type, c.payload, c.idempotency_key, c.max_attempts, c.traceparent, c.created_at,
-         x.matched
-    from c join x on x.id = c.id
-  on conflict do nothing
-  returning id, matched
-), d as (
-  insert into posthaste.deliveries (event_id, endpoint_id, status, max_attempts)
-  select m.event_id, m.endpoint_id, m.status, m.ceiling from m join e on e.id = m.event_id
-  returning event_id, endpoint_id, status, max_attempts
-), aside as (
-  insert into posthaste.set_aside
-    (id, tenant, event_type, payload, idempotency_key, max_attempts, traceparent, created_at, error)
-  select c.*, 'id: an earlier event has used this id already; give every event an id of its own'
-    from c where not exists (select from e where e.id = c.id)
-), b as (
-  insert into posthaste.relay_batches (relay, event_ids)
-  select $14, array_agg(distinct d.event_id) from d where d.status = 'pending' having count(*) > 0
-  returning id
-)
-select (select t.tenant from t order by t.place desc limit 1) as last,
-       (extract(epoch from clock_timestamp()) * 1000)::int8 as clock_ms, (select id from b) as batch_id,
-       c.id, c.tenant, x.place, c.event_type, c.payload::text as payload, c.traceparent,
-       e.id is not null as recorded, e.matched, p.endpoint_ids, p.ceilings
-  from (select) as always
-  left join c on true
-  left join x on x.id = c.id
-  left join e on e.id = c.id
-  left join (select event_id, array_agg(endpoint_id) as endpoint_ids, array_agg(max_attempts) as ceilings
-               from d where status = 'pending' group by 1) p on p.event_id = c.id"
-        )
-    };
-}
-
-const OF_EVERYONE: &str = claim!(everyone!());
-const OF_KNOWN: &str = claim!(known!());
-const OF_ONE: &str = claim!(one!());
-
 /// The values of a statement, in their order.
 macro_rules! bound {
     ($query:expr, $claim:expr) => {{
-        let (after, known) = match &$claim.ask.from {
-            From::Everyone { after } => (after.as_str(), &[][..]),
-            From::Known(known) => ("", known.as_slice()),
-            From::Row(row) => ("", std::slice::from_ref(row)),
-        };
-        let (tenants, bounds): (Vec<&str>, Vec<Uuid>) = known.iter().map(|(tenant, id)| (tenant.as_str(), *id)).unzip();
+        let (after, tenants, ids) = values(&$claim.ask.from);
         $query
             .bind(after)
             .bind($claim.without)
@@ -246,7 +99,7 @@ macro_rules! bound {
             .bind(DELIVERIES)
             .bind($claim.relay)
             .bind(tenants)
-            .bind(bounds)
+            .bind(ids)
             .bind($claim.behind)
             .bind(&$claim.ceilings.values)
     }};
@@ -255,11 +108,7 @@ macro_rules! bound {
 /// Claims what is asked for, and forgets the batches that the broker has confirmed since.
 pub async fn claim(db: &Db, claim: Claim<'_>) -> Result<Batch> {
     let claimed_ms = Utc::now().timestamp_millis();
-    let statement = match claim.ask.from {
-        From::Everyone { .. } => OF_EVERYONE,
-        From::Known(_) => OF_KNOWN,
-        From::Row(_) => OF_ONE,
-    };
+    let statement = statement(&claim.ask.from);
     let lines: Vec<Line> = db.run(async |c| bound!(sqlx::query_as(statement), claim).fetch_all(c).await).await?;
     Ok(batch_of(lines, claimed_ms))
 }
@@ -267,17 +116,29 @@ pub async fn claim(db: &Db, claim: Claim<'_>) -> Result<Batch> {
 /// How the database carries a claim out, with the rows that each step has read. For tests: like any other claim it moves
 /// what it finds.
 pub async fn explain(db: &Db, claim: Claim<'_>) -> Result<Vec<String>> {
-    macro_rules! explained {
-        ($tenants:expr) => {
-            concat!("explain (analyze, costs off, timing off) ", claim!($tenants))
-        };
+    let explain = format!("explain (analyze, costs off, timing off) {}", statement(&claim.ask.from));
+    db.run(async |c| bound!(sqlx::query_scalar(AssertSqlSafe(explain.as_str())), claim).fetch_all(c).await).await
+}
+
+fn statement(from: &From) -> &'static str {
+    match from {
+        From::Everyone { .. } => OF_EVERYONE,
+        From::Known(_) => OF_KNOWN,
+        From::Row(_) => OF_ONE,
+        From::Few(_) => OF_FEW,
     }
-    let statement = match claim.ask.from {
-        From::Everyone { .. } => explained!(everyone!()),
-        From::Known(_) => explained!(known!()),
-        From::Row(_) => explained!(one!()),
+}
+
+/// The tenant after which a sweep begins; the tenants asked for, and their bounds; or ids of rows.
+fn values(from: &From) -> (&str, Vec<&str>, Vec<Uuid>) {
+    let known = match from {
+        From::Everyone { after } => return (after, Vec::new(), Vec::new()),
+        From::Few(ids) => return ("", Vec::new(), ids.clone()),
+        From::Known(known) => known.as_slice(),
+        From::Row(row) => std::slice::from_ref(row),
     };
-    db.run(async |c| bound!(sqlx::query_scalar(statement), claim).fetch_all(c).await).await
+    let (tenants, bounds) = known.iter().map(|(tenant, bound)| (tenant.as_str(), *bound)).unzip();
+    ("", tenants, bounds)
 }
 
 fn number(value: u32) -> i32 {
@@ -307,10 +168,12 @@ fn batch_of(lines: Vec<Line>, claimed_ms: i64) -> Batch {
 }
 
 fn taken(rows: &BTreeMap<Uuid, Claimed>) -> Vec<Taken> {
-    let mut by_place: BTreeMap<i64, Taken> = BTreeMap::new();
+    // A claim that does not choose has no places.
+    let mut by_place: BTreeMap<(Option<i64>, &str), Taken> = BTreeMap::new();
     for (id, row) in rows {
-        let (Some(place), Some(tenant)) = (row.place, &row.tenant) else { continue };
-        let taken = by_place.entry(place).or_insert_with(|| Taken { tenant: tenant.clone(), rows: 0, highest: *id });
+        let Some(tenant) = &row.tenant else { continue };
+        let new = || Taken { tenant: tenant.clone(), rows: 0, highest: *id };
+        let taken = by_place.entry((row.place, tenant)).or_insert_with(new);
         taken.rows += 1;
         taken.highest = *id;
     }

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::{Db, Result};
+use crate::domain::few::{LOOK, Seen};
 
 #[derive(Debug, Clone, Copy, PartialEq, sqlx::FromRow)]
 pub struct Backlog {
@@ -22,6 +23,35 @@ pub async fn backlog(db: &Db) -> Result<Backlog> {
         .await
     })
     .await
+}
+
+/// The bytes of a payload in the outbox. What is stored as it is need not be read.
+macro_rules! payload_bytes {
+    () => {
+        "case when pg_column_compression(o.payload) is null then pg_column_size(o.payload)
+              else octet_length(o.payload::text) end"
+    };
+}
+pub(super) use payload_bytes;
+
+/// The oldest rows, a few of them. What others have locked is seen as well.
+pub async fn look(db: &Db) -> Result<Vec<Seen>> {
+    let rows: Vec<(Uuid, String, i64, i64)> = db
+        .run(async |c| {
+            sqlx::query_as(concat!(
+                "select o.id, o.tenant, (",
+                payload_bytes!(),
+                ")::int8,
+                   (select count(*) from (select from posthaste.endpoints e where e.tenant = o.tenant limit 1000) n)
+                   from posthaste.outbox o order by o.id limit $1"
+            ))
+            .bind(LOOK as i64)
+            .fetch_all(c)
+            .await
+        })
+        .await?;
+    let seen = |(id, tenant, bytes, endpoints)| Seen { id, tenant, bytes, endpoints };
+    Ok(rows.into_iter().map(seen).collect())
 }
 
 /// The tenant and the id of the row that a claim of one row takes, when the one before ended with the tenant `after`.

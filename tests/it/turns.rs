@@ -1,10 +1,11 @@
 //! Tenants are claimed in turn: a burst of one waits in the outbox, and the others go past it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use posthaste::domain::turns::{Ask, From, TENANTS, Turns};
 use posthaste::store::claim::{self, Batch, Ceilings, Claim};
-use posthaste::store::{Db, relay_batches};
+use posthaste::store::{Db, outbox, relay_batches};
 use uuid::Uuid;
 
 use crate::harness::{Receiver, Stack, eventually};
@@ -130,6 +131,80 @@ async fn new_deliveries_of_an_endpoint_that_is_behind_are_held_and_due() {
     assert_eq!(stack.number(held).await, 1);
 }
 
+/// Where a look shows a few rows, they are moved as any others are.
+#[tokio::test]
+async fn a_few_rows_are_taken_as_they_are() {
+    let stack = Stack::new().await;
+    let db = store(&stack);
+    let url = "https://1.1.1.1/";
+    let pending = stack.endpoint("acme", url, &[]).await.id;
+    let behind = stack.endpoint("acme", url, &[]).await.id;
+    let disabled = stack.endpoint("acme", url, &[]).await.id;
+    stack.cli(&["endpoint", "disable", &disabled.to_string()]).await;
+    let orders = stack.endpoint("zoo", url, &["--event-types", "order.*"]).await.id;
+    stack.emit("acme", "order.created", r#"{"n": 1}"#).await;
+    stack.emit("zoo", "invoice.paid", "{}").await;
+    stack.emit("zoo", "order.created", "{}").await;
+    let mut turns = Turns::new(200);
+    let ask = turns.ask(0, &[]);
+    assert!(turns.looks_before(&ask));
+
+    let seen = outbox::look(&db).await.unwrap();
+    let ask = turns.looked(ask, &seen, CHEAP, 0, &[]);
+    assert!(matches!(&ask.from, From::Few(ids) if ids.len() == 3), "{ask:?}");
+    let batch = claim(&db, &ask, &[behind]).await;
+    turns.claimed(&ask, &batch.found, CHEAP, 0);
+
+    assert_eq!(
+        seen.iter().map(|row| (&*row.tenant, row.endpoints)).collect::<Vec<_>>(),
+        [("acme", 3), ("zoo", 1), ("zoo", 1)]
+    );
+    assert_eq!((batch.events, batch.unmatched, batch.set_aside, batch.found.deliveries), (3, 1, 0, 4));
+    let taken: Vec<_> = batch.found.taken.iter().map(|taken| (&*taken.tenant, taken.rows)).collect();
+    assert_eq!(taken, [("acme", 1), ("zoo", 2)]);
+    let messages: Vec<_> = batch.messages.iter().map(|message| (message.endpoint_id, &*message.body)).collect();
+    assert_eq!(messages, [(pending, &br#"{"n": 1}"#[..]), (orders, b"{}")]);
+    assert!(batch.messages.iter().all(|message| message.attempt == 1 && message.max_attempts == 5));
+    let held = sqlx::query_scalar("select endpoint_id from posthaste.deliveries where status = 'held'");
+    let held: Vec<Uuid> = held.fetch_all(&stack.db).await.unwrap();
+    assert_eq!(BTreeSet::from_iter(held), [behind, disabled].into());
+    assert_eq!(stack.number("select sum(matched)::int8 from posthaste.events").await, 4);
+    assert_eq!(stack.number("select cardinality(event_ids)::int8 from posthaste.relay_batches").await, 2);
+    assert_eq!(stack.number("select count(*) from posthaste.outbox").await, 0);
+}
+
+/// Another relay may have seen the same rows; an id may have been used before.
+#[tokio::test]
+async fn of_a_few_rows_seen_those_that_cannot_be_taken_are_left() {
+    let stack = Stack::new().await;
+    let db = store(&stack);
+    endpoints(&stack, "acme", 1).await;
+    let used = stack.emit("acme", "order.created", "{}").await;
+    let few = |id| Ask { from: From::Few(vec![id]), ..Turns::new(200).ask(0, &[]) };
+    assert_eq!(claim(&db, &few(used), &[]).await.events, 1);
+    let id = stack.emit("acme", "order.created", "{}").await;
+    let mut other = stack.db.begin().await.unwrap();
+    sqlx::query("select from posthaste.outbox for update").execute(&mut *other).await.unwrap();
+
+    assert_eq!(claim(&db, &few(id), &[]).await.events, 0);
+    other.rollback().await.unwrap();
+    assert_eq!(claim(&db, &few(id), &[]).await.events, 1);
+
+    let again = "insert into posthaste.outbox (id, tenant, event_type, payload) values ($1, 'acme', 'a.b', '{}')";
+    sqlx::query(again).bind(used).execute(&stack.db).await.unwrap();
+    let ceilings = Ceilings { default: 5, names: Vec::new(), values: Vec::new() };
+    let ask = few(used);
+    let refused = Claim { relay: RELAY, ask: &ask, without: &[], ceilings: &ceilings, confirmed: &[], behind: &[] };
+    assert!(claim::claim(&db, refused).await.unwrap_err().blames_data());
+    assert_eq!(stack.number("select count(*) from posthaste.outbox").await, 1);
+    // What chooses sets it aside.
+    let mut turns = Turns::new(200);
+    turns.failed();
+    let ask = turns.ask(0, &[]);
+    assert!(!turns.looks_before(&ask));
+    assert_eq!(claim(&db, &ask, &[]).await.set_aside, 1);
+}
+
 #[tokio::test]
 async fn every_tenant_has_its_turn() {
     let stack = Stack::new().await;
@@ -140,7 +215,7 @@ async fn every_tenant_has_its_turn() {
         stack.emit_many(&tenant, "order.created", if tenant == "t05" { 500 } else { 4 }).await;
     }
     let mut turns = Turns::new(200);
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for _ in 0..30_usize.div_ceil(TENANTS as usize) {
         let (_, batch) = step(&db, &mut turns, CHEAP, 0).await;
         seen.extend(batch.found.taken.into_iter().map(|taken| taken.tenant));
@@ -208,6 +283,11 @@ async fn a_claim_reads_what_it_takes_and_nothing_else() {
             let read = rows_read(&plan);
             assert!(read <= 1_500, "{tenants} tenants: {read} rows\n{plan}");
         }
+        let seen = outbox::look(&db).await.unwrap();
+        let from = From::Few(seen.iter().map(|row| row.id).take(8).collect());
+        let plan = explained(&db, &Ask { from, tenants: 12, alone: 200, each: 50, together: 50 }).await;
+        assert!(!plan.contains("Seq Scan on outbox"), "{plan}");
+        assert!(rows_read(&plan) <= 50, "{plan}");
     }
 }
 

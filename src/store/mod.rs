@@ -115,6 +115,11 @@ impl StoreError {
 }
 
 impl StoreError {
+    /// Nobody said that the statement was not done: it may have been committed, and the answer lost.
+    pub fn may_be_done(&self) -> bool {
+        !matches!(self, StoreError::Refused { .. } | StoreError::Url(_))
+    }
+
     /// The statement took too long; a smaller one may not.
     pub fn is_time_out(&self) -> bool {
         matches!(self, StoreError::TimedOut(_)) || self.code() == Some("57014")

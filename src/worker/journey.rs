@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{self, Attempted};
-use super::coalesce::{Stopping, persist};
+use super::coalesce::{Stopping, persist, persist_once};
 use super::gates::{Entrance, Leave};
 use super::in_hand::Hand;
 use super::intake::Receipt;
@@ -114,7 +114,7 @@ impl Journey {
         let mut must_read =
             waited || self.received.needs_row() || !self.message.is_fresh(Utc::now().timestamp_millis());
         loop {
-            if must_read && !self.may_proceed().await? {
+            if must_read && !self.may_proceed(self.received).await? {
                 return Ok(());
             }
             must_read = true;
@@ -142,12 +142,12 @@ impl Journey {
     }
 
     /// Applies the table of the protocol to the row. True: go on to the gate.
-    async fn may_proceed(&self) -> Result<bool, Stopping> {
+    async fn may_proceed(&self, received: Received) -> Result<bool, Stopping> {
         let queues = self.context.policies.delays();
         let mut patience = ROW_PATIENCE.iter();
         loop {
             let snapshot = self.context.rows.ask(self.message.key()).await?;
-            match receive(self.received, snapshot.as_ref().map(|snapshot| &snapshot.row), queues) {
+            match receive(received, snapshot.as_ref().map(|snapshot| &snapshot.row), queues) {
                 Step::Proceed => return Ok(true),
                 Step::AwaitRow => match patience.next() {
                     Some(pause) => tokio::time::sleep(*pause).await,
@@ -318,10 +318,12 @@ impl Journey {
     async fn bury<T>(&self, reason: DeadReason, error: &str) -> Result<Stage<T>, Stopping> {
         let (key, n) = (self.message.key(), self.message.attempt);
         let bury = || deliveries::bury(&self.context.db, key, n, reason, Some(error));
-        let Some(snapshot) = persist(&self.context.abandon, "end a delivery", bury).await? else {
-            return Ok(Stage::Again);
-        };
-        self.letter(&snapshot, reason).await?;
+        let (snapshot, unsure) = persist_once(&self.context.abandon, "end a delivery", bury).await?;
+        match snapshot {
+            Some(snapshot) => self.letter(&snapshot, reason).await?,
+            None if self.may_proceed(self.received.unsure(unsure)).await? => return Ok(Stage::Again),
+            None => {}
+        }
         Ok(Stage::Done)
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::Context;
 use super::attempt::Attempted;
-use super::coalesce::{Stopping, gather, gathering, persist};
+use super::coalesce::{Stopping, gather, gathering, persist, persist_once};
 use super::in_hand::Hand;
 use super::intake::Receipt;
 use super::publish::{self, Follow, follow};
@@ -90,19 +90,30 @@ pub(super) async fn run(context: Arc<Context>, mut jobs: mpsc::Receiver<Job>) {
         let context = context.clone();
         tokio::spawn(async move {
             // Err: the worker is stopping; what is not acknowledged is handed out again.
-            let Ok(rows) = record(&context, &jobs).await else { return };
+            let Ok(recorded) = record(&context, &jobs).await else { return };
             drop(statement);
-            let _ = finish(&context, jobs, rows).await;
+            let _ = finish(&context, jobs, recorded).await;
         });
     }
 }
 
-async fn record(context: &Context, jobs: &[Job]) -> Result<Vec<Option<Snapshot>>, Stopping> {
-    let settlements: Vec<&Settlement> = jobs.iter().map(|job| &job.settlement).collect();
-    persist(&context.abandon, "settle attempts", || settle::settle(&context.db, &context.name, &settlements)).await
+/// What was recorded of a batch.
+struct Recorded {
+    /// For each job the row as it is now; none where it had moved on.
+    rows: Vec<Option<Snapshot>>,
+    /// An earlier try may be why: its answer was lost.
+    unsure: bool,
 }
 
-async fn finish(context: &Context, jobs: Vec<Job>, rows: Vec<Option<Snapshot>>) -> Result<(), Stopping> {
+async fn record(context: &Context, jobs: &[Job]) -> Result<Recorded, Stopping> {
+    let settlements: Vec<&Settlement> = jobs.iter().map(|job| &job.settlement).collect();
+    let settle = || settle::settle(&context.db, &context.name, &settlements);
+    let (rows, unsure) = persist_once(&context.abandon, "settle attempts", settle).await?;
+    Ok(Recorded { rows, unsure })
+}
+
+async fn finish(context: &Context, jobs: Vec<Job>, recorded: Recorded) -> Result<(), Stopping> {
+    let Recorded { rows, unsure } = recorded;
     let lost = read_again(context, &jobs, &rows).await?;
     forget_gone(context, &jobs);
     let mut follows: Vec<Follow> = Vec::new();
@@ -113,7 +124,7 @@ async fn finish(context: &Context, jobs: Vec<Job>, rows: Vec<Option<Snapshot>>) 
                 report(&job, row);
                 follow(successor(&row.row, context.policies.delays()), row, &job.message)
             }
-            None => after_loss(context, &job, lost.get(&job.message.key())),
+            None => after_loss(context, &job, unsure, lost.get(&job.message.key())),
         };
         match next {
             Some(next) => {
@@ -129,8 +140,8 @@ async fn finish(context: &Context, jobs: Vec<Job>, rows: Vec<Option<Snapshot>>) 
     Ok(())
 }
 
-/// Another copy was faster: what the row says now decides. Its winner may crash before it publishes the successor, so a
-/// lost compare-and-set is never just acknowledged.
+/// Another copy was faster, or this one at an earlier try: what the row says now decides. A winner may crash before it
+/// publishes the successor, so a lost compare-and-set is never just acknowledged.
 async fn read_again(
     context: &Context,
     jobs: &[Job],
@@ -146,9 +157,9 @@ async fn read_again(
     Ok(rows.into_iter().map(|row| (row.key, row)).collect())
 }
 
-fn after_loss(context: &Context, job: &Job, row: Option<&Snapshot>) -> Option<Follow> {
+fn after_loss(context: &Context, job: &Job, unsure: bool, row: Option<&Snapshot>) -> Option<Follow> {
     metrics::duplicate_discarded();
-    match receive(job.received, row.map(|row| &row.row), context.policies.delays()) {
+    match receive(job.received.unsure(unsure), row.map(|row| &row.row), context.policies.delays()) {
         Step::Follow(successor) => row.and_then(|row| follow(successor, row, &job.message)),
         // A lost settle never makes the request again, whatever the row says.
         Step::Proceed | Step::AwaitRow | Step::Drop(_) => None,

@@ -53,7 +53,7 @@ pub struct Receipt {
 
 impl Receipt {
     /// Everything that had to be recorded and confirmed is: the broker may forget the message.
-    pub fn settled(self) {
+    pub fn settle(&self) {
         // The receiver ends with the channel; then the broker hands the message out again, and the row knows.
         let _ = self.books.send(Book::Settled(self.tag));
     }

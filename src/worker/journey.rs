@@ -13,7 +13,7 @@ use super::gates::{Entrance, Leave};
 use super::in_hand::Hand;
 use super::intake::Receipt;
 use super::lane::Lane;
-use super::publish::{self, follow};
+use super::publish::{self, Follow, Owed, follow};
 use super::ready::Ready;
 use super::rooms::{Full, Taken};
 use super::settler::Job;
@@ -88,14 +88,14 @@ async fn record(context: &Context, lane: &Lane, published_at: DateTime<Utc>, rec
     if let Some(seconds) = latency {
         metrics::queue_latency(queue.key(), Duration::from_secs_f64(seconds.max(0.0)));
     }
-    receipt.settled();
+    receipt.settle();
 }
 
 async fn bury_foreign(context: &Context, error: &Undecodable, body: &[u8], receipt: Receipt) {
     tracing::error!(%error, "a message that is not ours goes to the dead-letter queue");
     metrics::dead_letter(DeadReason::Undecodable);
     if publish::undecodable(context, error, body, &receipt).await.is_ok() {
-        receipt.settled();
+        receipt.settle();
     }
 }
 
@@ -155,7 +155,7 @@ impl Journey {
                         tracing::warn!(event_id = %self.message.event_id, endpoint_id = %self.message.endpoint_id,
                             "a message without a row was dropped; its event is in the outbox again, or its day is gone");
                         metrics::duplicate_discarded();
-                        self.receipt.clone().settled();
+                        self.receipt.settle();
                         return Ok(false);
                     }
                 },
@@ -167,8 +167,7 @@ impl Journey {
                     metrics::duplicate_discarded();
                     let snapshot = snapshot.as_ref();
                     let next = snapshot.and_then(|row| follow(successor, row, &self.message));
-                    publish::all(&self.context, next.into_iter().collect()).await?;
-                    self.receipt.clone().settled();
+                    self.finish(next).await?;
                     return Ok(false);
                 }
             }
@@ -181,7 +180,7 @@ impl Journey {
                 attempt = self.message.attempt, "a message asks for an attempt that nobody asked for");
         }
         metrics::duplicate_discarded();
-        self.receipt.clone().settled();
+        self.receipt.settle();
     }
 
     /// The endpoint, if it may be sent to. Disabled or its circuit open: held. Removed: dead.
@@ -286,14 +285,8 @@ impl Journey {
     ) -> Result<(), Stopping> {
         let budget = self.context.policies.get(endpoint.retry_policy.as_deref()).budget;
         let (settlement, outcome) = settler::settlement(&self.message, attempted, decision, budget);
-        let job = Job {
-            settlement,
-            outcome,
-            message: self.message,
-            received: self.received,
-            receipt: self.receipt,
-            _hand: hand,
-        };
+        let job =
+            Job { settlement, outcome, message: self.message, received: self.received, receipt: self.receipt, hand };
         self.context.settler.submit(job).await
     }
 
@@ -310,7 +303,7 @@ impl Journey {
         }
         metrics::held(reason);
         tracing::debug!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, reason = reason.as_str(), delay_ms, "held");
-        self.receipt.clone().settled();
+        self.receipt.settle();
         Ok(Stage::Done)
     }
 
@@ -332,9 +325,19 @@ impl Journey {
         tracing::error!(event_id = %snapshot.key.event_id, endpoint_id = %snapshot.key.endpoint_id,
             reason = reason.as_str(), "dead letter without an attempt");
         let next = successor(&snapshot.row, self.context.policies.delays());
-        let next = follow(next, snapshot, &self.message);
-        publish::all(&self.context, next.into_iter().collect()).await?;
-        self.receipt.clone().settled();
-        Ok(())
+        self.finish(follow(next, snapshot, &self.message)).await
+    }
+
+    /// Acknowledges, after publishing what follows.
+    async fn finish(&self, next: Option<Follow>) -> Result<(), Stopping> {
+        match next {
+            Some(follow) => {
+                publish::all(&self.context, vec![Owed { follow, receipt: self.receipt.clone(), _hand: None }]).await
+            }
+            None => {
+                self.receipt.settle();
+                Ok(())
+            }
+        }
     }
 }

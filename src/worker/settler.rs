@@ -11,7 +11,7 @@ use super::attempt::Attempted;
 use super::coalesce::{Stopping, gather, gathering, persist, persist_once};
 use super::in_hand::Hand;
 use super::intake::Receipt;
-use super::publish::{self, Follow, follow};
+use super::publish::{self, Follow, Owed, follow};
 use crate::domain::decision::{Decision, Parked, disables_endpoint};
 use crate::domain::delivery::{Received, Status, Step, receive, successor};
 use crate::domain::ids::{self, DeliveryKey};
@@ -37,7 +37,7 @@ pub struct Job {
     pub message: Message,
     pub received: Received,
     pub receipt: Receipt,
-    pub _hand: Hand,
+    pub hand: Hand,
 }
 
 #[derive(Clone)]
@@ -116,8 +116,7 @@ async fn finish(context: &Context, jobs: Vec<Job>, recorded: Recorded) -> Result
     let Recorded { rows, unsure } = recorded;
     let lost = read_again(context, &jobs, &rows).await?;
     forget_gone(context, &jobs);
-    let mut follows: Vec<Follow> = Vec::new();
-    let mut waiting = Vec::new();
+    let mut owed = Vec::new();
     for (job, row) in jobs.into_iter().zip(&rows) {
         let next = match row {
             Some(row) => {
@@ -127,17 +126,12 @@ async fn finish(context: &Context, jobs: Vec<Job>, recorded: Recorded) -> Result
             None => after_loss(context, &job, unsure, lost.get(&job.message.key())),
         };
         match next {
-            Some(next) => {
-                follows.push(next);
-                waiting.push(job);
-            }
+            Some(follow) => owed.push(Owed { follow, receipt: job.receipt, _hand: Some(job.hand) }),
             // Done: it must not wait for the publishes of others.
-            None => job.receipt.settled(),
+            None => job.receipt.settle(),
         }
     }
-    publish::all(context, follows).await?;
-    waiting.into_iter().for_each(|job| job.receipt.settled());
-    Ok(())
+    publish::all(context, owed).await
 }
 
 /// Another copy was faster, or this one at an earlier try: what the row says now decides. A winner may crash before it

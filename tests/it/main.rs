@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod alarms;
 mod bytes;
 mod circuit;
 mod clocks;

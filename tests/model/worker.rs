@@ -217,6 +217,21 @@ pub fn answers_lost(world: &World, moves: &mut Moves<'_>) {
     }
 }
 
+/// The retry waits in the row instead. Where the row has moved on, it is with somebody else.
+pub fn publishes_refused(world: &World, moves: &mut Moves<'_>) {
+    let model = moves.model;
+    for (index, worker) in world.workers.iter().enumerate() {
+        let (n, delay_ms) = match worker.stage {
+            Stage::Publish(Next::Delay(n)) => (n, model.pause_ms()),
+            Stage::Publish(Next::Retry(n)) => (n, 0),
+            _ => continue,
+        };
+        let held = row(world, model).and_then(|row| (model.rules.hold)(&row, n.into(), delay_ms));
+        let next = held.map_or(*world, |held| change(world, index, &held));
+        moves.fault(Who::Worker(index), "cannot publish, and holds", staged(&next, index, Stage::Acknowledge));
+    }
+}
+
 /// Whether a worker is about to publish the letter of this death.
 pub fn writes_letter(world: &World, row: Stored) -> bool {
     world.workers.iter().any(|worker| worker.stage == Stage::Publish(Next::Letter(row.attempts)))

@@ -101,7 +101,7 @@ fn relay_parts(config: &Config, readiness: &Readiness) -> Result<relay::Parts, F
 
 fn worker_parts(config: &Config, readiness: &Readiness) -> Result<worker::Parts, Failure> {
     Ok(worker::Parts {
-        db: Db::new(&compose::service_options(config, "posthaste worker")?)?,
+        db: Db::new(&compose::worker_options(config)?)?,
         client: compose::http_client(config)?,
         broker: compose::broker_settings(config)?,
         topology: compose::topology(config),

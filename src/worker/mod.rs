@@ -12,12 +12,14 @@ use tokio_util::sync::CancellationToken;
 
 mod acks;
 mod activity;
+mod apart;
 mod attempt;
 mod bytes;
 mod circuits;
 mod coalesce;
 mod endpoints;
 mod gates;
+mod gone;
 mod in_hand;
 mod intake;
 mod journey;
@@ -86,6 +88,9 @@ struct Context {
     rows: coalesce::RowReader,
     holds: coalesce::Holder,
     settler: settler::Settler,
+    /// Statements about deliveries that were refused together with others.
+    apart: Semaphore,
+    disabling: gone::Disabling,
     /// One suspect at a time, where suspects must be told apart.
     alone: Semaphore,
     limits: Limits,
@@ -124,6 +129,8 @@ pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationTok
         rows,
         holds,
         settler,
+        apart: Semaphore::new(apart::UNDER_WAY),
+        disabling: gone::Disabling::default(),
         alone: Semaphore::new(1),
         limits: parts.limits,
         name: parts.name,

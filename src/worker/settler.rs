@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
 
-use super::Context;
 use super::attempt::Attempted;
 use super::coalesce::{Stopping, gather, gathering, persist, persist_once};
 use super::in_hand::Hand;
 use super::intake::Receipt;
 use super::publish::{self, Follow, Owed, follow};
-use crate::domain::decision::{Decision, Parked, disables_endpoint};
+use super::{Context, apart, gone};
+use crate::domain::decision::{Decision, Parked};
 use crate::domain::delivery::{Received, Status, Step, receive, successor};
 use crate::domain::ids::{self, DeliveryKey};
 use crate::domain::message::Message;
 use crate::domain::outcome::Outcome;
+use crate::store::StoreError;
 use crate::store::deliveries::{self, Snapshot};
 use crate::store::settle::{self, Settlement};
 use crate::telemetry::metrics;
@@ -92,30 +93,44 @@ pub(super) async fn run(context: Arc<Context>, mut jobs: mpsc::Receiver<Job>) {
             // Err: the worker is stopping; what is not acknowledged is handed out again.
             let Ok(recorded) = record(&context, &jobs).await else { return };
             drop(statement);
-            let _ = finish(&context, jobs, recorded).await;
+            let _ = match recorded {
+                Some(recorded) => finish(&context, jobs, recorded).await,
+                None => apart::settle(&context, jobs).await,
+            };
         });
     }
 }
 
 /// What was recorded of a batch.
-struct Recorded {
+pub(super) struct Recorded {
     /// For each job the row as it is now; none where it had moved on.
-    rows: Vec<Option<Snapshot>>,
+    pub rows: Vec<Option<Snapshot>>,
     /// An earlier try may be why: its answer was lost.
-    unsure: bool,
+    pub unsure: bool,
 }
 
-async fn record(context: &Context, jobs: &[Job]) -> Result<Recorded, Stopping> {
-    let settlements: Vec<&Settlement> = jobs.iter().map(|job| &job.settlement).collect();
-    let settle = || settle::settle(&context.db, &context.name, &settlements);
+/// `None`: some of them cannot be recorded now, and the others should not wait.
+async fn record(context: &Context, jobs: &[Job]) -> Result<Option<Recorded>, Stopping> {
+    let settle = async || match try_to_record(context, jobs).await {
+        Err(error) if error.blames_rows() => {
+            tracing::warn!(%error, attempts = jobs.len(), "attempts were refused together; trying them apart");
+            Ok(None)
+        }
+        result => result.map(Some),
+    };
     let (rows, unsure) = persist_once(&context.abandon, "settle attempts", settle).await?;
-    Ok(Recorded { rows, unsure })
+    Ok(rows.map(|rows| Recorded { rows, unsure }))
 }
 
-async fn finish(context: &Context, jobs: Vec<Job>, recorded: Recorded) -> Result<(), Stopping> {
+pub(super) async fn try_to_record(context: &Context, jobs: &[Job]) -> Result<Vec<Option<Snapshot>>, StoreError> {
+    let settlements: Vec<&Settlement> = jobs.iter().map(|job| &job.settlement).collect();
+    settle::settle(&context.db, &context.name, &settlements).await
+}
+
+pub(super) async fn finish(context: &Arc<Context>, jobs: Vec<Job>, recorded: Recorded) -> Result<(), Stopping> {
     let Recorded { rows, unsure } = recorded;
     let lost = read_again(context, &jobs, &rows).await?;
-    forget_gone(context, &jobs);
+    gone::disable(context, &jobs);
     let mut owed = Vec::new();
     for (job, row) in jobs.into_iter().zip(&rows) {
         let next = match row {
@@ -157,15 +172,6 @@ fn after_loss(context: &Context, job: &Job, unsure: bool, row: Option<&Snapshot>
         Step::Follow(successor) => row.and_then(|row| follow(successor, row, &job.message)),
         // A lost settle never makes the request again, whatever the row says.
         Step::Proceed | Step::AwaitRow | Step::Drop(_) => None,
-    }
-}
-
-/// 410: the endpoint says that it is gone for good. The settlement has disabled it; this worker must know at once.
-fn forget_gone(context: &Context, jobs: &[Job]) {
-    for job in jobs.iter().filter(|job| disables_endpoint(&job.outcome)) {
-        let id = job.message.endpoint_id;
-        tracing::warn!(endpoint_id = %id, "disabled: the endpoint answered 410 Gone");
-        context.endpoints.forget(id);
     }
 }
 

@@ -12,6 +12,7 @@ mod commands;
 mod days;
 mod held_at_scale;
 mod holding;
+mod locked_rows;
 mod lost_answers;
 mod operations;
 mod pacing;

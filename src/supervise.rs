@@ -5,8 +5,10 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::Arc;
 
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +17,15 @@ use tokio_util::sync::CancellationToken;
 pub struct Supervised {
     tasks: JoinSet<()>,
     names: HashMap<Id, &'static str>,
+    helpers: Helpers,
 }
+
+/// Short tasks that come and go, wherever they are spawned. A panic in one is as bad as a missing task.
+#[derive(Debug, Clone, Default)]
+pub struct Helpers(Arc<watch::Sender<Option<&'static str>>>);
+
+/// Lives as long as a short task.
+struct Watched(Helpers, &'static str);
 
 /// A task that others rely on is not there any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -42,7 +52,8 @@ impl Supervised {
                 Some(joined) = self.tasks.join_next_with_id() => match self.ended(joined) {
                     Ended::TooSoon(_) if stop.is_cancelled() => {}
                     ended => return Err(ended),
-                }
+                },
+                name = self.helpers.panicked() => return Err(Ended::Panicked(name)),
             }
         }
     }
@@ -57,6 +68,10 @@ impl Supervised {
         Ok(())
     }
 
+    pub fn helpers(&self) -> Helpers {
+        self.helpers.clone()
+    }
+
     fn ended(&mut self, joined: Result<(Id, ()), JoinError>) -> Ended {
         let (id, panicked) = match &joined {
             Ok((id, ())) => (*id, false),
@@ -64,6 +79,36 @@ impl Supervised {
         };
         let name = self.names.remove(&id).unwrap_or_default();
         if panicked { Ended::Panicked(name) } else { Ended::TooSoon(name) }
+    }
+}
+
+impl Helpers {
+    /// The task, whose panic will be noticed.
+    pub fn watched<F: Future>(&self, name: &'static str, task: F) -> impl Future<Output = F::Output> + use<F> {
+        let watched = Watched(self.clone(), name);
+        async move {
+            let _watched = watched;
+            task.await
+        }
+    }
+
+    async fn panicked(&self) -> &'static str {
+        let mut panicked = self.0.subscribe();
+        loop {
+            if let Some(name) = *panicked.borrow_and_update() {
+                return name;
+            }
+            // The sender is ours, so it is there.
+            let _ = panicked.changed().await;
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.0.send_replace(Some(self.1));
+        }
     }
 }
 
@@ -112,6 +157,17 @@ mod tests {
         assert!(tasks.during(all_ended, &stop).await.unwrap().is_err(), "the sender is gone: the task has ended");
         tasks.spawn("gauges", async { panic!("on purpose") });
         assert_eq!(tasks.finish().await, Err(Ended::Panicked("gauges")));
+    }
+
+    #[tokio::test]
+    async fn a_short_task_may_end_and_its_panic_ends_the_work() {
+        let (mut tasks, stop) = (Supervised::default(), CancellationToken::new());
+        let helpers = tasks.helpers();
+        assert_eq!(tokio::spawn(helpers.watched("a batch", async { 5 })).await.unwrap(), 5);
+        assert_eq!(tasks.during(async { 7 }, &stop).await, Ok(7));
+        let panics = helpers.watched("a batch", async { panic!("on purpose") });
+        assert!(tokio::spawn(panics).await.is_err());
+        assert_eq!(tasks.during(pending::<()>(), &stop).await, Err(Ended::Panicked("a batch")));
     }
 
     #[tokio::test]

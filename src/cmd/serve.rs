@@ -153,7 +153,7 @@ async fn serve(config: &Config, parts: Parts, roles: Roles, shutdown: &Shutdown)
         shutdown.spawn("relay", relay::run(relay, stop.clone(), abandon.clone()));
     }
     if let Some(worker) = parts.worker {
-        shutdown.spawn("worker", worker::run(worker, stop.clone(), abandon.clone()));
+        shutdown.spawn_fallible("worker", worker::run(worker, stop.clone(), abandon.clone()));
     }
     let watching = tokio::spawn(watch_database(db, parts.readiness, roles, stop.clone()));
     shutdown.asked().await;

@@ -44,10 +44,11 @@ pub(super) async fn settle(context: &Arc<Context>, jobs: Vec<Job>) -> Result<(),
             Ok(rows) => {
                 let recorded = Recorded { rows, unsure: part.unsure };
                 // It must not wait for the publishes of others.
-                tokio::spawn({
+                let finish = {
                     let context = context.clone();
                     async move { settler::finish(&context, part.jobs, recorded).await }
-                });
+                };
+                tokio::spawn(context.helpers.watched("a settlement", finish));
             }
             Err(error) if part.jobs.len() > 1 && error.blames_rows() => parts.extend(part.halves()),
             Err(error) if error.blames_data() => set_aside(context, part, &error).await?,

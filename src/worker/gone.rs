@@ -36,7 +36,8 @@ pub(super) fn disable(context: &Arc<Context>, jobs: &[Job]) {
     }
     ids.retain(|id| context.disabling.lock().insert(*id));
     if !ids.is_empty() {
-        tokio::spawn(until_disabled(context.clone(), ids.into_iter().collect()));
+        let disabling = until_disabled(context.clone(), ids.into_iter().collect());
+        tokio::spawn(context.helpers.watched("disabling an endpoint", disabling));
     }
 }
 

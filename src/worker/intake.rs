@@ -195,7 +195,8 @@ async fn consume(
     let channel = subscription.acknowledger();
     let (books, entries) = mpsc::unbounded_channel();
     // Bounded all the same: there are never more entries than messages in hand, which the prefetch limits.
-    journeys.spawn(keep_books(entries, channel.clone(), lane.clone(), flow, over.clone()));
+    let keeping = keep_books(entries, channel.clone(), lane.clone(), flow, over.clone());
+    journeys.spawn(context.helpers.watched("acknowledgements", keeping));
     let mut renewing = false;
     loop {
         let delivery = tokio::select! {
@@ -228,7 +229,7 @@ async fn consume(
         let receipt = Receipt { tag: delivery.tag, books: books.clone(), channel: channel.clone(), _bytes: bytes };
         let _ = books.send(Book::Received(delivery.tag));
         let journey = journey::make(context.clone(), lane.clone(), delivery, receipt, stop.clone());
-        journeys.spawn(journey);
+        journeys.spawn(context.helpers.watched("a message", journey));
         // The broker hands out more whether or not it is taken, so the consumer ends until there is room.
         if !renewing && lane.bytes.is_full() {
             renewing = true;

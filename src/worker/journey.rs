@@ -1,19 +1,21 @@
 //! The journey of one message through the worker: read, gate, POST, decide, settle.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{self, Attempted};
-use super::coalesce::{Stopping, persist, persist_once};
+use super::coalesce::{Stopping, persist};
 use super::gates::{Entrance, Leave};
 use super::in_hand::Hand;
 use super::intake::Receipt;
 use super::lane::Lane;
-use super::publish::{self, Follow, Owed, follow};
+use super::publish::{self, follow};
 use super::ready::Ready;
 use super::rooms::{Full, Taken};
 use super::settler::Job;
@@ -24,15 +26,16 @@ use crate::broker::publisher::WorkQueue;
 use crate::broker::wire::Undecodable;
 use crate::domain::circuit::State;
 use crate::domain::decision::{Decision, decide, our_fault_pause_ms};
-use crate::domain::delivery::{DeadReason, DropReason, Received, Step, receive, successor};
+use crate::domain::delivery::{DeadReason, DropReason, Received, Step, receive};
 use crate::domain::gate::{Until, Why, busy};
 use crate::domain::ids;
 use crate::domain::message::Message;
 use crate::domain::rooms::{Room, SLOW_MS};
-use crate::store::deliveries::{self, Hold, Snapshot};
 use crate::store::markers;
 use crate::telemetry::metrics;
 use crate::telemetry::names::HeldReason;
+
+mod unspent;
 
 /// How long a message waits for a row that is not there yet. Committed before published, it can only be late by a crash.
 const ROW_PATIENCE: [Duration; 3] =
@@ -76,8 +79,11 @@ pub async fn make(
         delivery_count: delivery.delivery_count,
     };
     let journey = Journey { context, lane, message, received, receipt, stop };
-    // Err: the worker is stopping. The message stays unacknowledged, and another worker gets it.
-    let _ = journey.travel().await;
+    // Err(Stopping): the message stays unacknowledged, and another worker gets it.
+    let _ = match AssertUnwindSafe(journey.travel()).catch_unwind().await {
+        Ok(travelled) => travelled,
+        Err(_) => journey.panicked().await,
+    };
 }
 
 /// A marker has come through: everything published before it into the same queue has been handed out.
@@ -109,7 +115,7 @@ fn reason(endpoint: &Ready, why: Why) -> HeldReason {
 }
 
 impl Journey {
-    async fn travel(self) -> Result<(), Stopping> {
+    async fn travel(&self) -> Result<(), Stopping> {
         let (hand, waited) = self.context.in_hand.take(self.message.key()).await;
         let mut must_read =
             waited || self.received.needs_row() || !self.message.is_fresh(Utc::now().timestamp_millis());
@@ -277,7 +283,7 @@ impl Journey {
     }
 
     async fn hand_over(
-        self,
+        &self,
         endpoint: Arc<Ready>,
         attempted: Attempted,
         decision: Decision,
@@ -285,59 +291,14 @@ impl Journey {
     ) -> Result<(), Stopping> {
         let budget = self.context.policies.get(endpoint.retry_policy.as_deref()).budget;
         let (settlement, outcome) = settler::settlement(&self.message, attempted, decision, budget);
-        let job =
-            Job { settlement, outcome, message: self.message, received: self.received, receipt: self.receipt, hand };
-        self.context.settler.submit(job).await
-    }
-
-    /// Back to PostgreSQL without spending an attempt. A row that has moved on is read again.
-    async fn hold<T>(&self, until: Until, reason: HeldReason) -> Result<Stage<T>, Stopping> {
-        let (key, attempt) = (self.message.key(), self.message.attempt);
-        let delay_ms = match until {
-            Until::Now => 0,
-            Until::OwnTime => -(self.age_ms() as i64),
-            Until::In(ms) => ms as i64,
+        let job = Job {
+            settlement,
+            outcome,
+            message: self.message.clone(),
+            received: self.received,
+            receipt: self.receipt.clone(),
+            hand,
         };
-        if !self.context.holds.ask(Hold { key, attempt, delay_ms }).await? {
-            return Ok(Stage::Again);
-        }
-        metrics::held(reason);
-        tracing::debug!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, reason = reason.as_str(), delay_ms, "held");
-        self.receipt.settle();
-        Ok(Stage::Done)
-    }
-
-    /// Ends the delivery without an attempt, and writes its letter.
-    async fn bury<T>(&self, reason: DeadReason, error: &str) -> Result<Stage<T>, Stopping> {
-        let (key, n) = (self.message.key(), self.message.attempt);
-        let bury = || deliveries::bury(&self.context.db, key, n, reason, Some(error));
-        let (snapshot, unsure) = persist_once(&self.context.abandon, "end a delivery", bury).await?;
-        match snapshot {
-            Some(snapshot) => self.letter(&snapshot, reason).await?,
-            None if self.may_proceed(self.received.unsure(unsure)).await? => return Ok(Stage::Again),
-            None => {}
-        }
-        Ok(Stage::Done)
-    }
-
-    async fn letter(&self, snapshot: &Snapshot, reason: DeadReason) -> Result<(), Stopping> {
-        metrics::dead_letter(reason);
-        tracing::error!(event_id = %snapshot.key.event_id, endpoint_id = %snapshot.key.endpoint_id,
-            reason = reason.as_str(), "dead letter without an attempt");
-        let next = successor(&snapshot.row, self.context.policies.delays());
-        self.finish(follow(next, snapshot, &self.message)).await
-    }
-
-    /// Acknowledges, after publishing what follows.
-    async fn finish(&self, next: Option<Follow>) -> Result<(), Stopping> {
-        match next {
-            Some(follow) => {
-                publish::all(&self.context, vec![Owed { follow, receipt: self.receipt.clone(), _hand: None }]).await
-            }
-            None => {
-                self.receipt.settle();
-                Ok(())
-            }
-        }
+        self.context.settler.submit(job).await
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::attempt::Attempted;
 use super::coalesce::{Stopping, gather, gathering, persist, persist_once};
@@ -88,16 +88,17 @@ pub(super) async fn run(context: Arc<Context>, mut jobs: mpsc::Receiver<Job>) {
     while gather(&mut jobs, &mut batch, BATCH, &mut pause).await {
         let Ok(statement) = under_way.clone().acquire_owned().await else { return };
         let jobs = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-        let context = context.clone();
-        tokio::spawn(async move {
-            // Err: the worker is stopping; what is not acknowledged is handed out again.
-            let Ok(recorded) = record(&context, &jobs).await else { return };
-            drop(statement);
-            let _ = match recorded {
-                Some(recorded) => finish(&context, jobs, recorded).await,
-                None => apart::settle(&context, jobs).await,
-            };
-        });
+        // Err: the worker is stopping; what is not acknowledged is handed out again.
+        tokio::spawn(context.helpers.watched("a settlement", settle_batch(context.clone(), jobs, statement)));
+    }
+}
+
+async fn settle_batch(context: Arc<Context>, jobs: Vec<Job>, statement: OwnedSemaphorePermit) -> Result<(), Stopping> {
+    let recorded = record(&context, &jobs).await?;
+    drop(statement);
+    match recorded {
+        Some(recorded) => finish(&context, jobs, recorded).await,
+        None => apart::settle(&context, jobs).await,
     }
 }
 

@@ -49,8 +49,7 @@ impl Suspicion<'_> {
     /// Right before the request.
     pub async fn begin(&self) -> Result<(), Stopping> {
         let Suspicion::Suspect(suspect) = self else { return Ok(()) };
-        let begin = || suspects::begin(&suspect.context.db, suspect.key, suspect.attempt);
-        persist(&suspect.context.abandon, "begin with a suspect", begin).await
+        begin(suspect.context, suspect.key, suspect.attempt).await.map(drop)
     }
 
     /// Right after it.
@@ -58,6 +57,17 @@ impl Suspicion<'_> {
         let Suspicion::Suspect(suspect) = self else { return Ok(()) };
         forget(suspect.context, suspect.key).await
     }
+}
+
+/// How many attempts of this number have been begun and not ended, with this one.
+async fn begin(context: &Context, key: DeliveryKey, attempt: i32) -> Result<u32, Stopping> {
+    let begin = || suspects::begin(&context.db, key, attempt);
+    persist(&context.abandon, "begin with a suspect", begin).await
+}
+
+/// Our own code has failed at it, which counts like the death of a worker. True: so often that nobody shall try again.
+pub(super) async fn failed(context: &Context, key: DeliveryKey, attempt: i32) -> Result<bool, Stopping> {
+    Ok(trial(begin(context, key, attempt).await?) == Trial::Never)
 }
 
 /// It has ended one way or the other; a requeue starts without suspicion.

@@ -16,6 +16,7 @@ mod locked_rows;
 mod lost_answers;
 mod operations;
 mod pacing;
+mod panics;
 mod partitions;
 mod people;
 mod poison;

@@ -4,14 +4,20 @@
 //! first one to be settled and then reads the row, instead of making the same request twice.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::domain::ids::DeliveryKey;
 
 #[derive(Clone, Default)]
-pub struct InHand(Arc<Mutex<HashMap<DeliveryKey, watch::Receiver<()>>>>);
+pub struct InHand(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    hands: Mutex<HashMap<DeliveryKey, watch::Receiver<()>>>,
+    emptied: Notify,
+}
 
 /// Held while a message is worked on; dropping it lets the next copy go on.
 pub struct Hand {
@@ -37,7 +43,7 @@ impl InHand {
     }
 
     fn try_take(&self, key: DeliveryKey) -> Result<Hand, watch::Receiver<()>> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.hands();
         if let Some(other) = all.get(&key) {
             return Err(other.clone());
         }
@@ -47,18 +53,36 @@ impl InHand {
     }
 
     pub fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.hands().len()
     }
 
-    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.hands().is_empty()
+    }
+
+    /// Ends when there is none left, whatever channel they came by.
+    pub async fn emptied(&self) {
+        loop {
+            let emptied = self.0.emptied.notified();
+            if self.is_empty() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    fn hands(&self) -> MutexGuard<'_, HashMap<DeliveryKey, watch::Receiver<()>>> {
+        self.0.hands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Hand {
     fn drop(&mut self) {
-        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        let mut all = self.all.hands();
+        all.remove(&self.key);
+        if all.is_empty() {
+            self.all.0.emptied.notify_waiters();
+        }
     }
 }
 
@@ -80,8 +104,15 @@ mod tests {
         });
         tokio::task::yield_now().await;
         assert!(!second.is_finished());
+        let all_done = tokio::spawn({
+            let in_hand = in_hand.clone();
+            async move { in_hand.emptied().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!all_done.is_finished());
         drop(first);
         assert!(second.await.unwrap());
+        all_done.await.unwrap();
         assert!(in_hand.is_empty());
     }
 }

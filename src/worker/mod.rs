@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 mod acks;
 mod activity;
@@ -86,6 +87,8 @@ struct Context {
     gates: gates::Gates,
     replicas: share::Replicas,
     in_hand: in_hand::InHand,
+    /// Messages under way and acknowledgements, of all channels.
+    journeys: TaskTracker,
     rows: coalesce::RowReader,
     holds: coalesce::Holder,
     settler: settler::Settler,
@@ -147,6 +150,7 @@ fn start(parts: Parts, publisher: Publisher, tasks: &mut Supervised, over: Cance
         gates: gates.clone(),
         replicas: share::Replicas::default(),
         in_hand: in_hand::InHand::default(),
+        journeys: TaskTracker::new(),
         rows,
         holds,
         settler,

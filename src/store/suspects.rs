@@ -55,6 +55,26 @@ pub async fn end(db: &Db, key: DeliveryKey) -> Result<()> {
     .map(drop)
 }
 
+/// The attempt was begun and is abandoned by a worker that lives: as if it had not been begun.
+pub async fn take_back(db: &Db, key: DeliveryKey, n: i32) -> Result<()> {
+    db.run(async |c| {
+        sqlx::query(
+            "with first as (
+               delete from posthaste.suspects
+                where event_id = $1 and endpoint_id = $2 and attempt = $3 and unfinished <= 1)
+             update posthaste.suspects set unfinished = unfinished - 1
+              where event_id = $1 and endpoint_id = $2 and attempt = $3 and unfinished > 1",
+        )
+        .bind(key.event_id)
+        .bind(key.endpoint_id)
+        .bind(n)
+        .execute(c)
+        .await
+    })
+    .await
+    .map(drop)
+}
+
 /// Of deliveries that another worker has ended long ago.
 pub async fn remove_old(db: &Db) -> Result<u64> {
     let removed = db

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use chrono::Utc;
 
-use super::Context;
 use super::coalesce::Stopping;
 use super::settler::{self, Job, Recorded};
+use super::{Context, suspicion};
 use crate::domain::decision::{OUR_FAULT_PAUSE, our_fault_pause_ms};
 use crate::domain::ids;
 use crate::store::StoreError;
@@ -95,6 +95,9 @@ async fn set_aside(context: &Arc<Context>, part: Part, error: &StoreError) -> Re
         let age_ms = (Utc::now().timestamp_millis() - ids::unix_ms(key.event_id)).max(0) as u64;
         let delay_ms = our_fault_pause_ms(OUR_FAULT_PAUSE.as_millis() as u64, age_ms) as i64;
         if context.holds.ask(Hold { key, attempt, delay_ms }).await? {
+            if job.suspect.is_some() {
+                suspicion::forget(context, key).await?;
+            }
             metrics::held(HeldReason::OurFault);
             job.receipt.settle();
         } else {

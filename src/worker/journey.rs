@@ -19,18 +19,19 @@ use super::publish::{self, follow};
 use super::ready::Ready;
 use super::rooms::{Full, Taken};
 use super::settler::Job;
-use super::suspicion::Suspicion;
+use super::suspicion::{Suspect, Suspicion};
 use super::{Context, circuits, settler, share, suspicion};
 use crate::broker::consumer::{Content, Delivery};
 use crate::broker::publisher::WorkQueue;
 use crate::broker::wire::Undecodable;
 use crate::domain::circuit::State;
-use crate::domain::decision::{Decision, decide, our_fault_pause_ms};
+use crate::domain::decision::{Decision, OUR_FAULT_PAUSE, decide};
 use crate::domain::delivery::{DeadReason, DropReason, Received, Step, receive};
 use crate::domain::gate::{Until, Why, busy};
 use crate::domain::ids;
 use crate::domain::message::Message;
 use crate::domain::rooms::{Room, SLOW_MS};
+use crate::store::deliveries::Snapshot;
 use crate::store::markers;
 use crate::telemetry::metrics;
 use crate::telemetry::names::HeldReason;
@@ -51,6 +52,13 @@ struct Journey {
     stop: CancellationToken,
 }
 
+/// An attempt that was made.
+struct Made {
+    attempted: Attempted,
+    decision: Decision,
+    suspect: Option<Suspect>,
+}
+
 /// How a stage ended.
 enum Stage<T> {
     Go(T),
@@ -60,13 +68,7 @@ enum Stage<T> {
     Done,
 }
 
-pub async fn make(
-    context: Arc<Context>,
-    lane: Arc<Lane>,
-    delivery: Delivery,
-    receipt: Receipt,
-    stop: CancellationToken,
-) {
+pub async fn make(context: Arc<Context>, lane: Arc<Lane>, delivery: Delivery, receipt: Receipt, ends: Ends) {
     let message = match delivery.content {
         Content::Message(message) => message,
         Content::Marker(published_at) => return record(&context, &lane, published_at, receipt).await,
@@ -119,9 +121,11 @@ impl Journey {
         let (hand, waited) = self.context.in_hand.take(self.message.key()).await;
         let mut must_read =
             waited || self.received.needs_row() || !self.message.is_fresh(Utc::now().timestamp_millis());
+        let mut suspected = self.received.is_suspect();
         loop {
-            if must_read && !self.may_proceed(self.received).await? {
-                return Ok(());
+            if must_read {
+                let Some(row) = self.may_proceed(self.received).await? else { return Ok(()) };
+                suspected |= row.suspected;
             }
             must_read = true;
             let endpoint = match self.endpoint().await? {
@@ -135,8 +139,8 @@ impl Journey {
                 Stage::Again => continue,
                 Stage::Done => return Ok(()),
             };
-            match self.attempt(&endpoint, leave, began).await? {
-                Stage::Go((attempted, decision)) => return self.hand_over(endpoint, attempted, decision, hand).await,
+            match self.attempt(&endpoint, leave, began, suspected).await? {
+                Stage::Go(made) => return self.hand_over(&endpoint, made, hand).await,
                 Stage::Again => continue,
                 Stage::Done => return Ok(()),
             }
@@ -147,14 +151,14 @@ impl Journey {
         (Utc::now().timestamp_millis() - ids::unix_ms(self.message.event_id)).max(0) as u64
     }
 
-    /// Applies the table of the protocol to the row. True: go on to the gate.
-    async fn may_proceed(&self, received: Received) -> Result<bool, Stopping> {
+    /// Applies the table of the protocol to the row. `Some`: go on to the gate.
+    async fn may_proceed(&self, received: Received) -> Result<Option<Snapshot>, Stopping> {
         let queues = self.context.policies.delays();
         let mut patience = ROW_PATIENCE.iter();
         loop {
             let snapshot = self.context.rows.ask(self.message.key()).await?;
             match receive(received, snapshot.as_ref().map(|snapshot| &snapshot.row), queues) {
-                Step::Proceed => return Ok(true),
+                Step::Proceed => return Ok(snapshot),
                 Step::AwaitRow => match patience.next() {
                     Some(pause) => tokio::time::sleep(*pause).await,
                     None => {
@@ -162,19 +166,19 @@ impl Journey {
                             "a message without a row was dropped; its event is in the outbox again, or its day is gone");
                         metrics::duplicate_discarded();
                         self.receipt.settle();
-                        return Ok(false);
+                        return Ok(None);
                     }
                 },
                 Step::Drop(reason) => {
                     self.drop_copy(reason);
-                    return Ok(false);
+                    return Ok(None);
                 }
                 Step::Follow(successor) => {
                     metrics::duplicate_discarded();
                     let snapshot = snapshot.as_ref();
                     let next = snapshot.and_then(|row| follow(successor, row, &self.message));
                     self.finish(next).await?;
-                    return Ok(false);
+                    return Ok(None);
                 }
             }
         }
@@ -220,14 +224,22 @@ impl Journey {
         endpoint: &Ready,
         leave: Leave,
         began: Instant,
-    ) -> Result<Stage<(Attempted, Decision)>, Stopping> {
-        let suspicion = suspicion::about(&self.context, self.received, self.message.key()).await?;
-        if matches!(suspicion, Suspicion::Proven) {
-            let ended =
-                self.bury(DeadReason::Poison, "workers died again and again while they made this attempt").await?;
-            suspicion::forget(&self.context, self.message.key()).await?;
-            return Ok(ended);
-        }
+        suspected: bool,
+    ) -> Result<Stage<Made>, Stopping> {
+        let (key, attempt) = (self.message.key(), self.message.attempt);
+        let suspect =
+            match if suspected { suspicion::about(&self.context, key, attempt).await? } else { Suspicion::None } {
+                Suspicion::None => None,
+                Suspicion::Suspect(suspect) => Some(suspect),
+                Suspicion::Waits => {
+                    drop(leave);
+                    return self.hold_for_our_fault(OUR_FAULT_PAUSE).await;
+                }
+                Suspicion::Proven => {
+                    drop(leave);
+                    return self.bury_poison("workers died again and again while they made this attempt").await;
+                }
+            };
         let Ok(seat) = self.take_seat(leave.room(), began).await else {
             drop(leave);
             return self.hold(busy(self.lane.arrival()), reason(endpoint, Why::InFlight)).await;
@@ -236,38 +248,53 @@ impl Journey {
         if self.stop.is_cancelled() || !self.receipt.is_open() {
             return Err(Stopping);
         }
-        suspicion.begin().await?;
+        if suspect.is_some() {
+            suspicion::begin(&self.context, key, attempt).await?;
+        }
         leave.begun();
         let attempted = tokio::select! {
             attempted = self.request(endpoint, &seat) => attempted,
-            () = self.context.abandon.cancelled() => return Err(Stopping),
+            () = self.context.abandon.cancelled() => {
+                if suspect.is_some() {
+                    suspicion::abandon(&self.context, key, attempt).await;
+                }
+                return Err(Stopping);
+            }
         };
         drop(seat);
-        suspicion.end().await?;
+        self.judge(endpoint, leave, attempted, suspect).await
+    }
+
+    /// What the attempt says about its endpoint, and what follows from it.
+    async fn judge(
+        &self,
+        endpoint: &Ready,
+        leave: Leave,
+        attempted: Attempted,
+        suspect: Option<Suspect>,
+    ) -> Result<Stage<Made>, Stopping> {
         let policy = self.context.policies.get(endpoint.retry_policy.as_deref());
-        let verdict = circuits::verdict(&attempted.exchange.outcome, policy);
-        let judgement = leave.judge(verdict, endpoint.circuit, &self.context.limits.circuit);
+        let outcome = &attempted.exchange.outcome;
+        let judgement = leave.judge(circuits::verdict(outcome, policy), endpoint.circuit, &self.context.limits.circuit);
         drop(leave);
         if let Some(turn) = judgement.turn {
             circuits::turn(&self.context, endpoint, turn).await?;
         }
-        let made = self.message.attempt - self.message.base_attempts;
-        let queues = self.context.policies.delays();
-        let key = self.message.key();
-        let decision = decide(&attempted.exchange.outcome, key, self.message.attempt, made, policy, queues);
-        match decision {
+        let (key, attempt) = (self.message.key(), self.message.attempt);
+        let made = attempt - self.message.base_attempts;
+        let decision = match decide(outcome, key, attempt, made, policy, self.context.policies.delays()) {
             Decision::NotSpent { delay_ms } => {
-                let until = Until::In(our_fault_pause_ms(delay_ms, self.age_ms()));
-                tracing::warn!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt = self.message.attempt,
-                    error = attempted.exchange.outcome.error(), "a fault of ours; held, no attempt spent");
-                Ok(match self.hold::<()>(until, HeldReason::OurFault).await? {
-                    Stage::Again => Stage::Again,
-                    _ => Stage::Done,
-                })
+                tracing::warn!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt,
+                    error = outcome.error(), "a fault of ours; held, no attempt spent");
+                if suspect.is_some() {
+                    suspicion::forget(&self.context, key).await?;
+                }
+                return self.hold_for_our_fault(Duration::from_millis(delay_ms)).await;
             }
-            decision if judgement.keeps_failing => Ok(Stage::Go((attempted, decision.in_postgres()))),
-            decision => Ok(Stage::Go((attempted, decision))),
-        }
+            decision if judgement.keeps_failing => decision.in_postgres(),
+            decision => decision,
+        };
+        Ok(Stage::Go(Made { attempted, decision, suspect }))
     }
 
     /// The request. One that grows old makes way for prompt ones.
@@ -282,23 +309,12 @@ impl Journey {
         }
     }
 
-    async fn hand_over(
-        &self,
-        endpoint: Arc<Ready>,
-        attempted: Attempted,
-        decision: Decision,
-        hand: Hand,
-    ) -> Result<(), Stopping> {
+    async fn hand_over(&self, endpoint: &Ready, made: Made, hand: Hand) -> Result<(), Stopping> {
+        let Made { attempted, decision, suspect } = made;
         let budget = self.context.policies.get(endpoint.retry_policy.as_deref()).budget;
         let (settlement, outcome) = settler::settlement(&self.message, attempted, decision, budget);
-        let job = Job {
-            settlement,
-            outcome,
-            message: self.message.clone(),
-            received: self.received,
-            receipt: self.receipt.clone(),
-            hand,
-        };
+        let (message, receipt) = (self.message.clone(), self.receipt.clone());
+        let job = Job { settlement, outcome, message, received: self.received, receipt, hand, suspect };
         self.context.settler.submit(job).await
     }
 }

@@ -77,6 +77,9 @@ pub struct Limits {
     pub listen: bool,
 }
 
+/// For messages under way, once they are abandoned.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 /// What every task of the worker shares.
 struct Context {
     db: Db,
@@ -96,7 +99,7 @@ struct Context {
     apart: Semaphore,
     disabling: gone::Disabling,
     /// One suspect at a time, where suspects must be told apart.
-    alone: Semaphore,
+    alone: Arc<Semaphore>,
     limits: Limits,
     name: String,
     broker: broker::Settings,
@@ -123,8 +126,11 @@ pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationTok
     let mut tasks = Supervised::default();
     let context = start(parts, publisher.clone(), &mut tasks, over.clone());
     let ends = intake::Ends { stop, abandon };
-    let worked = tasks.during(intake::run(context, readiness, ends), &over).await;
+    let worked = tasks.during(intake::run(context.clone(), readiness, ends), &over).await;
     over.cancel();
+    // What is abandoned has a last word to say.
+    context.journeys.close();
+    let _ = tokio::time::timeout(LAST_WORD, context.journeys.wait()).await;
     drop(tasks);
     publisher.close().await;
     worked
@@ -156,7 +162,7 @@ fn start(parts: Parts, publisher: Publisher, tasks: &mut Supervised, over: Cance
         settler,
         apart: Semaphore::new(apart::UNDER_WAY),
         disabling: gone::Disabling::default(),
-        alone: Semaphore::new(1),
+        alone: Arc::new(Semaphore::new(1)),
         limits: parts.limits,
         name: parts.name,
         broker: parts.broker,

@@ -11,7 +11,8 @@ use super::coalesce::{Stopping, gather, gathering, persist, persist_once};
 use super::in_hand::Hand;
 use super::intake::Receipt;
 use super::publish::{self, Follow, Owed, follow};
-use super::{Context, apart, gone};
+use super::suspicion::Suspect;
+use super::{Context, apart, gone, suspicion};
 use crate::domain::decision::{Decision, Parked};
 use crate::domain::delivery::{Received, Status, Step, receive, successor};
 use crate::domain::ids::{self, DeliveryKey};
@@ -39,6 +40,7 @@ pub struct Job {
     pub received: Received,
     pub receipt: Receipt,
     pub hand: Hand,
+    pub suspect: Option<Suspect>,
 }
 
 #[derive(Clone)]
@@ -130,6 +132,10 @@ pub(super) async fn try_to_record(context: &Context, jobs: &[Job]) -> Result<Vec
 
 pub(super) async fn finish(context: &Arc<Context>, jobs: Vec<Job>, recorded: Recorded) -> Result<(), Stopping> {
     let Recorded { rows, unsure } = recorded;
+    // The worker has lived through them.
+    for job in jobs.iter().filter(|job| job.suspect.is_some()) {
+        suspicion::forget(context, job.message.key()).await?;
+    }
     let lost = read_again(context, &jobs, &rows).await?;
     gone::disable(context, &jobs);
     let mut owed = Vec::new();

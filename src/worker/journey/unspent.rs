@@ -1,5 +1,7 @@
 //! How a message's way ends without an attempt: its delivery is held, or dead.
 
+use std::time::Duration;
+
 use super::super::coalesce::{Stopping, persist_once};
 use super::super::publish::{self, Follow, Owed, follow};
 use super::super::suspicion;
@@ -29,6 +31,17 @@ impl Journey {
         Ok(Stage::Done)
     }
 
+    pub(super) async fn hold_for_our_fault<T>(&self, pause: Duration) -> Result<Stage<T>, Stopping> {
+        let until = Until::In(our_fault_pause_ms(pause.as_millis() as u64, self.age_ms()));
+        self.hold(until, HeldReason::OurFault).await
+    }
+
+    pub(super) async fn bury_poison<T>(&self, error: &str) -> Result<Stage<T>, Stopping> {
+        let ended = self.bury(DeadReason::Poison, error).await?;
+        suspicion::forget(&self.context, self.message.key()).await?;
+        Ok(ended)
+    }
+
     /// Ends the delivery without an attempt, and writes its letter.
     pub(super) async fn bury<T>(&self, reason: DeadReason, error: &str) -> Result<Stage<T>, Stopping> {
         let (key, n) = (self.message.key(), self.message.attempt);
@@ -36,7 +49,7 @@ impl Journey {
         let (snapshot, unsure) = persist_once(&self.context.abandon, "end a delivery", bury).await?;
         match snapshot {
             Some(snapshot) => self.letter(&snapshot, reason).await?,
-            None if unsure && !self.may_proceed(self.received.unsure(true)).await? => {}
+            None if unsure && self.may_proceed(self.received.unsure(true)).await?.is_none() => {}
             None => return Ok(Stage::Again),
         }
         Ok(Stage::Done)
@@ -56,13 +69,10 @@ impl Journey {
         let (key, attempt) = (self.message.key(), self.message.attempt);
         tracing::error!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt,
             "a fault of ours: the worker panicked at this message");
-        let ended = if suspicion::failed(&self.context, key, attempt).await? {
-            let ended = self.bury(DeadReason::Poison, "the worker panicked at it again and again").await?;
-            suspicion::forget(&self.context, key).await?;
-            ended
+        let ended: Stage<()> = if suspicion::failed(&self.context, key, attempt).await? {
+            self.bury_poison("the worker panicked at it again and again").await?
         } else {
-            let pause_ms = our_fault_pause_ms(OUR_FAULT_PAUSE.as_millis() as u64, self.age_ms());
-            self.hold::<()>(Until::In(pause_ms), HeldReason::OurFault).await?
+            self.hold_for_our_fault(OUR_FAULT_PAUSE).await?
         };
         // Where the row has moved on, this copy is not what makes it go, and reading it may be what panicked.
         if let Stage::Again = ended {

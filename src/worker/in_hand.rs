@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::ids::DeliveryKey;
 
@@ -28,8 +29,14 @@ pub struct Hand {
 }
 
 impl InHand {
-    /// Waits for other copies of the same delivery. The flag says whether there was one: then the row has changed.
-    pub async fn take(&self, key: DeliveryKey) -> (Hand, bool) {
+    /// Waits for other copies of the same delivery, as long as the own one counts: `None` when it is `over`, because its
+    /// channel is gone. A broker that comes and goes hands out a further copy each time.
+    pub async fn take(&self, key: DeliveryKey, over: &CancellationToken) -> Option<(Hand, bool)> {
+        over.run_until_cancelled(self.wait_and_take(key)).await
+    }
+
+    /// The flag says whether there was another one: then the row has changed.
+    async fn wait_and_take(&self, key: DeliveryKey) -> (Hand, bool) {
         let mut waited = false;
         loop {
             let mut other = match self.try_take(key) {
@@ -96,11 +103,12 @@ mod tests {
     async fn a_second_copy_waits_for_the_first_and_is_told() {
         let in_hand = InHand::default();
         let key = DeliveryKey { event_id: Uuid::nil(), endpoint_id: Uuid::nil() };
-        let (first, waited) = in_hand.take(key).await;
+        let open = CancellationToken::new();
+        let (first, waited) = in_hand.take(key, &open).await.unwrap();
         assert!(!waited);
         let second = tokio::spawn({
             let in_hand = in_hand.clone();
-            async move { in_hand.take(key).await.1 }
+            async move { in_hand.take(key, &open).await.unwrap().1 }
         });
         tokio::task::yield_now().await;
         assert!(!second.is_finished());
@@ -113,6 +121,25 @@ mod tests {
         drop(first);
         assert!(second.await.unwrap());
         all_done.await.unwrap();
+        assert!(in_hand.is_empty());
+    }
+    #[tokio::test]
+    async fn copies_that_came_by_a_channel_that_is_gone_wait_no_longer() {
+        let in_hand = InHand::default();
+        let key = DeliveryKey { event_id: Uuid::nil(), endpoint_id: Uuid::nil() };
+        let hand = in_hand.take(key, &CancellationToken::new()).await.unwrap();
+        for _ in 0..3 {
+            let over = CancellationToken::new();
+            let copy = tokio::spawn({
+                let (in_hand, over) = (in_hand.clone(), over.clone());
+                async move { in_hand.take(key, &over).await.is_none() }
+            });
+            tokio::task::yield_now().await;
+            assert!(!copy.is_finished());
+            over.cancel();
+            assert!(copy.await.unwrap());
+        }
+        drop(hand);
         assert!(in_hand.is_empty());
     }
 }

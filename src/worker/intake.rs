@@ -194,6 +194,7 @@ async fn consume(
     over: CancellationToken,
 ) -> Result<(), BrokerError> {
     let channel = subscription.acknowledger();
+    let ends = journey::Ends { stop: stop.clone(), over: over.clone() };
     let (books, entries) = mpsc::unbounded_channel();
     // Bounded all the same: there are never more entries than messages in hand, which the prefetch limits.
     let keeping = keep_books(entries, channel.clone(), lane.clone(), flow, over.clone());
@@ -229,7 +230,7 @@ async fn consume(
         let bytes = Arc::new(lane.bytes.take(delivery.content.bytes()));
         let receipt = Receipt { tag: delivery.tag, books: books.clone(), channel: channel.clone(), _bytes: bytes };
         let _ = books.send(Book::Received(delivery.tag));
-        let journey = journey::make(context.clone(), lane.clone(), delivery, receipt, stop.clone());
+        let journey = journey::make(context.clone(), lane.clone(), delivery, receipt, ends.clone());
         context.journeys.spawn(context.helpers.watched("a message", journey));
         // The broker hands out more whether or not it is taken, so the consumer ends until there is room.
         if !renewing && lane.bytes.is_full() {

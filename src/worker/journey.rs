@@ -49,7 +49,16 @@ struct Journey {
     message: Message,
     received: Received,
     receipt: Receipt,
-    stop: CancellationToken,
+    ends: Ends,
+}
+
+/// What ends the way of a message that has not begun its request.
+#[derive(Clone)]
+pub struct Ends {
+    /// The worker begins nothing new.
+    pub stop: CancellationToken,
+    /// The channel is gone: the broker hands out another copy.
+    pub over: CancellationToken,
 }
 
 /// An attempt that was made.
@@ -80,7 +89,7 @@ pub async fn make(context: Arc<Context>, lane: Arc<Lane>, delivery: Delivery, re
         first: lane.first(),
         delivery_count: delivery.delivery_count,
     };
-    let journey = Journey { context, lane, message, received, receipt, stop };
+    let journey = Journey { context, lane, message, received, receipt, ends };
     // Err(Stopping): the message stays unacknowledged, and another worker gets it.
     let _ = match AssertUnwindSafe(journey.travel()).catch_unwind().await {
         Ok(travelled) => travelled,
@@ -118,7 +127,8 @@ fn reason(endpoint: &Ready, why: Why) -> HeldReason {
 
 impl Journey {
     async fn travel(&self) -> Result<(), Stopping> {
-        let (hand, waited) = self.context.in_hand.take(self.message.key()).await;
+        let taken = self.context.in_hand.take(self.message.key(), &self.ends.over).await;
+        let (hand, waited) = taken.ok_or(Stopping)?;
         let mut must_read =
             waited || self.received.needs_row() || !self.message.is_fresh(Utc::now().timestamp_millis());
         let mut suspected = self.received.is_suspect();
@@ -245,7 +255,7 @@ impl Journey {
             return self.hold(busy(self.lane.arrival()), reason(endpoint, Why::InFlight)).await;
         };
         // Not begun yet: a worker that stops leaves it to another one, and so does one whose copy is void anyway.
-        if self.stop.is_cancelled() || !self.receipt.is_open() {
+        if self.ends.stop.is_cancelled() || !self.receipt.is_open() {
             return Err(Stopping);
         }
         if suspect.is_some() {

@@ -50,16 +50,17 @@ impl Window {
     }
 }
 
-/// Sends in the order given, and waits for all confirms. The answers are in that order too. What is open when the broker
-/// has answered nothing for `limit` is lost; that time does not run out while `is_blocked` (an alarm: the broker confirms
-/// everything afterwards, and trying again meanwhile would only pile up copies).
+/// Sends in the order given, and says what was answered to each, by its place, as soon as it is. What is open when the
+/// broker has answered nothing for `limit` is lost; that time does not run out while `is_blocked` (an alarm: the broker
+/// confirms everything afterwards, and trying again meanwhile would only pile up copies).
 pub(super) async fn send_all(
     channel: &Channel,
     limit: Duration,
     is_blocked: impl Fn() -> bool,
     parts: Parts<'_>,
-) -> Vec<Published> {
-    let mut answers: Vec<Option<Published>> = (0..parts.len()).map(|_| None).collect();
+    mut answered: impl FnMut(usize, Published),
+) {
+    let mut open = vec![true; parts.len()];
     let mut parts = parts.enumerate().peekable();
     let mut window = Window::default();
     let mut under_way = FuturesUnordered::new();
@@ -75,7 +76,8 @@ pub(super) async fn send_all(
             next = under_way.next() => {
                 let Some((index, bytes, answer)) = next else { break };
                 window.answered(bytes);
-                answers[index] = Some(answer);
+                open[index] = false;
+                answered(index, answer);
                 heard = Instant::now();
             }
             () = &mut patience => {
@@ -89,7 +91,7 @@ pub(super) async fn send_all(
         }
     }
     let lost = || Err(PublishError::Lost(BrokerError::TimedOut { operation: "basic.publish", limit }));
-    answers.into_iter().map(|answer| answer.unwrap_or_else(lost)).collect()
+    open.iter().enumerate().filter(|(_, open)| **open).for_each(|(index, _)| answered(index, lost()));
 }
 
 /// Its place, its size, and the broker's answer. The first poll puts the frames in the queue of the connection's thread.

@@ -3,6 +3,7 @@
 //! A publish counts only when the broker has confirmed it. A returned (unroutable) or nacked message is a failure.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lapin::Channel;
@@ -64,6 +65,9 @@ pub enum PublishError {
     Lost(BrokerError),
 }
 
+/// An alarm lasts for seconds at least.
+const LOOK_FOR_ALARMS: Duration = Duration::from_millis(100);
+
 pub type Published = Result<(), PublishError>;
 
 /// One connection with one confirming channel, made again when it breaks. Cheap to clone.
@@ -104,7 +108,23 @@ impl Publisher {
     /// Publishes all within a window of unconfirmed messages, and waits for all confirms. The answers are in the order of
     /// the messages.
     pub async fn publish(&self, messages: &[(Target, &Message)]) -> Vec<Published> {
-        self.publish_parts(Box::new(messages.iter().map(|(target, message)| self.part(target, message)))).await
+        let mut answers: Vec<Published> = messages.iter().map(|_| Ok(())).collect();
+        self.publish_each(messages, |index, answer| answers[index] = answer).await;
+        answers
+    }
+
+    /// The same, saying what the broker answered to each, by its place, as soon as it has.
+    pub async fn publish_each(&self, messages: &[(Target, &Message)], answered: impl FnMut(usize, Published)) {
+        let parts = messages.iter().map(|(target, message)| self.part(target, message));
+        self.publish_parts(Box::new(parts), answered).await;
+    }
+
+    /// Ends when an alarm blocks the connection, at once where one does already.
+    pub async fn blocked(&self) {
+        let is_blocked = |open: &Arc<Open>| open.is_usable() && open.link.is_blocked();
+        while !self.inner.open.lock().await.as_ref().is_some_and(is_blocked) {
+            tokio::time::sleep(LOOK_FOR_ALARMS).await;
+        }
     }
 
     /// A letter for bytes that could not be read as a message.
@@ -132,24 +152,30 @@ impl Publisher {
     }
 
     async fn publish_part(&self, part: Part<'_>) -> Published {
-        self.publish_parts(Box::new(std::iter::once(part))).await.pop().unwrap_or(Err(PublishError::Nacked))
+        let mut published = Ok(());
+        self.publish_parts(Box::new(std::iter::once(part)), |_, answer| published = answer).await;
+        published
     }
 
-    async fn publish_parts(&self, parts: Parts<'_>) -> Vec<Published> {
+    async fn publish_parts(&self, parts: Parts<'_>, mut answered: impl FnMut(usize, Published)) {
         let open = match self.open().await {
             Ok(open) => open,
             Err(error) => {
                 let text = error.to_string();
                 let lost = || Err(PublishError::Lost(BrokerError::Unavailable(text.clone())));
-                return (0..parts.len()).map(|_| lost()).collect();
+                return (0..parts.len()).for_each(|index| answered(index, lost()));
             }
         };
         let is_blocked = || open.is_usable() && open.link.is_blocked();
-        let answers = send_all(&open.channel, self.inner.settings.operation_timeout, is_blocked, parts).await;
-        if answers.iter().any(|answer| matches!(answer, Err(PublishError::Lost(_) | PublishError::Refused(_)))) {
+        let mut is_broken = false;
+        let answered = |index, answer: Published| {
+            is_broken |= matches!(answer, Err(PublishError::Lost(_) | PublishError::Refused(_)));
+            answered(index, answer);
+        };
+        send_all(&open.channel, self.inner.settings.operation_timeout, is_blocked, parts, answered).await;
+        if is_broken {
             self.discard(&open).await;
         }
-        answers
     }
 
     async fn open(&self) -> Result<Arc<Open>, BrokerError> {

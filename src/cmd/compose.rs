@@ -1,6 +1,7 @@
 //! From the configuration to the plain arguments that the adapters take.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Failure;
 use crate::broker;
@@ -32,6 +33,7 @@ pub fn store_options(config: &Config, name: &str) -> Result<store::Options, Fail
         max_connections: config.database.max_connections,
         connect_timeout: config.database.connect_timeout,
         statement_timeout: config.database.statement_timeout,
+        lock_timeout: config.database.statement_timeout,
         application_name: name.to_owned(),
         service: false,
         asynchronous_commit: false,
@@ -46,6 +48,13 @@ pub fn command_db(config: &Config) -> Result<Db, Failure> {
 /// For the relay, the worker and requeue: plans must not depend on how full a table was when they were made.
 pub fn service_options(config: &Config, name: &str) -> Result<store::Options, Failure> {
     Ok(store::Options { service: true, ..store_options(config, name)? })
+}
+
+/// For the worker, which settles many deliveries with one statement: a row that somebody keeps locked is to be found soon.
+pub fn worker_options(config: &Config) -> Result<store::Options, Failure> {
+    const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+    let options = service_options(config, "posthaste worker")?;
+    Ok(store::Options { lock_timeout: LOCK_TIMEOUT.min(options.statement_timeout), ..options })
 }
 
 pub fn broker_settings(config: &Config) -> Result<broker::Settings, Failure> {

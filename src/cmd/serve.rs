@@ -101,7 +101,7 @@ fn relay_parts(config: &Config, readiness: &Readiness) -> Result<relay::Parts, F
 
 fn worker_parts(config: &Config, readiness: &Readiness) -> Result<worker::Parts, Failure> {
     Ok(worker::Parts {
-        db: Db::new(&compose::service_options(config, "posthaste worker")?)?,
+        db: Db::new(&compose::worker_options(config)?)?,
         client: compose::http_client(config)?,
         broker: compose::broker_settings(config)?,
         topology: compose::topology(config),
@@ -148,24 +148,28 @@ async fn serve(config: &Config, parts: Parts, roles: Roles, shutdown: &Shutdown)
         return Ok(());
     }
     let abandon = CancellationToken::new();
+    let readiness = parts.readiness.clone();
     if let Some(relay) = parts.relay {
         shutdown.spawn("relay", relay::run(relay, stop.clone(), abandon.clone()));
     }
     if let Some(worker) = parts.worker {
-        shutdown.spawn("worker", worker::run(worker, stop.clone(), abandon.clone()));
+        shutdown.spawn_fallible("worker", worker::run(worker, stop.clone(), abandon.clone()));
     }
     let watching = tokio::spawn(watch_database(db, parts.readiness, roles, stop.clone()));
     shutdown.asked().await;
+    if shutdown.has_failed() {
+        readiness.not_ready("process", "a task failed; stopping");
+    }
     let give_up = tokio::spawn(after(config.shutdown.grace, abandon));
     // What is abandoned at the end of the grace period still gets a moment to say so.
     let drained = shutdown.drain(config.shutdown.grace + Duration::from_secs(3)).await;
     give_up.abort();
     watching.abort();
-    if drained.panicked.is_empty() {
+    if drained.failed.is_empty() {
         tracing::info!("stopped");
         return Ok(());
     }
-    Err(Failure::Failed(format!("a task failed: {}", drained.panicked.join(", "))))
+    Err(Failure::Failed(format!("a task failed: {}", drained.failed.join(", "))))
 }
 
 async fn after(grace: Duration, abandon: CancellationToken) {

@@ -61,6 +61,12 @@ impl Received {
         !self.first || self.redelivered
     }
 
+    /// After an answer that was lost: its own effect may be what made the row move on, and nothing has followed from it
+    /// yet. That is what a redelivered message has to reckon with too.
+    pub fn unsure(self, unsure: bool) -> Received {
+        Received { redelivered: self.redelivered || unsure, ..self }
+    }
+
     pub fn is_suspect(&self) -> bool {
         self.redelivered && self.delivery_count >= SUSPECT_DELIVERY_COUNT
     }

@@ -15,11 +15,22 @@ const EMFILE: i32 = 24;
 /// A timer of ours that is later than this was not kept waiting by the endpoint.
 const STALL: Duration = Duration::from_secs(1);
 
+/// The limits of one exchange.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub connect: Duration,
+    pub total: Duration,
+}
+
 /// A process that was frozen or starved finds its deadlines passed and its connections broken, whatever the endpoint has
-/// done meanwhile. `late` is how long after the deadline the outcome was found. A complete answer counts all the same.
-pub(super) fn unless_stalled(outcome: Outcome, late: Duration) -> Outcome {
+/// done meanwhile: the outcome was found long after the deadline. A complete answer counts all the same.
+pub(super) fn unless_stalled(outcome: Outcome, took: Duration, limits: Limits) -> Outcome {
+    let deadline = match outcome {
+        Outcome::Timeout(Phase::Connect) => limits.connect.min(limits.total),
+        _ => limits.total,
+    };
     match outcome {
-        Outcome::Timeout(_) | Outcome::Failed(_) if late >= STALL => Outcome::NotSent(OurFault::Stalled),
+        Outcome::Timeout(_) | Outcome::Failed(_) if took >= deadline + STALL => Outcome::NotSent(OurFault::Stalled),
         outcome => outcome,
     }
 }
@@ -128,6 +139,21 @@ mod tests {
         let ports = io::Error::from(io::ErrorKind::AddrNotAvailable);
         assert_eq!(typed(&ports), Some(Outcome::NotSent(OurFault::LocalResources)));
         assert_eq!(typed(&io::Error::from(io::ErrorKind::ConnectionReset)), None);
+    }
+
+    #[test]
+    fn a_deadline_that_was_found_passed_long_after_is_our_fault_and_an_answer_counts() {
+        let limits = Limits { connect: Duration::from_secs(5), total: Duration::from_secs(30) };
+        let found = |outcome: Outcome, seconds| unless_stalled(outcome, Duration::from_secs(seconds), limits);
+        let stalled = Outcome::NotSent(OurFault::Stalled);
+        assert_eq!(found(Outcome::Timeout(Phase::Connect), 5), Outcome::Timeout(Phase::Connect));
+        assert_eq!(found(Outcome::Timeout(Phase::Connect), 6), stalled);
+        assert_eq!(found(Outcome::Timeout(Phase::Response), 30), Outcome::Timeout(Phase::Response));
+        assert_eq!(found(Outcome::Timeout(Phase::Response), 31), stalled);
+        assert_eq!(found(Outcome::Failed(Failure::Reset), 30), Outcome::Failed(Failure::Reset));
+        assert_eq!(found(Outcome::Failed(Failure::Reset), 31), stalled);
+        let answer = Outcome::Response { status: 500, retry_after: None };
+        assert_eq!(found(answer.clone(), 60), answer);
     }
 
     #[test]

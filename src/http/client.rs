@@ -65,6 +65,7 @@ pub enum ClientError {
 pub struct Client {
     http: reqwest::Client,
     resolver: Resolver,
+    connect_timeout: Duration,
     max_response_bytes: usize,
 }
 
@@ -94,7 +95,8 @@ impl Client {
             .connector_layer(NoteConnecting)
             .build()
             .map_err(ClientError::Tls)?;
-        Ok(Client { http, resolver, max_response_bytes: options.max_response_bytes })
+        let Options { connect_timeout, max_response_bytes, .. } = options;
+        Ok(Client { http, resolver, connect_timeout, max_response_bytes })
     }
 
     /// The resolver with its guard, to check a URL before it is stored.
@@ -113,7 +115,8 @@ impl Client {
             }
         };
         exchange.duration = started.elapsed();
-        exchange.outcome = classify::unless_stalled(exchange.outcome, exchange.duration.saturating_sub(timeout));
+        let limits = classify::Limits { connect: self.connect_timeout, total: timeout };
+        exchange.outcome = classify::unless_stalled(exchange.outcome, exchange.duration, limits);
         exchange
     }
 

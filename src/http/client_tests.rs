@@ -130,6 +130,21 @@ async fn a_process_that_stood_still_beyond_the_deadline_blames_nobody() {
 }
 
 #[tokio::test]
+async fn a_process_that_stood_still_while_it_connected_blames_nobody() {
+    let server = Server::start(|stream| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    })
+    .await;
+    let client = Client::new(Options { connect_timeout: SHORT, ..options() }).unwrap();
+    let url = format!("https://{}/", server.addr);
+    let posting = tokio::spawn(async move { post(&client, &url, AMPLE).await });
+    tokio::task::yield_now().await;
+    std::thread::sleep(SHORT + Duration::from_millis(1_100));
+    assert_eq!(posting.await.unwrap().outcome, Outcome::NotSent(OurFault::Stalled));
+}
+
+#[tokio::test]
 async fn the_deadline_covers_the_body_even_after_a_good_status() {
     for keep in [1024, 2] {
         let server = Server::start(|mut stream| async move {

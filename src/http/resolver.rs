@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
-use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::{Hosts, TokioResolver, system_conf};
@@ -31,10 +31,10 @@ const MAX_OPEN_QUERIES: usize = 1024;
 
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 pub enum ResolveError {
-    /// An answer: no such name, no address records, or an error code from the name server.
+    /// An answer: no such name, or no address records.
     #[error("url: the host name does not resolve to any address")]
     DoesNotExist,
-    /// No answer within the connect time-out, or no way to the name server: ours to fix.
+    /// No answer within the connect time-out, an error code (SERVFAIL, REFUSED), or no way to the name server: ours to fix.
     #[error("our DNS resolver gave no answer; check /etc/resolv.conf and the network")]
     NoAnswer,
     #[error(transparent)]
@@ -163,7 +163,8 @@ impl Resolver {
 
     async fn lookup(&self, name: Name, family: RecordType) -> Result<Vec<IpAddr>, ResolveError> {
         let answer = self.0.dns.lookup(name, family).await.map_err(|error| match error {
-            NetError::Dns(_) => ResolveError::DoesNotExist,
+            NetError::Dns(DnsError::NoRecordsFound(_)) => ResolveError::DoesNotExist,
+            // An error code says that the name server cannot tell: it has no way to its own, or does not serve us.
             _ => ResolveError::NoAnswer,
         })?;
         let addresses: Vec<IpAddr> = answer.answers().iter().filter_map(|record| record.data.ip_addr()).collect();

@@ -82,11 +82,18 @@ async fn silence_about_one_family_does_not_hide_the_other() {
 }
 
 #[tokio::test]
-async fn a_name_without_addresses_and_an_error_code_are_answers() {
+async fn a_name_that_does_not_exist_or_has_no_addresses_is_an_answer() {
     assert_eq!(resolve(|_| Some(Err(ResponseCode::NXDomain))).await, Err(ResolveError::DoesNotExist));
     assert_eq!(resolve(|_| Some(Ok(vec![]))).await, Err(ResolveError::DoesNotExist));
-    assert_eq!(resolve(|_| Some(Err(ResponseCode::ServFail))).await, Err(ResolveError::DoesNotExist));
-    assert_eq!(resolve(|_| Some(Err(ResponseCode::Refused))).await, Err(ResolveError::DoesNotExist));
+}
+
+#[tokio::test]
+async fn a_name_server_that_cannot_tell_gives_no_answer() {
+    assert_eq!(resolve(|_| Some(Err(ResponseCode::ServFail))).await, Err(ResolveError::NoAnswer));
+    assert_eq!(resolve(|_| Some(Err(ResponseCode::Refused))).await, Err(ResolveError::NoAnswer));
+    let half =
+        |family| Some(Err(if family == RecordType::A { ResponseCode::NXDomain } else { ResponseCode::ServFail }));
+    assert_eq!(resolve(half).await, Err(ResolveError::NoAnswer));
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub row: Row,
     pub last_status_code: Option<i32>,
     pub last_error: Option<String>,
+    /// Its next attempt was begun before and did not end. Only what was read with `read` says so.
+    pub suspected: bool,
 }
 
 impl Snapshot {
@@ -45,6 +47,8 @@ pub(super) struct Raw {
     dead_reason: Option<String>,
     last_status_code: Option<i32>,
     last_error: Option<String>,
+    #[sqlx(default)]
+    suspected: bool,
 }
 
 impl Raw {
@@ -63,6 +67,7 @@ impl Raw {
             },
             last_status_code: self.last_status_code,
             last_error: self.last_error,
+            suspected: self.suspected,
         })
     }
 }
@@ -97,7 +102,10 @@ pub async fn read(db: &Db, keys: &[DeliveryKey]) -> Result<Vec<Snapshot>> {
 pub const READ: &str = concat!(
     "select ",
     columns!(),
-    " from unnest($1::uuid[], $2::uuid[]) as k(event_id, endpoint_id) join posthaste.deliveries{day} d on ",
+    ", exists (select from posthaste.suspects s
+               where s.event_id = d.event_id and s.endpoint_id = d.endpoint_id and s.attempt = d.attempts + 1)
+       as suspected
+      from unnest($1::uuid[], $2::uuid[]) as k(event_id, endpoint_id) join posthaste.deliveries{day} d on ",
     same_key!("k")
 );
 

@@ -66,6 +66,27 @@ pub async fn get(db: &Db, id: Uuid) -> Result<Option<Endpoint>> {
     db.run(async |c| sqlx::query_as(READ_ONE).bind(id).fetch_optional(c).await).await
 }
 
+/// Disables endpoints that answered 410, those that nobody has locked. Returns the ones that are still enabled.
+pub async fn disable_gone(db: &Db, ids: &[Uuid]) -> Result<Vec<Uuid>> {
+    db.run(async |c| {
+        sqlx::query_scalar(
+            "with free as (
+               select id from posthaste.endpoints where status = 'enabled' and id = any ($1)
+                  for no key update skip locked
+             ), gone as (
+               update posthaste.endpoints e set status = 'disabled', disabled_reason = 'the endpoint answered 410'
+                 from free where e.id = free.id returning e.id
+             )
+             select e.id from posthaste.endpoints e
+              where e.id = any ($1) and e.status = 'enabled' and not exists (select from gone where gone.id = e.id)",
+        )
+        .bind(ids)
+        .fetch_all(c)
+        .await
+    })
+    .await
+}
+
 /// A new endpoint with its first secret, in one transaction.
 pub async fn add(db: &Db, id: Uuid, tenant: &str, changes: &Changes, secret: (&str, &[u8])) -> Result<Endpoint> {
     db.run(async |c| {

@@ -61,6 +61,8 @@ pub struct Options {
     pub max_connections: u32,
     pub connect_timeout: Duration,
     pub statement_timeout: Duration,
+    /// How long a statement waits for a row that somebody else has locked.
+    pub lock_timeout: Duration,
     /// Shown in `pg_stat_activity`.
     pub application_name: String,
     /// Service sessions plan a statement once, and avoid plans that were good for an empty table only; reports keep the
@@ -104,6 +106,17 @@ impl StoreError {
 }
 
 impl StoreError {
+    /// Nobody said that the statement was not done: it may have been committed, and the answer lost.
+    pub fn may_be_done(&self) -> bool {
+        !matches!(self, StoreError::Refused { .. } | StoreError::Url(_))
+    }
+
+    /// Some rows are the reason, and a statement about others would succeed: their data, or somebody has them locked.
+    pub fn blames_rows(&self) -> bool {
+        const LOCKED: [&str; 3] = ["55P03", "40P01", "57014"];
+        self.blames_data() || self.code().is_some_and(|code| LOCKED.contains(&code))
+    }
+
     /// The statement took too long; a smaller one may not.
     pub fn is_time_out(&self) -> bool {
         matches!(self, StoreError::TimedOut(_)) || self.code() == Some("57014")
@@ -138,7 +151,7 @@ impl Options {
         let statement_timeout = format!("{}ms", self.statement_timeout.as_millis());
         let mut settings = vec![
             ("statement_timeout", statement_timeout.clone()),
-            ("lock_timeout", statement_timeout.clone()),
+            ("lock_timeout", format!("{}ms", self.lock_timeout.as_millis())),
             ("idle_in_transaction_session_timeout", statement_timeout),
             ("TimeZone", "UTC".to_owned()),
         ];

@@ -36,7 +36,8 @@ pub struct Settlement {
 /// The row decides: whether the attempts are exhausted comes from its own ceiling, and a dead row stays dead unless the
 /// attempt succeeded. `domain::delivery::settle` says the same in Rust; a test holds the two against each other.
 ///
-/// An endpoint that answered 410 is disabled in the same statement.
+/// An endpoint that answered 410 is disabled in the same statement, unless somebody has its row locked: the attempts of
+/// others must not wait for that. Then `endpoints::disable_gone` does it.
 ///
 /// A double within one batch wins once, because the attempts are recorded from the rows that were changed.
 pub const SETTLE: &str = concat!(
@@ -78,9 +79,13 @@ with u as (
          u.last_status_code, u.last_error, u.duration_ms, u.started_at, u.next_attempt_at, u.request_headers::jsonb,
          u.response_headers::jsonb, u.response_body, $15
     from u
+), free as (
+  select id from posthaste.endpoints
+   where status = 'enabled' and id = any (array(select u.endpoint_id from u where u.reason = 'gone'))
+     for no key update skip locked
 ), gone as (
   update posthaste.endpoints e set status = 'disabled', disabled_reason = 'the endpoint answered 410'
-   where e.status = 'enabled' and e.id = any (array(select u.endpoint_id from u where u.reason = 'gone'))
+    from free where e.id = free.id
 )
 select ord, event_id, endpoint_id, status, attempts, base_attempts, max_attempts, dead_reason, last_status_code,
        last_error, due_in_ms

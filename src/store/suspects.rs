@@ -20,24 +20,26 @@ pub async fn unfinished(db: &Db, key: DeliveryKey, n: i32) -> Result<u32> {
     Ok(unfinished.unwrap_or(0).unsigned_abs())
 }
 
-/// To be committed before the request is made. Repeated after an answer was lost, it counts one too many, which only makes a
-/// suspect tried alone sooner.
-pub async fn begin(db: &Db, key: DeliveryKey, n: i32) -> Result<()> {
-    db.run(async |c| {
-        sqlx::query(
-            "insert into posthaste.suspects as s (event_id, endpoint_id, attempt) values ($1, $2, $3)
+/// To be committed before the request is made. Returns how many attempts have now been begun and not ended. Repeated after
+/// an answer was lost, it counts one too many, which only makes a suspect tried alone sooner.
+pub async fn begin(db: &Db, key: DeliveryKey, n: i32) -> Result<u32> {
+    let unfinished: i32 = db
+        .run(async |c| {
+            sqlx::query_scalar(
+                "insert into posthaste.suspects as s (event_id, endpoint_id, attempt) values ($1, $2, $3)
              on conflict (event_id, endpoint_id) do update
                 set unfinished = case when s.attempt = excluded.attempt then s.unfinished + 1 else 1 end,
-                    attempt = excluded.attempt, updated_at = now()",
-        )
-        .bind(key.event_id)
-        .bind(key.endpoint_id)
-        .bind(n)
-        .execute(c)
-        .await
-    })
-    .await
-    .map(drop)
+                    attempt = excluded.attempt, updated_at = now()
+             returning unfinished",
+            )
+            .bind(key.event_id)
+            .bind(key.endpoint_id)
+            .bind(n)
+            .fetch_one(c)
+            .await
+        })
+        .await?;
+    Ok(unfinished.unsigned_abs())
 }
 
 /// The request has ended and the worker lives, or the delivery is dead.
@@ -48,6 +50,26 @@ pub async fn end(db: &Db, key: DeliveryKey) -> Result<()> {
             .bind(key.endpoint_id)
             .execute(c)
             .await
+    })
+    .await
+    .map(drop)
+}
+
+/// The attempt was begun and is abandoned by a worker that lives: as if it had not been begun.
+pub async fn take_back(db: &Db, key: DeliveryKey, n: i32) -> Result<()> {
+    db.run(async |c| {
+        sqlx::query(
+            "with first as (
+               delete from posthaste.suspects
+                where event_id = $1 and endpoint_id = $2 and attempt = $3 and unfinished <= 1)
+             update posthaste.suspects set unfinished = unfinished - 1
+              where event_id = $1 and endpoint_id = $2 and attempt = $3 and unfinished > 1",
+        )
+        .bind(key.event_id)
+        .bind(key.endpoint_id)
+        .bind(n)
+        .execute(c)
+        .await
     })
     .await
     .map(drop)

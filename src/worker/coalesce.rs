@@ -124,15 +124,30 @@ pub async fn persist<T, F>(
 where
     F: Future<Output = Result<T, StoreError>>,
 {
+    let (value, _) = persist_once(abandon, what, operation).await?;
+    Ok(value)
+}
+
+/// The same for what can be done only once. The flag says that an earlier try may have done it: its answer did not come.
+pub async fn persist_once<T, F>(
+    abandon: &CancellationToken,
+    what: &'static str,
+    operation: impl Fn() -> F,
+) -> Result<(T, bool), Stopping>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
     let mut failures = 0;
+    let mut unsure = false;
     loop {
         let result = tokio::select! {
             result = operation() => result,
             () = abandon.cancelled() => return Err(Stopping),
         };
         match result {
-            Ok(value) => return Ok(value),
+            Ok(value) => return Ok((value, unsure)),
             Err(error) => {
+                unsure |= error.may_be_done();
                 tracing::warn!(%error, failures, what, "database operation failed; trying again");
                 let pause = reconnect::pause(failures, rand::random());
                 failures += 1;

@@ -4,14 +4,21 @@
 //! first one to be settled and then reads the row, instead of making the same request twice.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::ids::DeliveryKey;
 
 #[derive(Clone, Default)]
-pub struct InHand(Arc<Mutex<HashMap<DeliveryKey, watch::Receiver<()>>>>);
+pub struct InHand(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    hands: Mutex<HashMap<DeliveryKey, watch::Receiver<()>>>,
+    emptied: Notify,
+}
 
 /// Held while a message is worked on; dropping it lets the next copy go on.
 pub struct Hand {
@@ -22,8 +29,14 @@ pub struct Hand {
 }
 
 impl InHand {
-    /// Waits for other copies of the same delivery. The flag says whether there was one: then the row has changed.
-    pub async fn take(&self, key: DeliveryKey) -> (Hand, bool) {
+    /// Waits for other copies of the same delivery, as long as the own one counts: `None` when it is `over`, because its
+    /// channel is gone. A broker that comes and goes hands out a further copy each time.
+    pub async fn take(&self, key: DeliveryKey, over: &CancellationToken) -> Option<(Hand, bool)> {
+        over.run_until_cancelled(self.wait_and_take(key)).await
+    }
+
+    /// The flag says whether there was another one: then the row has changed.
+    async fn wait_and_take(&self, key: DeliveryKey) -> (Hand, bool) {
         let mut waited = false;
         loop {
             let mut other = match self.try_take(key) {
@@ -37,7 +50,7 @@ impl InHand {
     }
 
     fn try_take(&self, key: DeliveryKey) -> Result<Hand, watch::Receiver<()>> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.hands();
         if let Some(other) = all.get(&key) {
             return Err(other.clone());
         }
@@ -47,18 +60,36 @@ impl InHand {
     }
 
     pub fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.hands().len()
     }
 
-    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.hands().is_empty()
+    }
+
+    /// Ends when there is none left, whatever channel they came by.
+    pub async fn emptied(&self) {
+        loop {
+            let emptied = self.0.emptied.notified();
+            if self.is_empty() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    fn hands(&self) -> MutexGuard<'_, HashMap<DeliveryKey, watch::Receiver<()>>> {
+        self.0.hands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Hand {
     fn drop(&mut self) {
-        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        let mut all = self.all.hands();
+        all.remove(&self.key);
+        if all.is_empty() {
+            self.all.0.emptied.notify_waiters();
+        }
     }
 }
 
@@ -72,16 +103,43 @@ mod tests {
     async fn a_second_copy_waits_for_the_first_and_is_told() {
         let in_hand = InHand::default();
         let key = DeliveryKey { event_id: Uuid::nil(), endpoint_id: Uuid::nil() };
-        let (first, waited) = in_hand.take(key).await;
+        let open = CancellationToken::new();
+        let (first, waited) = in_hand.take(key, &open).await.unwrap();
         assert!(!waited);
         let second = tokio::spawn({
             let in_hand = in_hand.clone();
-            async move { in_hand.take(key).await.1 }
+            async move { in_hand.take(key, &open).await.unwrap().1 }
         });
         tokio::task::yield_now().await;
         assert!(!second.is_finished());
+        let all_done = tokio::spawn({
+            let in_hand = in_hand.clone();
+            async move { in_hand.emptied().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!all_done.is_finished());
         drop(first);
         assert!(second.await.unwrap());
+        all_done.await.unwrap();
+        assert!(in_hand.is_empty());
+    }
+    #[tokio::test]
+    async fn copies_that_came_by_a_channel_that_is_gone_wait_no_longer() {
+        let in_hand = InHand::default();
+        let key = DeliveryKey { event_id: Uuid::nil(), endpoint_id: Uuid::nil() };
+        let hand = in_hand.take(key, &CancellationToken::new()).await.unwrap();
+        for _ in 0..3 {
+            let over = CancellationToken::new();
+            let copy = tokio::spawn({
+                let (in_hand, over) = (in_hand.clone(), over.clone());
+                async move { in_hand.take(key, &over).await.is_none() }
+            });
+            tokio::task::yield_now().await;
+            assert!(!copy.is_finished());
+            over.cancel();
+            assert!(copy.await.unwrap());
+        }
+        drop(hand);
         assert!(in_hand.is_empty());
     }
 }

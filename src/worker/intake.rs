@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::acks::AckBook;
 use super::bytes::{Bytes, BytesInHand, MOST_BYTES};
@@ -53,7 +53,7 @@ pub struct Receipt {
 
 impl Receipt {
     /// Everything that had to be recorded and confirmed is: the broker may forget the message.
-    pub fn settled(self) {
+    pub fn settle(&self) {
         // The receiver ends with the channel; then the broker hands the message out again, and the row knows.
         let _ = self.books.send(Book::Settled(self.tag));
     }
@@ -63,14 +63,15 @@ impl Receipt {
     }
 }
 
-/// Consumes until `stop`, reconnecting by itself; returns when everything in hand is finished or abandoned.
+/// Consumes until `stop`, reconnecting by itself; returns when everything in hand is finished or abandoned, also what came by
+/// a channel that is gone.
 pub async fn run(context: Arc<Context>, ready: Readiness, ends: Ends) {
     let stop = &ends.stop;
     let lanes = lanes(&context);
     let mut failures = 0;
     while !stop.is_cancelled() {
         match session(&context, &lanes, &ready, &ends, &mut failures).await {
-            Ok(()) => break,
+            Ok(()) => return,
             Err(error) => {
                 ready.not_ready("broker", error.to_string());
                 if error.is_not_found() {
@@ -85,6 +86,7 @@ pub async fn run(context: Arc<Context>, ready: Readiness, ends: Ends) {
             }
         }
     }
+    drain(&context, &mut JoinSet::new(), &ends.abandon).await;
 }
 
 async fn session(
@@ -95,10 +97,15 @@ async fn session(
     failures: &mut u32,
 ) -> Result<(), BrokerError> {
     let name = format!("posthaste worker {} consume", context.name);
-    let link = Arc::new(Link::open(&context.broker, &name).await?);
+    let link = tokio::select! {
+        link = Link::open(&context.broker, &name) => Arc::new(link?),
+        () = ends.stop.cancelled() => {
+            drain(context, &mut JoinSet::new(), &ends.abandon).await;
+            return Ok(());
+        }
+    };
     let over = CancellationToken::new();
-    let journeys = TaskTracker::new();
-    let mut consuming = tokio::task::JoinSet::new();
+    let mut consuming = JoinSet::new();
     let flows: [Arc<Flow>; 2] = Default::default();
     // Counted before it consumes, so that it takes no more than its share from the beginning.
     if let Some(figures) = declare::figures(&link, &lanes[0].queue).await? {
@@ -113,7 +120,6 @@ async fn session(
             lane.clone(),
             flow.clone(),
             subscription,
-            journeys.clone(),
             ends.stop.clone(),
             over.clone(),
         ));
@@ -127,14 +133,14 @@ async fn session(
     };
     if result.is_ok() {
         // A graceful stop: what is in flight is finished and settled, or the grace period ends it.
-        drain(context, &mut consuming, &journeys, &ends.abandon).await;
+        drain(context, &mut consuming, &ends.abandon).await;
     }
     over.cancel();
     link.close().await;
     result
 }
 
-async fn first_end(consuming: &mut tokio::task::JoinSet<Result<(), BrokerError>>) -> Result<(), BrokerError> {
+async fn first_end(consuming: &mut JoinSet<Result<(), BrokerError>>) -> Result<(), BrokerError> {
     match consuming.join_next().await {
         Some(Ok(result)) => result,
         Some(Err(panic)) => Err(BrokerError::Unavailable(format!("the consumer task failed: {panic}"))),
@@ -163,16 +169,12 @@ async fn disconnected(context: &Context, link: &Link, lanes: &[Arc<Lane>; 2], fl
     "the connection is gone"
 }
 
-async fn drain(
-    context: &Context,
-    consuming: &mut tokio::task::JoinSet<Result<(), BrokerError>>,
-    journeys: &TaskTracker,
-    abandon: &CancellationToken,
-) {
+async fn drain(context: &Context, consuming: &mut JoinSet<Result<(), BrokerError>>, abandon: &CancellationToken) {
     let finish = async {
         while consuming.join_next().await.is_some() {}
-        journeys.close();
-        journeys.wait().await;
+        context.journeys.close();
+        context.journeys.wait().await;
+        context.in_hand.emptied().await;
     };
     tokio::select! {
         () = finish => {}
@@ -188,14 +190,15 @@ async fn consume(
     lane: Arc<Lane>,
     flow: Arc<Flow>,
     mut subscription: Subscription,
-    journeys: TaskTracker,
     stop: CancellationToken,
     over: CancellationToken,
 ) -> Result<(), BrokerError> {
     let channel = subscription.acknowledger();
+    let ends = journey::Ends { stop: stop.clone(), over: over.clone() };
     let (books, entries) = mpsc::unbounded_channel();
     // Bounded all the same: there are never more entries than messages in hand, which the prefetch limits.
-    journeys.spawn(keep_books(entries, channel.clone(), lane.clone(), flow, over.clone()));
+    let keeping = keep_books(entries, channel.clone(), lane.clone(), flow, over.clone());
+    context.journeys.spawn(context.helpers.watched("acknowledgements", keeping));
     let mut renewing = false;
     loop {
         let delivery = tokio::select! {
@@ -227,8 +230,8 @@ async fn consume(
         let bytes = Arc::new(lane.bytes.take(delivery.content.bytes()));
         let receipt = Receipt { tag: delivery.tag, books: books.clone(), channel: channel.clone(), _bytes: bytes };
         let _ = books.send(Book::Received(delivery.tag));
-        let journey = journey::make(context.clone(), lane.clone(), delivery, receipt, stop.clone());
-        journeys.spawn(journey);
+        let journey = journey::make(context.clone(), lane.clone(), delivery, receipt, ends.clone());
+        context.journeys.spawn(context.helpers.watched("a message", journey));
         // The broker hands out more whether or not it is taken, so the consumer ends until there is room.
         if !renewing && lane.bytes.is_full() {
             renewing = true;

@@ -1,9 +1,11 @@
 //! The journey of one message through the worker: read, gate, POST, decide, settle.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -17,22 +19,24 @@ use super::publish::{self, follow};
 use super::ready::Ready;
 use super::rooms::{Full, Taken};
 use super::settler::Job;
-use super::suspicion::Suspicion;
+use super::suspicion::{Suspect, Suspicion};
 use super::{Context, circuits, settler, share, suspicion};
 use crate::broker::consumer::{Content, Delivery};
 use crate::broker::publisher::WorkQueue;
 use crate::broker::wire::Undecodable;
 use crate::domain::circuit::State;
-use crate::domain::decision::{Decision, decide, our_fault_pause_ms};
-use crate::domain::delivery::{DeadReason, DropReason, Received, Step, receive, successor};
+use crate::domain::decision::{Decision, OUR_FAULT_PAUSE, decide};
+use crate::domain::delivery::{DeadReason, DropReason, Received, Step, receive};
 use crate::domain::gate::{Until, Why, busy};
 use crate::domain::ids;
 use crate::domain::message::Message;
 use crate::domain::rooms::{Room, SLOW_MS};
-use crate::store::deliveries::{self, Hold, Snapshot};
+use crate::store::deliveries::Snapshot;
 use crate::store::markers;
 use crate::telemetry::metrics;
 use crate::telemetry::names::HeldReason;
+
+mod unspent;
 
 /// How long a message waits for a row that is not there yet. Committed before published, it can only be late by a crash.
 const ROW_PATIENCE: [Duration; 3] =
@@ -45,7 +49,23 @@ struct Journey {
     message: Message,
     received: Received,
     receipt: Receipt,
-    stop: CancellationToken,
+    ends: Ends,
+}
+
+/// What ends the way of a message that has not begun its request.
+#[derive(Clone)]
+pub struct Ends {
+    /// The worker begins nothing new.
+    pub stop: CancellationToken,
+    /// The channel is gone: the broker hands out another copy.
+    pub over: CancellationToken,
+}
+
+/// An attempt that was made.
+struct Made {
+    attempted: Attempted,
+    decision: Decision,
+    suspect: Option<Suspect>,
 }
 
 /// How a stage ended.
@@ -57,13 +77,7 @@ enum Stage<T> {
     Done,
 }
 
-pub async fn make(
-    context: Arc<Context>,
-    lane: Arc<Lane>,
-    delivery: Delivery,
-    receipt: Receipt,
-    stop: CancellationToken,
-) {
+pub async fn make(context: Arc<Context>, lane: Arc<Lane>, delivery: Delivery, receipt: Receipt, ends: Ends) {
     let message = match delivery.content {
         Content::Message(message) => message,
         Content::Marker(published_at) => return record(&context, &lane, published_at, receipt).await,
@@ -75,9 +89,12 @@ pub async fn make(
         first: lane.first(),
         delivery_count: delivery.delivery_count,
     };
-    let journey = Journey { context, lane, message, received, receipt, stop };
-    // Err: the worker is stopping. The message stays unacknowledged, and another worker gets it.
-    let _ = journey.travel().await;
+    let journey = Journey { context, lane, message, received, receipt, ends };
+    // Err(Stopping): the message stays unacknowledged, and another worker gets it.
+    let _ = match AssertUnwindSafe(journey.travel()).catch_unwind().await {
+        Ok(travelled) => travelled,
+        Err(_) => journey.panicked().await,
+    };
 }
 
 /// A marker has come through: everything published before it into the same queue has been handed out.
@@ -88,14 +105,14 @@ async fn record(context: &Context, lane: &Lane, published_at: DateTime<Utc>, rec
     if let Some(seconds) = latency {
         metrics::queue_latency(queue.key(), Duration::from_secs_f64(seconds.max(0.0)));
     }
-    receipt.settled();
+    receipt.settle();
 }
 
 async fn bury_foreign(context: &Context, error: &Undecodable, body: &[u8], receipt: Receipt) {
     tracing::error!(%error, "a message that is not ours goes to the dead-letter queue");
     metrics::dead_letter(DeadReason::Undecodable);
     if publish::undecodable(context, error, body, &receipt).await.is_ok() {
-        receipt.settled();
+        receipt.settle();
     }
 }
 
@@ -109,13 +126,16 @@ fn reason(endpoint: &Ready, why: Why) -> HeldReason {
 }
 
 impl Journey {
-    async fn travel(self) -> Result<(), Stopping> {
-        let (hand, waited) = self.context.in_hand.take(self.message.key()).await;
+    async fn travel(&self) -> Result<(), Stopping> {
+        let taken = self.context.in_hand.take(self.message.key(), &self.ends.over).await;
+        let (hand, waited) = taken.ok_or(Stopping)?;
         let mut must_read =
             waited || self.received.needs_row() || !self.message.is_fresh(Utc::now().timestamp_millis());
+        let mut suspected = self.received.is_suspect();
         loop {
-            if must_read && !self.may_proceed().await? {
-                return Ok(());
+            if must_read {
+                let Some(row) = self.may_proceed(self.received).await? else { return Ok(()) };
+                suspected |= row.suspected;
             }
             must_read = true;
             let endpoint = match self.endpoint().await? {
@@ -129,8 +149,8 @@ impl Journey {
                 Stage::Again => continue,
                 Stage::Done => return Ok(()),
             };
-            match self.attempt(&endpoint, leave, began).await? {
-                Stage::Go((attempted, decision)) => return self.hand_over(endpoint, attempted, decision, hand).await,
+            match self.attempt(&endpoint, leave, began, suspected).await? {
+                Stage::Go(made) => return self.hand_over(&endpoint, made, hand).await,
                 Stage::Again => continue,
                 Stage::Done => return Ok(()),
             }
@@ -141,35 +161,34 @@ impl Journey {
         (Utc::now().timestamp_millis() - ids::unix_ms(self.message.event_id)).max(0) as u64
     }
 
-    /// Applies the table of the protocol to the row. True: go on to the gate.
-    async fn may_proceed(&self) -> Result<bool, Stopping> {
+    /// Applies the table of the protocol to the row. `Some`: go on to the gate.
+    async fn may_proceed(&self, received: Received) -> Result<Option<Snapshot>, Stopping> {
         let queues = self.context.policies.delays();
         let mut patience = ROW_PATIENCE.iter();
         loop {
             let snapshot = self.context.rows.ask(self.message.key()).await?;
-            match receive(self.received, snapshot.as_ref().map(|snapshot| &snapshot.row), queues) {
-                Step::Proceed => return Ok(true),
+            match receive(received, snapshot.as_ref().map(|snapshot| &snapshot.row), queues) {
+                Step::Proceed => return Ok(snapshot),
                 Step::AwaitRow => match patience.next() {
                     Some(pause) => tokio::time::sleep(*pause).await,
                     None => {
                         tracing::warn!(event_id = %self.message.event_id, endpoint_id = %self.message.endpoint_id,
                             "a message without a row was dropped; its event is in the outbox again, or its day is gone");
                         metrics::duplicate_discarded();
-                        self.receipt.clone().settled();
-                        return Ok(false);
+                        self.receipt.settle();
+                        return Ok(None);
                     }
                 },
                 Step::Drop(reason) => {
                     self.drop_copy(reason);
-                    return Ok(false);
+                    return Ok(None);
                 }
                 Step::Follow(successor) => {
                     metrics::duplicate_discarded();
                     let snapshot = snapshot.as_ref();
                     let next = snapshot.and_then(|row| follow(successor, row, &self.message));
-                    publish::all(&self.context, next.into_iter().collect()).await?;
-                    self.receipt.clone().settled();
-                    return Ok(false);
+                    self.finish(next).await?;
+                    return Ok(None);
                 }
             }
         }
@@ -181,7 +200,7 @@ impl Journey {
                 attempt = self.message.attempt, "a message asks for an attempt that nobody asked for");
         }
         metrics::duplicate_discarded();
-        self.receipt.clone().settled();
+        self.receipt.settle();
     }
 
     /// The endpoint, if it may be sent to. Disabled or its circuit open: held. Removed: dead.
@@ -215,54 +234,77 @@ impl Journey {
         endpoint: &Ready,
         leave: Leave,
         began: Instant,
-    ) -> Result<Stage<(Attempted, Decision)>, Stopping> {
-        let suspicion = suspicion::about(&self.context, self.received, self.message.key()).await?;
-        if matches!(suspicion, Suspicion::Proven) {
-            let ended =
-                self.bury(DeadReason::Poison, "workers died again and again while they made this attempt").await?;
-            suspicion::forget(&self.context, self.message.key()).await?;
-            return Ok(ended);
-        }
+        suspected: bool,
+    ) -> Result<Stage<Made>, Stopping> {
+        let (key, attempt) = (self.message.key(), self.message.attempt);
+        let suspect =
+            match if suspected { suspicion::about(&self.context, key, attempt).await? } else { Suspicion::None } {
+                Suspicion::None => None,
+                Suspicion::Suspect(suspect) => Some(suspect),
+                Suspicion::Waits => {
+                    drop(leave);
+                    return self.hold_for_our_fault(OUR_FAULT_PAUSE).await;
+                }
+                Suspicion::Proven => {
+                    drop(leave);
+                    return self.bury_poison("workers died again and again while they made this attempt").await;
+                }
+            };
         let Ok(seat) = self.take_seat(leave.room(), began).await else {
             drop(leave);
             return self.hold(busy(self.lane.arrival()), reason(endpoint, Why::InFlight)).await;
         };
         // Not begun yet: a worker that stops leaves it to another one, and so does one whose copy is void anyway.
-        if self.stop.is_cancelled() || !self.receipt.is_open() {
+        if self.ends.stop.is_cancelled() || !self.receipt.is_open() {
             return Err(Stopping);
         }
-        suspicion.begin().await?;
+        if suspect.is_some() {
+            suspicion::begin(&self.context, key, attempt).await?;
+        }
         leave.begun();
         let attempted = tokio::select! {
             attempted = self.request(endpoint, &seat) => attempted,
-            () = self.context.abandon.cancelled() => return Err(Stopping),
+            () = self.context.abandon.cancelled() => {
+                if suspect.is_some() {
+                    suspicion::abandon(&self.context, key, attempt).await;
+                }
+                return Err(Stopping);
+            }
         };
         drop(seat);
-        suspicion.end().await?;
+        self.judge(endpoint, leave, attempted, suspect).await
+    }
+
+    /// What the attempt says about its endpoint, and what follows from it.
+    async fn judge(
+        &self,
+        endpoint: &Ready,
+        leave: Leave,
+        attempted: Attempted,
+        suspect: Option<Suspect>,
+    ) -> Result<Stage<Made>, Stopping> {
         let policy = self.context.policies.get(endpoint.retry_policy.as_deref());
-        let verdict = circuits::verdict(&attempted.exchange.outcome, policy);
-        let judgement = leave.judge(verdict, endpoint.circuit, &self.context.limits.circuit);
+        let outcome = &attempted.exchange.outcome;
+        let judgement = leave.judge(circuits::verdict(outcome, policy), endpoint.circuit, &self.context.limits.circuit);
         drop(leave);
         if let Some(turn) = judgement.turn {
             circuits::turn(&self.context, endpoint, turn).await?;
         }
-        let made = self.message.attempt - self.message.base_attempts;
-        let queues = self.context.policies.delays();
-        let key = self.message.key();
-        let decision = decide(&attempted.exchange.outcome, key, self.message.attempt, made, policy, queues);
-        match decision {
+        let (key, attempt) = (self.message.key(), self.message.attempt);
+        let made = attempt - self.message.base_attempts;
+        let decision = match decide(outcome, key, attempt, made, policy, self.context.policies.delays()) {
             Decision::NotSpent { delay_ms } => {
-                let until = Until::In(our_fault_pause_ms(delay_ms, self.age_ms()));
-                tracing::warn!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt = self.message.attempt,
-                    error = attempted.exchange.outcome.error(), "a fault of ours; held, no attempt spent");
-                Ok(match self.hold::<()>(until, HeldReason::OurFault).await? {
-                    Stage::Again => Stage::Again,
-                    _ => Stage::Done,
-                })
+                tracing::warn!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt,
+                    error = outcome.error(), "a fault of ours; held, no attempt spent");
+                if suspect.is_some() {
+                    suspicion::forget(&self.context, key).await?;
+                }
+                return self.hold_for_our_fault(Duration::from_millis(delay_ms)).await;
             }
-            decision if judgement.keeps_failing => Ok(Stage::Go((attempted, decision.in_postgres()))),
-            decision => Ok(Stage::Go((attempted, decision))),
-        }
+            decision if judgement.keeps_failing => decision.in_postgres(),
+            decision => decision,
+        };
+        Ok(Stage::Go(Made { attempted, decision, suspect }))
     }
 
     /// The request. One that grows old makes way for prompt ones.
@@ -277,62 +319,12 @@ impl Journey {
         }
     }
 
-    async fn hand_over(
-        self,
-        endpoint: Arc<Ready>,
-        attempted: Attempted,
-        decision: Decision,
-        hand: Hand,
-    ) -> Result<(), Stopping> {
+    async fn hand_over(&self, endpoint: &Ready, made: Made, hand: Hand) -> Result<(), Stopping> {
+        let Made { attempted, decision, suspect } = made;
         let budget = self.context.policies.get(endpoint.retry_policy.as_deref()).budget;
         let (settlement, outcome) = settler::settlement(&self.message, attempted, decision, budget);
-        let job = Job {
-            settlement,
-            outcome,
-            message: self.message,
-            received: self.received,
-            receipt: self.receipt,
-            _hand: hand,
-        };
+        let (message, receipt) = (self.message.clone(), self.receipt.clone());
+        let job = Job { settlement, outcome, message, received: self.received, receipt, hand, suspect };
         self.context.settler.submit(job).await
-    }
-
-    /// Back to PostgreSQL without spending an attempt. A row that has moved on is read again.
-    async fn hold<T>(&self, until: Until, reason: HeldReason) -> Result<Stage<T>, Stopping> {
-        let (key, attempt) = (self.message.key(), self.message.attempt);
-        let delay_ms = match until {
-            Until::Now => 0,
-            Until::OwnTime => -(self.age_ms() as i64),
-            Until::In(ms) => ms as i64,
-        };
-        if !self.context.holds.ask(Hold { key, attempt, delay_ms }).await? {
-            return Ok(Stage::Again);
-        }
-        metrics::held(reason);
-        tracing::debug!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, reason = reason.as_str(), delay_ms, "held");
-        self.receipt.clone().settled();
-        Ok(Stage::Done)
-    }
-
-    /// Ends the delivery without an attempt, and writes its letter.
-    async fn bury<T>(&self, reason: DeadReason, error: &str) -> Result<Stage<T>, Stopping> {
-        let (key, n) = (self.message.key(), self.message.attempt);
-        let bury = || deliveries::bury(&self.context.db, key, n, reason, Some(error));
-        let Some(snapshot) = persist(&self.context.abandon, "end a delivery", bury).await? else {
-            return Ok(Stage::Again);
-        };
-        self.letter(&snapshot, reason).await?;
-        Ok(Stage::Done)
-    }
-
-    async fn letter(&self, snapshot: &Snapshot, reason: DeadReason) -> Result<(), Stopping> {
-        metrics::dead_letter(reason);
-        tracing::error!(event_id = %snapshot.key.event_id, endpoint_id = %snapshot.key.endpoint_id,
-            reason = reason.as_str(), "dead letter without an attempt");
-        let next = successor(&snapshot.row, self.context.policies.delays());
-        let next = follow(next, snapshot, &self.message);
-        publish::all(&self.context, next.into_iter().collect()).await?;
-        self.receipt.clone().settled();
-        Ok(())
     }
 }

@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 mod acks;
 mod activity;
+mod apart;
 mod attempt;
 mod bytes;
 mod circuits;
 mod coalesce;
 mod endpoints;
 mod gates;
+mod gone;
 mod in_hand;
 mod intake;
 mod journey;
@@ -44,6 +47,7 @@ use crate::domain::places::Capacity;
 use crate::domain::sealing;
 use crate::http::client::Client;
 use crate::store::Db;
+use crate::supervise::{Ended, Helpers, Supervised};
 use crate::telemetry::readiness::Readiness;
 
 /// What a worker is made of. Adapters are shared by all its tasks.
@@ -73,6 +77,9 @@ pub struct Limits {
     pub listen: bool,
 }
 
+/// For messages under way, once they are abandoned.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 /// What every task of the worker shares.
 struct Context {
     db: Db,
@@ -83,22 +90,31 @@ struct Context {
     gates: gates::Gates,
     replicas: share::Replicas,
     in_hand: in_hand::InHand,
+    /// Messages under way and acknowledgements, of all channels.
+    journeys: TaskTracker,
     rows: coalesce::RowReader,
     holds: coalesce::Holder,
     settler: settler::Settler,
+    /// Statements about deliveries that were refused together with others.
+    apart: Semaphore,
+    disabling: gone::Disabling,
     /// One suspect at a time, where suspects must be told apart.
-    alone: Semaphore,
+    alone: Arc<Semaphore>,
     limits: Limits,
     name: String,
     broker: broker::Settings,
     topology: Topology,
+    /// Whoever spawns a task that something waits for spawns it watched.
+    helpers: Helpers,
     /// Ends everything: the grace period is over.
     abandon: CancellationToken,
 }
 
 /// Works until `stop`, then finishes or abandons what is in flight: `abandon` ends the grace period. What is abandoned
 /// stays unacknowledged, so the broker hands it to another worker, and no attempt is spent.
-pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationToken) {
+///
+/// `Err`: a task is missing without which the worker would do nothing; the process must not go on.
+pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationToken) -> Result<(), Ended> {
     // Ends every task of this worker; `abandon` leads to it, once what is left has been counted.
     let over = CancellationToken::new();
     let publisher = Publisher::new(
@@ -106,40 +122,55 @@ pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationTok
         parts.topology.names.clone(),
         &format!("posthaste worker {} publish", parts.name),
     );
+    let readiness = parts.readiness.clone();
+    let mut tasks = Supervised::default();
+    let context = start(parts, publisher.clone(), &mut tasks, over.clone());
+    let ends = intake::Ends { stop, abandon };
+    let worked = tasks.during(intake::run(context.clone(), readiness, ends), &over).await;
+    over.cancel();
+    // What is abandoned has a last word to say.
+    context.journeys.close();
+    let _ = tokio::time::timeout(LAST_WORD, context.journeys.wait()).await;
+    drop(tasks);
+    publisher.close().await;
+    worked
+}
+
+/// The long-lived tasks, and what all of them share.
+fn start(parts: Parts, publisher: Publisher, tasks: &mut Supervised, over: CancellationToken) -> Arc<Context> {
     let (endpoints, finding) = endpoints::EndpointCache::new(parts.db.clone(), parts.key.clone(), over.clone());
-    let refreshing = tokio::spawn(endpoints.clone().keep_fresh(parts.limits.listen, over.clone()));
+    tasks.spawn("endpoint changes", endpoints.clone().keep_fresh(parts.limits.listen, over.clone()));
+    tasks.spawn("endpoint reader", finding);
     let (rows, reading) = coalesce::row_reader(parts.db.clone(), over.clone());
+    tasks.spawn("row reader", reading);
     let (holds, holding) = coalesce::holder(parts.db.clone(), over.clone());
+    tasks.spawn("holder", holding);
     let (settler, jobs) = settler::Settler::new();
     let gates = gates::Gates::default();
     let context = Arc::new(Context {
         db: parts.db,
         client: parts.client,
-        publisher: publisher.clone(),
+        publisher,
         policies: parts.policies,
         endpoints,
         gates: gates.clone(),
         replicas: share::Replicas::default(),
         in_hand: in_hand::InHand::default(),
+        journeys: TaskTracker::new(),
         rows,
         holds,
         settler,
-        alone: Semaphore::new(1),
+        apart: Semaphore::new(apart::UNDER_WAY),
+        disabling: gone::Disabling::default(),
+        alone: Arc::new(Semaphore::new(1)),
         limits: parts.limits,
         name: parts.name,
         broker: parts.broker,
         topology: parts.topology,
+        helpers: tasks.helpers(),
         abandon: over.clone(),
     });
-    let (finding, reading, holding) = (tokio::spawn(finding), tokio::spawn(reading), tokio::spawn(holding));
-    let settling = tokio::spawn(settler::run(context.clone(), jobs));
-    let reporting = activity::keep_reporting(context.db.clone(), context.name.clone(), gates, over.clone());
-    let reporting = tokio::spawn(reporting);
-    let ends = intake::Ends { stop, abandon };
-    intake::run(context, parts.readiness, ends).await;
-    over.cancel();
-    for task in [refreshing, finding, reading, holding, settling, reporting] {
-        task.abort();
-    }
-    publisher.close().await;
+    tasks.spawn("settler", settler::run(context.clone(), jobs));
+    tasks.spawn("reports", activity::keep_reporting(context.db.clone(), context.name.clone(), gates, over));
+    context
 }

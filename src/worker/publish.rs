@@ -1,9 +1,15 @@
-//! Publishing what a row says must be in the broker, until it is confirmed or pointless.
+//! Publishing what a row says must be in the broker, until it is confirmed or pointless. The source message is acknowledged
+//! then, each by itself: with the broker out of memory, draining its queues is what helps.
 
+use std::time::Duration;
+
+use futures_util::future;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use super::coalesce::Stopping;
+use super::in_hand::Hand;
 use super::intake::Receipt;
 use crate::broker::connection::Link;
 use crate::broker::declare;
@@ -12,12 +18,27 @@ use crate::broker::wire::Undecodable;
 use crate::domain::delivery::Successor;
 use crate::domain::message::Message;
 use crate::domain::reconnect;
-use crate::store::deliveries::Snapshot;
+use crate::store::deliveries::{Hold, Snapshot};
+use crate::telemetry::metrics;
+use crate::telemetry::names::HeldReason;
+
+/// How often a retry is offered to the broker, before PostgreSQL keeps it until it is due.
+const OFFERS: u32 = 2;
 
 /// One message to publish.
 pub struct Follow {
-    pub target: Target,
-    pub message: Message,
+    target: Target,
+    message: Message,
+    /// When it should be in a work queue.
+    due: Instant,
+}
+
+/// A message to publish, and what is acknowledged when it is in the broker.
+pub struct Owed {
+    pub follow: Follow,
+    pub receipt: Receipt,
+    /// Of the delivery that is settled with it.
+    pub _hand: Option<Hand>,
 }
 
 /// The successor of a row as a message. `None`: nothing has to follow.
@@ -34,38 +55,109 @@ pub fn follow(successor: Successor, snapshot: &Snapshot, message: &Message) -> O
         base_attempts: snapshot.row.base_attempts,
         ..message.asking_for(attempt)
     };
-    Some(Follow { target, message })
+    let due_in_ms = snapshot.row.due_in_ms.unwrap_or(0).max(0) as u64;
+    Some(Follow { target, message, due: Instant::now() + Duration::from_millis(due_in_ms) })
 }
 
-/// Publishes all and waits for the confirms, also when the channel that brought the source message is gone: the copy that
-/// the broker hands out again may have been consumed before the row changed, and then nobody else would publish this.
-pub async fn all(context: &Context, follows: Vec<Follow>) -> Result<(), Stopping> {
-    let mut open = follows;
+impl Follow {
+    /// The same wait in PostgreSQL: as if the message had been published, received and held.
+    fn hold(&self) -> Hold {
+        let delay_ms = self.due.saturating_duration_since(Instant::now()).as_millis() as i64;
+        Hold { key: self.message.key(), attempt: self.message.attempt, delay_ms }
+    }
+}
+
+/// Publishes all, also when the channel that brought a source message is gone: the copy that the broker hands out again may
+/// have been consumed before the row changed, and then nobody else would publish this.
+///
+/// A retry that the broker does not take is held. A letter has no other place, so its source stays with the broker.
+pub async fn all(context: &Context, owed: Vec<Owed>) -> Result<(), Stopping> {
+    let (letters, retries) = owed.into_iter().partition(|owed: &Owed| matches!(owed.follow.target, Target::Dead(_)));
+    let (letters, retries) = tokio::join!(publish_letters(context, letters), publish_or_hold(context, retries));
+    letters.and(retries)
+}
+
+async fn publish_letters(context: &Context, mut open: Vec<Owed>) -> Result<(), Stopping> {
     let mut failures = 0;
     while !open.is_empty() {
-        let batch: Vec<(Target, &Message)> = open.iter().map(|f| (f.target.clone(), &f.message)).collect();
-        let answers = tokio::select! {
-            answers = context.publisher.publish(&batch) => answers,
-            () = context.abandon.cancelled() => return Err(Stopping),
-        };
-        let mut failed = Vec::new();
-        let mut error = None;
-        for (follow, answer) in open.into_iter().zip(answers) {
-            if let Err(failure) = answer {
-                error = Some(failure);
-                failed.push(follow);
-            }
-        }
-        if matches!(error, Some(PublishError::Returned(_))) {
-            declare_again(context).await;
-        }
-        if let Some(error) = &error {
-            pause(error, failed.len(), failures, &context.abandon).await?;
+        let (failed, error) = offer(context, open, std::future::pending()).await?;
+        open = failed;
+        if let Some(error) = error {
+            recover(context, &error, open.len(), failures).await?;
             failures += 1;
         }
-        open = failed;
     }
     Ok(())
+}
+
+async fn publish_or_hold(context: &Context, mut open: Vec<Owed>) -> Result<(), Stopping> {
+    if open.is_empty() {
+        return Ok(());
+    }
+    for failures in 0..OFFERS {
+        let (failed, error) = offer(context, open, context.publisher.blocked()).await?;
+        open = failed;
+        match error {
+            Some(error) if failures + 1 < OFFERS => recover(context, &error, open.len(), failures).await?,
+            Some(error) => {
+                tracing::warn!(%error, messages = open.len(), "publishing failed; PostgreSQL keeps the retries")
+            }
+            None if open.is_empty() => return Ok(()),
+            None => {
+                tracing::warn!(
+                    messages = open.len(),
+                    "the broker is blocked by an alarm; PostgreSQL keeps the retries"
+                );
+                break;
+            }
+        }
+    }
+    hold(context, open).await
+}
+
+/// Publishes once, until all are answered or there is no point in waiting any longer. Returns what was not confirmed.
+async fn offer(
+    context: &Context,
+    owed: Vec<Owed>,
+    pointless: impl Future<Output = ()>,
+) -> Result<(Vec<Owed>, Option<PublishError>), Stopping> {
+    let batch: Vec<(Target, &Message)> = owed.iter().map(|o| (o.follow.target.clone(), &o.follow.message)).collect();
+    let mut confirmed = vec![false; owed.len()];
+    let mut error = None;
+    let publishing = context.publisher.publish_each(&batch, |index, answer| match answer {
+        Ok(()) => {
+            confirmed[index] = true;
+            owed[index].receipt.settle();
+        }
+        Err(failure) => error = Some(failure),
+    });
+    tokio::select! {
+        biased;
+        () = context.abandon.cancelled() => return Err(Stopping),
+        () = pointless => {}
+        () = publishing => {}
+    }
+    let failed = owed.into_iter().zip(confirmed).filter(|(_, confirmed)| !confirmed).map(|(owed, _)| owed);
+    Ok((failed.collect(), error))
+}
+
+async fn recover(context: &Context, error: &PublishError, messages: usize, failures: u32) -> Result<(), Stopping> {
+    if matches!(error, PublishError::Returned(_)) {
+        declare_again(context).await;
+    }
+    pause(error, messages, failures, &context.abandon).await
+}
+
+/// Where the row has moved on, it is with somebody else, who owns what follows.
+async fn hold(context: &Context, owed: Vec<Owed>) -> Result<(), Stopping> {
+    let hold = async |owed: Owed| {
+        if context.holds.ask(owed.follow.hold()).await? {
+            metrics::held(HeldReason::OurFault);
+        }
+        owed.receipt.settle();
+        Ok::<(), Stopping>(())
+    };
+    future::try_join_all(owed.into_iter().map(hold)).await.map(drop)
 }
 
 /// A letter for bytes that are no message of ours, until it is confirmed or the source channel is gone.

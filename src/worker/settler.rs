@@ -4,19 +4,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::Context;
 use super::attempt::Attempted;
-use super::coalesce::{Stopping, gather, gathering, persist};
+use super::coalesce::{Stopping, gather, gathering, persist, persist_once};
 use super::in_hand::Hand;
 use super::intake::Receipt;
-use super::publish::{self, Follow, follow};
-use crate::domain::decision::{Decision, Parked, disables_endpoint};
+use super::publish::{self, Follow, Owed, follow};
+use super::suspicion::Suspect;
+use super::{Context, apart, gone, suspicion};
+use crate::domain::decision::{Decision, Parked};
 use crate::domain::delivery::{Received, Status, Step, receive, successor};
 use crate::domain::ids::{self, DeliveryKey};
 use crate::domain::message::Message;
 use crate::domain::outcome::Outcome;
+use crate::store::StoreError;
 use crate::store::deliveries::{self, Snapshot};
 use crate::store::settle::{self, Settlement};
 use crate::telemetry::metrics;
@@ -37,7 +39,8 @@ pub struct Job {
     pub message: Message,
     pub received: Received,
     pub receipt: Receipt,
-    pub _hand: Hand,
+    pub hand: Hand,
+    pub suspect: Option<Suspect>,
 }
 
 #[derive(Clone)]
@@ -87,50 +90,74 @@ pub(super) async fn run(context: Arc<Context>, mut jobs: mpsc::Receiver<Job>) {
     while gather(&mut jobs, &mut batch, BATCH, &mut pause).await {
         let Ok(statement) = under_way.clone().acquire_owned().await else { return };
         let jobs = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-        let context = context.clone();
-        tokio::spawn(async move {
-            // Err: the worker is stopping; what is not acknowledged is handed out again.
-            let Ok(rows) = record(&context, &jobs).await else { return };
-            drop(statement);
-            let _ = finish(&context, jobs, rows).await;
-        });
+        // Err: the worker is stopping; what is not acknowledged is handed out again.
+        tokio::spawn(context.helpers.watched("a settlement", settle_batch(context.clone(), jobs, statement)));
     }
 }
 
-async fn record(context: &Context, jobs: &[Job]) -> Result<Vec<Option<Snapshot>>, Stopping> {
-    let settlements: Vec<&Settlement> = jobs.iter().map(|job| &job.settlement).collect();
-    persist(&context.abandon, "settle attempts", || settle::settle(&context.db, &context.name, &settlements)).await
+async fn settle_batch(context: Arc<Context>, jobs: Vec<Job>, statement: OwnedSemaphorePermit) -> Result<(), Stopping> {
+    let recorded = record(&context, &jobs).await?;
+    drop(statement);
+    match recorded {
+        Some(recorded) => finish(&context, jobs, recorded).await,
+        None => apart::settle(&context, jobs).await,
+    }
 }
 
-async fn finish(context: &Context, jobs: Vec<Job>, rows: Vec<Option<Snapshot>>) -> Result<(), Stopping> {
+/// What was recorded of a batch.
+pub(super) struct Recorded {
+    /// For each job the row as it is now; none where it had moved on.
+    pub rows: Vec<Option<Snapshot>>,
+    /// An earlier try may be why: its answer was lost.
+    pub unsure: bool,
+}
+
+/// `None`: some of them cannot be recorded now, and the others should not wait.
+async fn record(context: &Context, jobs: &[Job]) -> Result<Option<Recorded>, Stopping> {
+    let settle = async || match try_to_record(context, jobs).await {
+        Err(error) if error.blames_rows() => {
+            tracing::warn!(%error, attempts = jobs.len(), "attempts were refused together; trying them apart");
+            Ok(None)
+        }
+        result => result.map(Some),
+    };
+    let (rows, unsure) = persist_once(&context.abandon, "settle attempts", settle).await?;
+    Ok(rows.map(|rows| Recorded { rows, unsure }))
+}
+
+pub(super) async fn try_to_record(context: &Context, jobs: &[Job]) -> Result<Vec<Option<Snapshot>>, StoreError> {
+    let settlements: Vec<&Settlement> = jobs.iter().map(|job| &job.settlement).collect();
+    settle::settle(&context.db, &context.name, &settlements).await
+}
+
+pub(super) async fn finish(context: &Arc<Context>, jobs: Vec<Job>, recorded: Recorded) -> Result<(), Stopping> {
+    let Recorded { rows, unsure } = recorded;
+    // The worker has lived through them.
+    for job in jobs.iter().filter(|job| job.suspect.is_some()) {
+        suspicion::forget(context, job.message.key()).await?;
+    }
     let lost = read_again(context, &jobs, &rows).await?;
-    forget_gone(context, &jobs);
-    let mut follows: Vec<Follow> = Vec::new();
-    let mut waiting = Vec::new();
+    gone::disable(context, &jobs);
+    let mut owed = Vec::new();
     for (job, row) in jobs.into_iter().zip(&rows) {
         let next = match row {
             Some(row) => {
                 report(&job, row);
                 follow(successor(&row.row, context.policies.delays()), row, &job.message)
             }
-            None => after_loss(context, &job, lost.get(&job.message.key())),
+            None => after_loss(context, &job, unsure, lost.get(&job.message.key())),
         };
         match next {
-            Some(next) => {
-                follows.push(next);
-                waiting.push(job);
-            }
+            Some(follow) => owed.push(Owed { follow, receipt: job.receipt, _hand: Some(job.hand) }),
             // Done: it must not wait for the publishes of others.
-            None => job.receipt.settled(),
+            None => job.receipt.settle(),
         }
     }
-    publish::all(context, follows).await?;
-    waiting.into_iter().for_each(|job| job.receipt.settled());
-    Ok(())
+    publish::all(context, owed).await
 }
 
-/// Another copy was faster: what the row says now decides. Its winner may crash before it publishes the successor, so a
-/// lost compare-and-set is never just acknowledged.
+/// Another copy was faster, or this one at an earlier try: what the row says now decides. A winner may crash before it
+/// publishes the successor, so a lost compare-and-set is never just acknowledged.
 async fn read_again(
     context: &Context,
     jobs: &[Job],
@@ -146,21 +173,12 @@ async fn read_again(
     Ok(rows.into_iter().map(|row| (row.key, row)).collect())
 }
 
-fn after_loss(context: &Context, job: &Job, row: Option<&Snapshot>) -> Option<Follow> {
+fn after_loss(context: &Context, job: &Job, unsure: bool, row: Option<&Snapshot>) -> Option<Follow> {
     metrics::duplicate_discarded();
-    match receive(job.received, row.map(|row| &row.row), context.policies.delays()) {
+    match receive(job.received.unsure(unsure), row.map(|row| &row.row), context.policies.delays()) {
         Step::Follow(successor) => row.and_then(|row| follow(successor, row, &job.message)),
         // A lost settle never makes the request again, whatever the row says.
         Step::Proceed | Step::AwaitRow | Step::Drop(_) => None,
-    }
-}
-
-/// 410: the endpoint says that it is gone for good. The settlement has disabled it; this worker must know at once.
-fn forget_gone(context: &Context, jobs: &[Job]) {
-    for job in jobs.iter().filter(|job| disables_endpoint(&job.outcome)) {
-        let id = job.message.endpoint_id;
-        tracing::warn!(endpoint_id = %id, "disabled: the endpoint answered 410 Gone");
-        context.endpoints.forget(id);
     }
 }
 

@@ -1,34 +1,38 @@
 //! Trying messages that workers may have died of, so that only the guilty one is ended as poison.
 
-use tokio::sync::SemaphorePermit;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 use super::Context;
 use super::coalesce::{Stopping, persist};
-use crate::domain::delivery::Received;
 use crate::domain::ids::DeliveryKey;
 use crate::domain::suspicion::{Trial, trial};
-use crate::store::suspects;
+use crate::store::{StoreError, suspects};
 
-pub(super) enum Suspicion<'a> {
+/// How long a suspect waits for the trial of another one with a place in its hands that others need.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// For taking back what was begun, at the end of the grace period.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
+pub(super) enum Suspicion {
     None,
-    Suspect(Suspect<'a>),
+    Suspect(Suspect),
+    /// Another suspect is being tried.
+    Waits,
     /// It has killed its workers.
     Proven,
 }
 
-pub(super) struct Suspect<'a> {
-    context: &'a Context,
-    key: DeliveryKey,
-    attempt: i32,
+/// Until its attempt is recorded.
+pub struct Suspect {
     /// No other suspect is tried meanwhile.
-    _alone: Option<SemaphorePermit<'a>>,
+    _alone: Option<OwnedSemaphorePermit>,
 }
 
-pub(super) async fn about(context: &Context, received: Received, key: DeliveryKey) -> Result<Suspicion<'_>, Stopping> {
-    if !received.is_suspect() {
-        return Ok(Suspicion::None);
-    }
-    let attempt = received.attempt;
+/// What to do with the message that is suspected.
+pub(super) async fn about(context: &Context, key: DeliveryKey, attempt: i32) -> Result<Suspicion, Stopping> {
     let read = || suspects::unfinished(&context.db, key, attempt);
     let alone = match trial(persist(&context.abandon, "read a suspect", read).await?) {
         Trial::Never => return Ok(Suspicion::Proven),
@@ -36,27 +40,33 @@ pub(super) async fn about(context: &Context, received: Received, key: DeliveryKe
         Trial::Alone => {
             tracing::warn!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt,
                 "workers may have died of this message; no other such message is tried beside it");
-            tokio::select! {
-                alone = context.alone.acquire() => Some(alone.map_err(|_| Stopping)?),
-                () = context.abandon.cancelled() => return Err(Stopping),
-            }
+            let Ok(alone) = timeout(PATIENCE, context.alone.clone().acquire_owned()).await else {
+                return Ok(Suspicion::Waits);
+            };
+            Some(alone.map_err(|_| Stopping)?)
         }
     };
-    Ok(Suspicion::Suspect(Suspect { context, key, attempt, _alone: alone }))
+    Ok(Suspicion::Suspect(Suspect { _alone: alone }))
 }
 
-impl Suspicion<'_> {
-    /// Right before the request.
-    pub async fn begin(&self) -> Result<(), Stopping> {
-        let Suspicion::Suspect(suspect) = self else { return Ok(()) };
-        let begin = || suspects::begin(&suspect.context.db, suspect.key, suspect.attempt);
-        persist(&suspect.context.abandon, "begin with a suspect", begin).await
-    }
+/// To be called right before the request. How many attempts of this number have been begun and not ended, with this one.
+pub(super) async fn begin(context: &Context, key: DeliveryKey, attempt: i32) -> Result<u32, Stopping> {
+    let begin = || suspects::begin(&context.db, key, attempt);
+    persist(&context.abandon, "begin with a suspect", begin).await
+}
 
-    /// Right after it.
-    pub async fn end(self) -> Result<(), Stopping> {
-        let Suspicion::Suspect(suspect) = self else { return Ok(()) };
-        forget(suspect.context, suspect.key).await
+/// Our own code has failed at it, which counts like the death of a worker. True: so often that nobody shall try again.
+pub(super) async fn failed(context: &Context, key: DeliveryKey, attempt: i32) -> Result<bool, Stopping> {
+    Ok(trial(begin(context, key, attempt).await?) == Trial::Never)
+}
+
+/// A stop of our own is no death. Best effort: the process ends now, whatever the database does.
+pub(super) async fn abandon(context: &Context, key: DeliveryKey, attempt: i32) {
+    let take_back = timeout(LAST_WORD, suspects::take_back(&context.db, key, attempt));
+    let taken_back = take_back.await.unwrap_or(Err(StoreError::TimedOut(LAST_WORD)));
+    if let Err(error) = taken_back {
+        tracing::warn!(%error, event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt,
+            "an attempt that was abandoned counts as one that killed its worker");
     }
 }
 

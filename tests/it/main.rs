@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod alarms;
 mod bytes;
 mod circuit;
 mod clocks;
@@ -11,8 +12,11 @@ mod commands;
 mod days;
 mod held_at_scale;
 mod holding;
+mod locked_rows;
+mod lost_answers;
 mod operations;
 mod pacing;
+mod panics;
 mod partitions;
 mod people;
 mod poison;

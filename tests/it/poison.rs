@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::harness::{Process, Receiver, Reply, Stack, eventually};
+use crate::harness::{Door, Process, Receiver, Reply, Stack, eventually};
 
 /// Kills each worker at the moment that its request to `/killer` arrives, until none comes any more: then the last worker is
 /// alive, and the events of `killers` are dead.
@@ -64,9 +64,8 @@ async fn a_message_that_kills_its_worker_again_and_again_ends_as_poison_and_inno
     assert_eq!(worker.metrics().await.get(counted), Some(&1.0));
 }
 
-#[tokio::test]
-async fn a_message_that_was_only_handed_out_often_is_delivered_and_leaves_no_suspicion() {
-    let (stack, receiver) = (Stack::with(&[("reconcile.interval", "1h")]).await, Receiver::start());
+/// An event whose message the broker has handed out so often that workers may have died of it.
+async fn handed_out_often(stack: &Stack, receiver: &Receiver) -> Uuid {
     stack.endpoint("acme", &receiver.url("/"), &[]).await;
     stack.relay().await;
     eventually("the marker is there", async || (stack.depth("deliver").await == 1).then_some(())).await;
@@ -76,9 +75,66 @@ async fn a_message_that_was_only_handed_out_often_is_delivered_and_leaves_no_sus
     for _ in 0..20 {
         stack.look_at("deliver").await;
     }
+    event
+}
+
+#[tokio::test]
+async fn a_message_that_was_only_handed_out_often_is_delivered_and_leaves_no_suspicion() {
+    let (stack, receiver) = (Stack::with(&[("reconcile.interval", "1h")]).await, Receiver::start());
+    let event = handed_out_often(&stack, &receiver).await;
 
     stack.worker().await;
 
     assert_eq!(stack.wait_status(event, "delivered").await.attempts, 1);
+    assert_eq!(stack.number("select count(*) from posthaste.suspects").await, 0);
+}
+
+#[tokio::test]
+async fn a_stop_in_the_middle_of_a_suspects_attempt_does_not_count_against_it() {
+    let settings = [("reconcile.interval", "1h"), ("shutdown.grace", "500ms")];
+    let (stack, receiver) = (Stack::with(&settings).await, Receiver::start());
+    receiver.at("/", |n| if n <= 2 { Reply::hang() } else { Reply::ok() });
+    let event = handed_out_often(&stack, &receiver).await;
+    for requests in 1..=2 {
+        let worker = stack.worker().await;
+        receiver.wait_for(requests).await;
+        assert_eq!(stack.number("select sum(unfinished) from posthaste.suspects").await, 1, "it is noted");
+
+        worker.terminate();
+
+        assert_eq!(worker.exit_code().await, Some(0));
+        assert_eq!(stack.number("select count(*) from posthaste.suspects").await, 0, "and taken back");
+    }
+    stack.worker().await;
+    assert_eq!(stack.wait_status(event, "delivered").await.attempts, 1);
+}
+
+#[tokio::test]
+async fn suspects_that_wait_for_their_trial_keep_no_place_from_others() {
+    const SUSPECTS: i64 = 40;
+    let (stack, receiver) = (Stack::with(&[("reconcile.interval", "1h")]).await, Receiver::start());
+    let door = Door::closed();
+    let behind = door.clone();
+    receiver.at("/slow", move |_| Reply::ok().behind(&behind));
+    stack.cli(&["topology", "declare"]).await.ok();
+    let slow = stack.endpoint("slow", &receiver.url("/slow"), &["--max-in-flight", "100"]).await;
+    for _ in 0..SUSPECTS {
+        stack.dead(slow.id, ("slow", "order.created"), "exhausted", 5).await;
+    }
+    let tried_twice = "insert into posthaste.suspects (event_id, endpoint_id, attempt, unfinished)
+        select event_id, endpoint_id, 2, 2 from posthaste.deliveries";
+    stack.execute(tried_twice).await;
+    let healthy = stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    let innocent = stack.dead(healthy.id, ("acme", "order.created"), "exhausted", 5).await;
+    stack.cli(&["requeue", "--all", "--yes"]).await.ok();
+
+    stack.worker().await;
+
+    stack.wait_status(innocent, "delivered").await;
+    stack.wait_statuses("held", SUSPECTS - 1).await;
+    assert_eq!(receiver.requests_to("/slow").len(), 1, "one is tried, alone");
+    door.open();
+    stack.relay().await;
+    assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), SUSPECTS + 1)].into());
     assert_eq!(stack.number("select count(*) from posthaste.suspects").await, 0);
 }

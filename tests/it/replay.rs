@@ -71,6 +71,7 @@ async fn expired_idempotency_keys_are_removed_and_live_ones_stay() {
         max_connections: 2,
         connect_timeout: Duration::from_secs(5),
         statement_timeout: Duration::from_secs(30),
+        lock_timeout: Duration::from_secs(30),
         application_name: "test".into(),
         service: true,
         asynchronous_commit: false,

@@ -28,6 +28,7 @@ pub fn store(stack: &Stack) -> Db {
         max_connections: 4,
         connect_timeout: Duration::from_secs(10),
         statement_timeout: Duration::from_secs(60),
+        lock_timeout: Duration::from_secs(60),
         application_name: "posthaste tests".into(),
         service: true,
         asynchronous_commit: false,

@@ -72,6 +72,32 @@ async fn a_request_that_outlasts_the_grace_period_is_abandoned_and_its_attempt_i
 }
 
 #[tokio::test]
+async fn a_worker_that_is_asked_to_stop_while_it_reconnects_finishes_what_it_has_in_hand() {
+    let (stack, receiver) = (Stack::with(&[("reconcile.interval", "1h")]).await, Receiver::start());
+    let (door, broker) = (Door::closed(), Proxy::to(&stack.amqp_url));
+    let behind = door.clone();
+    receiver.at("/", move |_| Reply::ok().behind(&behind));
+    stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    stack.relay().await;
+    let worker = stack.start("worker", &[("broker.url", &broker.url(&stack.amqp_url))]).await;
+    let events = stack.emit_many("acme", "order.created", 5).await;
+    receiver.wait_for(5).await;
+    broker.cut();
+    worker.logged_message("lost the broker; reconnecting").await;
+
+    worker.terminate();
+
+    worker.logged_message(STOPPING).await;
+    door.open();
+    assert_eq!(worker.exit_code().await, Some(0));
+    for event in events {
+        let row = stack.delivery(event).await;
+        assert_eq!((row.status.as_str(), row.attempts), ("delivered", 1));
+    }
+    assert_eq!(receiver.count(), 5);
+}
+
+#[tokio::test]
 async fn a_process_that_still_waits_for_its_servers_stops_at_once() {
     let stack = Stack::new().await;
     let database = Proxy::to(&stack.database_url);

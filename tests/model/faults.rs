@@ -3,7 +3,7 @@
 use crate::checker::{Moves, Who};
 use crate::reconcile::{Mark, republished};
 use crate::relay::{FIRST, grant, retry};
-use crate::worker::writes_letter;
+use crate::worker::{answers_lost, publishes_refused, writes_letter};
 use crate::world::{Batch, Broker, Channel, Due, Next, Outgoing, Requeue, Slot, Stage, Worker, World};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,6 +18,10 @@ pub enum Fault {
     DoubleExpiry,
     /// A copy of an attempt that was made long ago arrives.
     LateCopy,
+    /// A statement of a worker is committed, and its answer does not come: the worker repeats it.
+    AnswerLost,
+    /// The broker does not take a retry: it is held instead.
+    PublishRefused,
     RelayCrash,
     /// Another relay adopts the batch of one that still publishes it.
     RelaySessionLost,
@@ -35,12 +39,14 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Fault; 13] = [
+    pub const ALL: [Fault; 15] = [
         Fault::WorkerCrash,
         Fault::ChannelLost,
         Fault::ConfirmLost,
         Fault::DoubleExpiry,
         Fault::LateCopy,
+        Fault::AnswerLost,
+        Fault::PublishRefused,
         Fault::RelayCrash,
         Fault::RelaySessionLost,
         Fault::DatabaseCrash,
@@ -65,6 +71,8 @@ pub fn moves(world: &World, moves: &mut Moves<'_>) {
             Fault::ConfirmLost => confirm_lost(&world, moves),
             Fault::DoubleExpiry => double_expiry(&world, moves),
             Fault::LateCopy => late_copy(&world, moves),
+            Fault::AnswerLost => answers_lost(&world, moves),
+            Fault::PublishRefused => publishes_refused(&world, moves),
             Fault::RelayCrash => relay_crash(&world, moves),
             Fault::RelaySessionLost => relay_session_lost(&world, moves),
             Fault::DatabaseCrash => database_crash(&world, moves),

@@ -124,6 +124,13 @@ fn a_lost_compare_and_set_that_is_only_acknowledged_is_found() {
 }
 
 #[test]
+fn an_answer_that_was_lost_after_its_commit_and_is_forgotten_is_found() {
+    let order = Order { forget_lost_answers: true, ..Order::default() };
+    assert_finds(with_faults(1, scenarios::crashes()), ordered(order), "the row is stuck");
+    assert_finds(reconciled(1), ordered(order), "dead without a letter");
+}
+
+#[test]
 fn giving_up_a_publish_because_the_channel_is_lost_is_found() {
     let order = Order { give_up_publish: true, ..Order::default() };
     assert_finds(lost_channel(), ordered(order), "the row is stuck");

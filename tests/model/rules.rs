@@ -34,6 +34,8 @@ pub struct Order {
     pub acknowledge_before_publish: bool,
     /// A lost compare-and-set is acknowledged without reading the row again.
     pub acknowledge_lost_settle: bool,
+    /// A compare-and-set that was lost to its own earlier try counts as lost to another copy.
+    pub forget_lost_answers: bool,
     /// A worker whose channel is gone does not publish what follows from an attempt that it has recorded.
     pub give_up_publish: bool,
     /// Enabling releases what is held at that moment; there is no scan.
@@ -59,6 +61,7 @@ pub const RULES: Rules = Rules {
         requeue_publishes_before_commit: false,
         acknowledge_before_publish: false,
         acknowledge_lost_settle: false,
+        forget_lost_answers: false,
         give_up_publish: false,
         release_when_enabled_only: false,
         sweep_reads_first: false,

@@ -5,8 +5,15 @@ use crate::faults::Fault;
 use crate::reconcile::Markers;
 use crate::world::{Budget, Verdict};
 
-const WORKER_FAULTS: [Fault; 5] =
-    [Fault::WorkerCrash, Fault::ChannelLost, Fault::ConfirmLost, Fault::DoubleExpiry, Fault::LateCopy];
+const WORKER_FAULTS: [Fault; 7] = [
+    Fault::WorkerCrash,
+    Fault::ChannelLost,
+    Fault::ConfirmLost,
+    Fault::DoubleExpiry,
+    Fault::LateCopy,
+    Fault::AnswerLost,
+    Fault::PublishRefused,
+];
 const RELAY_FAULTS: [Fault; 5] =
     [Fault::WorkerCrash, Fault::ChannelLost, Fault::RelayCrash, Fault::RelaySessionLost, Fault::DatabaseCrash];
 

@@ -31,7 +31,7 @@ fn receive(world: &World, index: usize, moves: &mut Moves<'_>) {
             Slot::Retry { n, redelivered } => (n, redelivered, false),
             Slot::Delay { .. } | Slot::Letter { .. } => continue,
         };
-        let mut worker = Worker { stage: Stage::Look, n, redelivered, first, channel: Channel::Open };
+        let mut worker = Worker { stage: Stage::Look, n, redelivered, first, ..Worker::IDLE };
         if !received(&worker, moves.model).needs_row() {
             worker.stage = Stage::Gate;
         }
@@ -50,6 +50,11 @@ fn received(worker: &Worker, model: &Model) -> Received {
         first: worker.first,
         delivery_count: if worker.redelivered { often } else { 0 },
     }
+}
+
+/// What it reckons with after it has tried to change the row.
+fn after_try(worker: &Worker, model: &Model) -> Received {
+    received(worker, model).unsure(worker.unsure && !model.rules.order.forget_lost_answers)
 }
 
 fn row(world: &World, model: &Model) -> Option<Row> {
@@ -78,7 +83,7 @@ fn follow(world: &World, index: usize, successor: Successor, model: &Model) -> W
 
 fn look(world: &World, index: usize, moves: &mut Moves<'_>) {
     let model = moves.model;
-    let received = received(&world.workers[index], model);
+    let received = after_try(&world.workers[index], model);
     let step = (model.rules.receive)(received, row(world, model).as_ref(), &model.queues);
     match step {
         Step::Proceed if received.is_suspect() => to(world, index, Stage::Bury, "read: poison", moves),
@@ -171,7 +176,7 @@ fn settle(world: &World, index: usize, verdict: Verdict, moves: &mut Moves<'_>) 
 /// A lost settle never makes the request again, whatever the row says.
 fn lost(world: &World, index: usize, moves: &mut Moves<'_>) {
     let model = moves.model;
-    let received = received(&world.workers[index], model);
+    let received = after_try(&world.workers[index], model);
     match (model.rules.receive)(received, row(world, model).as_ref(), &model.queues) {
         Step::Follow(successor) if !model.rules.order.acknowledge_lost_settle => {
             moves.step(Who::Worker(index), "read again: follow the row", follow(world, index, successor, model));
@@ -189,6 +194,41 @@ fn publish(world: &World, index: usize, next: Next, moves: &mut Moves<'_>) {
     moves.step(Who::Worker(index), "publish what follows", published);
     if world.workers[index].channel == Channel::Lost && moves.model.rules.order.give_up_publish {
         to(world, index, Stage::Idle, "cannot publish, the channel is lost: give up", moves);
+    }
+}
+
+/// What a worker is about to commit is committed, and its answer is lost: it will try the same again.
+pub fn answers_lost(world: &World, moves: &mut Moves<'_>) {
+    let model = moves.model;
+    for (index, worker) in world.workers.iter().enumerate().filter(|(_, worker)| !worker.unsure) {
+        let (row, n) = (row(world, model), i32::from(worker.n));
+        let changed = match worker.stage {
+            Stage::Settle(verdict) => {
+                row.and_then(|row| (model.rules.settle)(&row, n, model.decision(verdict, worker.n), None))
+            }
+            Stage::Bury => row.and_then(|row| (model.rules.bury)(&row, n, DeadReason::Poison)),
+            _ => continue,
+        };
+        let Some(changed) = changed else { continue };
+        let mut next = change(world, index, &changed);
+        next.workers[index].unsure = true;
+        next.enabled &= worker.stage != Stage::Settle(Verdict::Gone);
+        moves.fault(Who::Worker(index), "commits, and the answer is lost", next);
+    }
+}
+
+/// The retry waits in the row instead. Where the row has moved on, it is with somebody else.
+pub fn publishes_refused(world: &World, moves: &mut Moves<'_>) {
+    let model = moves.model;
+    for (index, worker) in world.workers.iter().enumerate() {
+        let (n, delay_ms) = match worker.stage {
+            Stage::Publish(Next::Delay(n)) => (n, model.pause_ms()),
+            Stage::Publish(Next::Retry(n)) => (n, 0),
+            _ => continue,
+        };
+        let held = row(world, model).and_then(|row| (model.rules.hold)(&row, n.into(), delay_ms));
+        let next = held.map_or(*world, |held| change(world, index, &held));
+        moves.fault(Who::Worker(index), "cannot publish, and holds", staged(&next, index, Stage::Acknowledge));
     }
 }
 

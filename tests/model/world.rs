@@ -230,12 +230,14 @@ pub struct Worker {
     pub n: u8,
     pub redelivered: bool,
     pub first: bool,
+    /// It repeats a statement whose answer was lost.
+    pub unsure: bool,
     pub channel: Channel,
 }
 
 impl Worker {
     pub const IDLE: Worker =
-        Worker { stage: Stage::Idle, n: 0, redelivered: false, first: false, channel: Channel::Open };
+        Worker { stage: Stage::Idle, n: 0, redelivered: false, first: false, unsure: false, channel: Channel::Open };
 
     /// Where its message lies if the broker takes it back.
     pub fn returned(&self) -> Slot {

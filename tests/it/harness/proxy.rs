@@ -12,6 +12,8 @@ enum Mode {
     Forward,
     /// Connections stay open and nothing comes through, like a network that swallows packets.
     Stall,
+    /// What clients say comes through, the server's answers do not.
+    Mute,
     /// Connections are closed, new ones too.
     Cut,
 }
@@ -51,6 +53,10 @@ impl Proxy {
         self.mode.send_replace(Mode::Stall);
     }
 
+    pub fn mute(&self) {
+        self.mode.send_replace(Mode::Mute);
+    }
+
     pub fn cut(&self) {
         self.mode.send_replace(Mode::Cut);
     }
@@ -85,17 +91,17 @@ async fn connect(client: TcpStream, server: (String, u16), mode: watch::Receiver
     let (from_server, to_server) = server.into_split();
     let mut cut = mode.clone();
     tokio::select! {
-        () = pump(from_client, to_server, mode.clone()) => {}
-        () = pump(from_server, to_client, mode) => {}
+        () = pump(from_client, to_server, mode.clone(), &[Mode::Forward, Mode::Mute]) => {}
+        () = pump(from_server, to_client, mode, &[Mode::Forward]) => {}
         _ = cut.wait_for(|mode| *mode == Mode::Cut) => {}
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>, passes: &[Mode]) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        if mode.wait_for(|mode| *mode == Mode::Forward).await.is_err() || to.write_all(&buffer[..count]).await.is_err()
-        {
+        let passed = mode.wait_for(|mode| passes.contains(mode)).await.is_ok();
+        if !passed || to.write_all(&buffer[..count]).await.is_err() {
             return;
         }
     }

@@ -1,0 +1,96 @@
+//! How a message's way ends without an attempt: its delivery is held, or dead.
+
+use std::time::Duration;
+
+use super::super::coalesce::{Stopping, persist_once};
+use super::super::publish::{self, Follow, Owed, follow};
+use super::super::suspicion;
+use super::{Journey, Stage};
+use crate::domain::decision::{OUR_FAULT_PAUSE, our_fault_pause_ms};
+use crate::domain::delivery::{DeadReason, successor};
+use crate::domain::gate::Until;
+use crate::store::deliveries::{self, Hold, Snapshot};
+use crate::telemetry::metrics;
+use crate::telemetry::names::HeldReason;
+
+impl Journey {
+    /// Back to PostgreSQL without spending an attempt. A row that has moved on is read again.
+    pub(super) async fn hold<T>(&self, until: Until, reason: HeldReason) -> Result<Stage<T>, Stopping> {
+        let (key, attempt) = (self.message.key(), self.message.attempt);
+        let delay_ms = match until {
+            Until::Now => 0,
+            Until::OwnTime => -(self.age_ms() as i64),
+            Until::In(ms) => ms as i64,
+        };
+        if !self.context.holds.ask(Hold { key, attempt, delay_ms }).await? {
+            return Ok(Stage::Again);
+        }
+        metrics::held(reason);
+        tracing::debug!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, reason = reason.as_str(), delay_ms, "held");
+        self.receipt.settle();
+        Ok(Stage::Done)
+    }
+
+    pub(super) async fn hold_for_our_fault<T>(&self, pause: Duration) -> Result<Stage<T>, Stopping> {
+        let until = Until::In(our_fault_pause_ms(pause.as_millis() as u64, self.age_ms()));
+        self.hold(until, HeldReason::OurFault).await
+    }
+
+    pub(super) async fn bury_poison<T>(&self, error: &str) -> Result<Stage<T>, Stopping> {
+        let ended = self.bury(DeadReason::Poison, error).await?;
+        suspicion::forget(&self.context, self.message.key()).await?;
+        Ok(ended)
+    }
+
+    /// Ends the delivery without an attempt, and writes its letter.
+    pub(super) async fn bury<T>(&self, reason: DeadReason, error: &str) -> Result<Stage<T>, Stopping> {
+        let (key, n) = (self.message.key(), self.message.attempt);
+        let bury = || deliveries::bury(&self.context.db, key, n, reason, Some(error));
+        let (snapshot, unsure) = persist_once(&self.context.abandon, "end a delivery", bury).await?;
+        match snapshot {
+            Some(snapshot) => self.letter(&snapshot, reason).await?,
+            None if unsure && self.may_proceed(self.received.unsure(true)).await?.is_none() => {}
+            None => return Ok(Stage::Again),
+        }
+        Ok(Stage::Done)
+    }
+
+    async fn letter(&self, snapshot: &Snapshot, reason: DeadReason) -> Result<(), Stopping> {
+        metrics::dead_letter(reason);
+        tracing::error!(event_id = %snapshot.key.event_id, endpoint_id = %snapshot.key.endpoint_id,
+            reason = reason.as_str(), "dead letter without an attempt");
+        let next = successor(&snapshot.row, self.context.policies.delays());
+        self.finish(follow(next, snapshot, &self.message)).await
+    }
+
+    /// Our own code panicked. The delivery is held, so that nothing is lost and no attempt is spent; one that does it again
+    /// and again is poison.
+    pub(super) async fn panicked(&self) -> Result<(), Stopping> {
+        let (key, attempt) = (self.message.key(), self.message.attempt);
+        tracing::error!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt,
+            "a fault of ours: the worker panicked at this message");
+        let ended: Stage<()> = if suspicion::failed(&self.context, key, attempt).await? {
+            self.bury_poison("the worker panicked at it again and again").await?
+        } else {
+            self.hold_for_our_fault(OUR_FAULT_PAUSE).await?
+        };
+        // Where the row has moved on, this copy is not what makes it go, and reading it may be what panicked.
+        if let Stage::Again = ended {
+            self.receipt.settle();
+        }
+        Ok(())
+    }
+
+    /// Acknowledges, after publishing what follows.
+    pub(super) async fn finish(&self, next: Option<Follow>) -> Result<(), Stopping> {
+        match next {
+            Some(follow) => {
+                publish::all(&self.context, vec![Owed { follow, receipt: self.receipt.clone(), _hand: None }]).await
+            }
+            None => {
+                self.receipt.settle();
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Posthaste turns committed database rows into delivered webhooks.
 //!
 //! `docs/architecture.md` is the map. Imports go down only (a test holds it):
-//! `domain <- config, telemetry, lifecycle <- store, broker, http <- relay, worker <- cmd <- main`.
+//! `domain <- config, telemetry, lifecycle, supervise <- store, broker, http <- relay, worker <- cmd <- main`.
 
 #[cfg(feature = "service")]
 pub mod broker;
@@ -22,6 +22,8 @@ pub mod receiver;
 pub mod relay;
 #[cfg(feature = "service")]
 pub mod store;
+#[cfg(feature = "service")]
+pub mod supervise;
 #[cfg(feature = "service")]
 pub mod telemetry;
 #[cfg(feature = "service")]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub struct Shutdown {
 struct State {
     next: u64,
     running: BTreeMap<u64, Cow<'static, str>>,
-    panicked: Vec<String>,
+    failed: Vec<String>,
 }
 
 /// What the grace period left.
@@ -36,13 +37,13 @@ struct State {
 pub struct Drained {
     /// Names of tasks that were still running when the grace period was over.
     pub abandoned: Vec<String>,
-    /// Names of tasks that ended in a panic.
-    pub panicked: Vec<String>,
+    /// Tasks that ended in a panic, by name, and what others failed of.
+    pub failed: Vec<String>,
 }
 
 impl Drained {
     pub fn is_clean(&self) -> bool {
-        self.abandoned.is_empty() && self.panicked.is_empty()
+        self.abandoned.is_empty() && self.failed.is_empty()
     }
 }
 
@@ -81,6 +82,30 @@ impl Shutdown {
         })
     }
 
+    /// The same for a task that can fail, which stops the process too.
+    pub fn spawn_fallible<F, E>(&self, name: &'static str, task: F) -> JoinHandle<()>
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Display,
+    {
+        let shutdown = self.clone();
+        self.spawn(name, async move {
+            if let Err(error) = task.await {
+                shutdown.fail(format!("{name}: {error}"));
+            }
+        })
+    }
+
+    fn fail(&self, what: String) {
+        tracing::error!(what, "stopping after a failure");
+        self.state().failed.push(what);
+        self.ask();
+    }
+
+    pub fn has_failed(&self) -> bool {
+        !self.state().failed.is_empty()
+    }
+
     /// Asks for the stop on the first signal; a second one means that somebody does not want to wait.
     pub fn on_signals(&self, mut signals: mpsc::Receiver<&'static str>, force: impl FnOnce() + Send + 'static) {
         let asked = self.asked.clone();
@@ -106,7 +131,7 @@ impl Shutdown {
         if !abandoned.is_empty() {
             tracing::warn!(grace_ms = grace.as_millis() as u64, ?abandoned, "the grace period is over");
         }
-        Drained { abandoned, panicked: state.panicked.clone() }
+        Drained { abandoned, failed: state.failed.clone() }
     }
 
     fn enter(&self, name: Cow<'static, str>) -> Running {
@@ -133,7 +158,7 @@ impl Drop for Running {
         let mut state = self.shutdown.state();
         let name = state.running.remove(&self.id);
         if std::thread::panicking() {
-            state.panicked.extend(name.map(String::from));
+            state.failed.extend(name.map(String::from));
             self.shutdown.ask();
         }
     }

@@ -47,11 +47,23 @@ async fn a_panic_stops_the_process_and_is_named() {
     let task = shutdown.spawn("worker", async { panic!("on purpose") });
     shutdown.asked().await;
     assert!(task.await.is_err());
-    assert_eq!(shutdown.drain(LONG).await, Drained { abandoned: vec![], panicked: vec!["worker".into()] });
+    assert_eq!(shutdown.drain(LONG).await, Drained { abandoned: vec![], failed: vec!["worker".into()] });
 }
 
 #[tokio::test]
-async fn an_aborted_task_is_neither_abandoned_nor_panicked() {
+async fn a_failure_stops_the_process_and_is_named() {
+    let shutdown = Shutdown::new();
+    shutdown.spawn_fallible("relay", async { Ok::<(), String>(()) }).await.unwrap();
+    assert!(!shutdown.has_failed() && !shutdown.is_asked());
+    shutdown.spawn_fallible("worker", async { Err("the task 'settler' panicked") });
+    shutdown.asked().await;
+    assert!(shutdown.has_failed());
+    let failed = vec!["worker: the task 'settler' panicked".into()];
+    assert_eq!(shutdown.drain(LONG).await, Drained { abandoned: vec![], failed });
+}
+
+#[tokio::test]
+async fn an_aborted_task_is_neither_abandoned_nor_failed() {
     let shutdown = Shutdown::new();
     shutdown.spawn("aborted", std::future::pending::<()>()).abort();
     assert!(shutdown.drain(LONG).await.is_clean());

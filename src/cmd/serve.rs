@@ -148,6 +148,7 @@ async fn serve(config: &Config, parts: Parts, roles: Roles, shutdown: &Shutdown)
         return Ok(());
     }
     let abandon = CancellationToken::new();
+    let readiness = parts.readiness.clone();
     if let Some(relay) = parts.relay {
         shutdown.spawn("relay", relay::run(relay, stop.clone(), abandon.clone()));
     }
@@ -156,16 +157,19 @@ async fn serve(config: &Config, parts: Parts, roles: Roles, shutdown: &Shutdown)
     }
     let watching = tokio::spawn(watch_database(db, parts.readiness, roles, stop.clone()));
     shutdown.asked().await;
+    if shutdown.has_failed() {
+        readiness.not_ready("process", "a task failed; stopping");
+    }
     let give_up = tokio::spawn(after(config.shutdown.grace, abandon));
     // What is abandoned at the end of the grace period still gets a moment to say so.
     let drained = shutdown.drain(config.shutdown.grace + Duration::from_secs(3)).await;
     give_up.abort();
     watching.abort();
-    if drained.panicked.is_empty() {
+    if drained.failed.is_empty() {
         tracing::info!("stopped");
         return Ok(());
     }
-    Err(Failure::Failed(format!("a task failed: {}", drained.panicked.join(", "))))
+    Err(Failure::Failed(format!("a task failed: {}", drained.failed.join(", "))))
 }
 
 async fn after(grace: Duration, abandon: CancellationToken) {

@@ -5,16 +5,17 @@ use super::source::{Source, Tree, Violation, name_at, words};
 
 /// What each top-level module may import. Adapters (store, broker, http) take plain arguments and know neither the
 /// configuration nor each other; whoever receives webhooks needs the domain only.
-const MAY_IMPORT: [(&str, &[&str]); 12] = [
+const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("telemetry", &["domain"]),
     ("lifecycle", &["domain"]),
+    ("supervise", &[]),
     ("store", &["domain", "telemetry", "lifecycle"]),
     ("broker", &["domain", "telemetry", "lifecycle"]),
     ("http", &["domain", "telemetry", "lifecycle"]),
-    ("relay", &["domain", "telemetry", "lifecycle", "store", "broker", "http"]),
-    ("worker", &["domain", "telemetry", "lifecycle", "store", "broker", "http"]),
+    ("relay", &["domain", "telemetry", "lifecycle", "supervise", "store", "broker", "http"]),
+    ("worker", &["domain", "telemetry", "lifecycle", "supervise", "store", "broker", "http"]),
     ("receiver", &["domain"]),
     ("cli", &["domain", "config"]),
     (
@@ -24,6 +25,7 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
             "config",
             "telemetry",
             "lifecycle",
+            "supervise",
             "store",
             "broker",
             "http",

@@ -74,10 +74,10 @@ impl Parts {
 }
 
 fn relay_parts(config: &Config, readiness: &Readiness) -> Result<relay::Parts, Failure> {
-    let session = compose::service_options(config, "posthaste relay")?;
+    let session = compose::service_options(config, "posthaste relay session")?;
     let claim = Options { asynchronous_commit: true, ..compose::service_options(config, "posthaste relay claim")? };
     Ok(relay::Parts {
-        db: Db::new(&session)?,
+        db: Db::new(&compose::service_options(config, "posthaste relay")?)?,
         claim_db: Db::new(&claim)?,
         session,
         broker: compose::broker_settings(config)?,
@@ -150,7 +150,7 @@ async fn serve(config: &Config, parts: Parts, roles: Roles, shutdown: &Shutdown)
     let abandon = CancellationToken::new();
     let readiness = parts.readiness.clone();
     if let Some(relay) = parts.relay {
-        shutdown.spawn("relay", relay::run(relay, stop.clone(), abandon.clone()));
+        shutdown.spawn_fallible("relay", relay::run(relay, stop.clone(), abandon.clone()));
     }
     if let Some(worker) = parts.worker {
         shutdown.spawn("worker", worker::run(worker, stop.clone(), abandon.clone()));

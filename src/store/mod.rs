@@ -91,6 +91,11 @@ pub enum StoreError {
     /// The server refused the statement. The text is the server's message without its detail, which may quote a row.
     #[error("database refused: {message} (SQLSTATE {code})")]
     Refused { code: String, message: String },
+    /// Locks would stay with a session that somebody else goes on using.
+    #[error(
+        "database: this connection has no session of its own; relays, requeue and reconcile need a direct connection to PostgreSQL, or a pooler in session mode"
+    )]
+    SharedSession,
     #[error("database.url: {0}")]
     Url(String),
     #[error("database: {0}")]
@@ -154,6 +159,8 @@ impl Options {
             ("TimeZone", "UTC".to_owned()),
         ];
         if self.service {
+            // A peer that is gone without a word is given up within half a minute, by the server's side of TCP too.
+            settings.extend(KEEPALIVE.map(|(name, value)| (name, value.to_owned())));
             settings.push(("enable_seqscan", "off".to_owned()));
             settings.push(("jit", "off".to_owned()));
             // Planning a statement again for each execution costs more than running it.
@@ -167,6 +174,14 @@ impl Options {
         Ok(options.application_name(&self.application_name).options(settings).disable_statement_logging())
     }
 }
+
+/// The first three ask a peer that is silent, the last one bounds how long it may leave what was sent unacknowledged.
+const KEEPALIVE: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "10s"),
+    ("tcp_keepalives_interval", "5s"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "25s"),
+];
 
 /// A connection that was in use so shortly ago is taken as it is; one that waited longer is asked first.
 const TRUSTED: Duration = Duration::from_secs(1);

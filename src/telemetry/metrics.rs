@@ -1,6 +1,6 @@
 //! Recording: one typed function for each thing that happens, and the recorder behind them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -107,6 +107,11 @@ pub fn lost_and_republished(messages: u64) {
 
 pub fn duplicate_discarded() {
     counter!(DUPLICATES_DISCARDED.name).increment(1);
+}
+
+pub fn duty_done(duty: Duty) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    gauge!(DUTY_DONE.name, "duty" => duty.as_str()).set(now.as_secs_f64());
 }
 
 pub fn receiver_verification(result: &'static str) {

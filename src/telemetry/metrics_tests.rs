@@ -39,6 +39,7 @@ fn record_everything() {
     }
     lost_and_republished(2);
     duplicate_discarded();
+    duty_done(Duty::Release);
     receiver_verification("valid");
     drop(in_flight());
 }

@@ -89,6 +89,8 @@ table! {
         "Messages that the broker had lost and that were published again.");
     DUPLICATES_DISCARDED = counter("posthaste_duplicates_discarded_total", &[], "messages",
         "Stale or doubled messages that a worker dropped without a request.");
+    DUTY_DONE = gauge("posthaste_leader_duty_success_timestamp_seconds", &["duty"], "seconds",
+        "When the leading relay last did this without an error, as Unix time.");
     RECEIVER_VERIFICATIONS = counter("posthaste_receiver_verifications_total", &["result"], "requests",
         "Signatures that a receiver has checked.");
 }
@@ -136,6 +138,35 @@ impl HeldReason {
             HeldReason::RateLimit => "rate_limit",
             HeldReason::Slowed => "slowed",
             HeldReason::Circuit => "circuit",
+        }
+    }
+}
+
+/// What the leading relay does again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    /// Publishing what relays that are gone have left.
+    Adoption,
+    Circuits,
+    /// Removing what is too old to be needed.
+    Cleaning,
+    Markers,
+    /// Making the partitions of the next days.
+    Partitions,
+    Reconcile,
+    Release,
+}
+
+impl Duty {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Duty::Adoption => "adoption",
+            Duty::Circuits => "circuits",
+            Duty::Cleaning => "cleaning",
+            Duty::Markers => "markers",
+            Duty::Partitions => "partitions",
+            Duty::Reconcile => "reconcile",
+            Duty::Release => "release",
         }
     }
 }

@@ -98,20 +98,22 @@ impl Claimer {
         let batch = self.claim(&ask, &crowded).await?;
         if batch.events > 0 {
             self.outbound.add(batch);
-            return idle.busy().await;
+            idle.busy().await;
+            return Ok(());
         }
         let swept = matches!(ask.from, From::Everyone { .. });
         let empty = async {
             if crowded.is_empty() {
-                return idle.empty(swept).await;
+                idle.empty(swept).await;
+            } else {
+                self.outbound.changed(OTHERS.max(self.context.limits.poll_interval)).await;
             }
-            self.outbound.changed(OTHERS.max(self.context.limits.poll_interval)).await;
-            Ok(())
         };
         tokio::select! {
-            result = empty => result,
-            () = stop.cancelled() => Ok(()),
+            () = empty => {}
+            () = stop.cancelled() => {}
         }
+        Ok(())
     }
 
     async fn claim(&mut self, ask: &Ask, without: &[String]) -> Result<Batch, StoreError> {

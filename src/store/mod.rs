@@ -160,6 +160,7 @@ impl Options {
         ];
         if self.service {
             // A peer that is gone without a word is given up within half a minute, by the server's side of TCP too.
+            settings.push(("idle_session_timeout", IDLE.to_owned()));
             settings.extend(KEEPALIVE.map(|(name, value)| (name, value.to_owned())));
             settings.push(("enable_seqscan", "off".to_owned()));
             settings.push(("jit", "off".to_owned()));
@@ -175,6 +176,9 @@ impl Options {
     }
 }
 
+/// The server ends a session that was idle for this long, whatever answers in between for a client that is gone. The pool
+/// gives up its own earlier.
+const IDLE: &str = "10min";
 /// The first three ask a peer that is silent, the last one bounds how long it may leave what was sent unacknowledged.
 const KEEPALIVE: [(&str, &str); 4] = [
     ("tcp_keepalives_idle", "10s"),

@@ -33,3 +33,4 @@ mod transactions;
 mod turns;
 mod types_agree;
 mod versions;
+mod waking;

@@ -23,6 +23,7 @@ use crate::cli::{Cli, Command, EXIT_USAGE};
 use crate::config::ConfigError;
 use crate::relay::DeclareFailure;
 use crate::store::StoreError;
+use crate::telemetry::logging;
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, Error)]
@@ -65,10 +66,11 @@ pub fn main(cli: Cli) -> ExitCode {
     let result = runtime.block_on(dispatch(cli));
     // Whatever still runs was abandoned on purpose; its messages are unacknowledged.
     runtime.shutdown_background();
+    logging::flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("posthaste: {failure}");
+            logging::say(&format!("posthaste: {failure}"));
             failure.code()
         }
     }

@@ -11,6 +11,7 @@ mod commands;
 mod days;
 mod held_at_scale;
 mod holding;
+mod housekeeping;
 mod leading;
 mod operations;
 mod pacing;

@@ -46,6 +46,16 @@ pub enum Failure {
 pub type Outcome = Result<(), Failure>;
 
 impl Failure {
+    /// What to do about it, where the text does not say so.
+    fn advice(&self) -> &'static str {
+        match self {
+            Failure::Store(error) if error.misses_schema() => {
+                "; the schema is not there, or another version's: run `posthaste migrate` first"
+            }
+            _ => "",
+        }
+    }
+
     fn code(&self) -> ExitCode {
         match self {
             Failure::Usage(_) | Failure::Config(_) => EXIT_USAGE.into(),
@@ -70,7 +80,7 @@ pub fn main(cli: Cli) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            logging::say(&format!("posthaste: {failure}"));
+            logging::say(&format!("posthaste: {failure}{}", failure.advice()));
             failure.code()
         }
     }

@@ -7,11 +7,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::{Connection, Row};
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 
-use super::{Conn, Options, Result, StoreError};
+use super::{Conn, Options, Result, StoreError, connect};
 
 /// First keys of the two-key advisory locks, so that ours meet nobody else's.
 const RELAY: i32 = 0x7068_0001;
@@ -49,7 +49,7 @@ impl Session {
         let limit = options.connect_timeout;
         let options =
             options.connect_options()?.options([("idle_session_timeout", format!("{}", SILENCE.as_millis()))]);
-        let connection = Arc::new(Mutex::new(Some(connect(&options, limit).await?)));
+        let connection = Arc::new(Mutex::new(Some(connect::open(&options, limit).await?)));
         let heart = tokio::spawn(beat(connection.clone(), limit)).abort_handle();
         let mut session = Session { connection, limit, backend: 0, relay: OnceLock::new(), heart };
         session.backend = session.backend().await?;
@@ -59,7 +59,7 @@ impl Session {
 
     /// Two connections that are open at the same time have two sessions, unless a pooler is in between.
     async fn refuse_shared(&self, options: &PgConnectOptions) -> Result<()> {
-        let mut second = connect(options, self.limit).await?;
+        let mut second = connect::open(options, self.limit).await?;
         let other = bounded(self.limit, backend(&mut second)).await;
         let _ = bounded(self.limit, second.close()).await;
         if other? == self.backend { Err(StoreError::SharedSession) } else { self.ping().await }
@@ -139,10 +139,6 @@ select exists (select from pg_locks
  where locktype = 'advisory' and pid = pg_backend_pid() and granted
    and database = (select oid from pg_database where datname = current_database())
    and classid = $1::int8::oid and objid = $2::int8::oid and objsubid = 2)";
-
-async fn connect(options: &PgConnectOptions, limit: Duration) -> Result<Conn> {
-    bounded(limit, options.connect()).await
-}
 
 /// As text, without a prepared statement: the answer must be right where those do not work either.
 async fn backend(connection: &mut Conn) -> sqlx::Result<i32> {

@@ -14,6 +14,7 @@ pub mod activity;
 pub mod attempts;
 pub mod circuits;
 pub mod claim;
+mod connect;
 pub mod days;
 pub mod delay_queues;
 pub mod deliveries;
@@ -50,6 +51,7 @@ pub struct Db {
     pool: Pool,
     trouble: Trouble,
     limit: Duration,
+    asking: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// When a connection was last found broken: the others that were idle then are not trusted either.
@@ -120,6 +122,12 @@ impl StoreError {
 }
 
 impl StoreError {
+    /// Something of the schema is not there, or has another form than this program knows.
+    pub fn misses_schema(&self) -> bool {
+        let StoreError::Refused { code, message } = self else { return false };
+        matches!(code.as_str(), "3F000" | "42P01" | "42703" | "42883") && message.contains("posthaste")
+    }
+
     /// The statement took too long; a smaller one may not.
     pub fn is_time_out(&self) -> bool {
         matches!(self, StoreError::TimedOut(_)) || self.code() == Some("57014")
@@ -212,7 +220,7 @@ impl Db {
             })
             .connect_lazy_with(options.connect_options()?);
         // The server ends a statement at its own time-out; this limit is for a network that swallows the answer.
-        Ok(Db { pool, trouble, limit: options.statement_timeout + options.connect_timeout })
+        Ok(Db { pool, trouble, limit: options.statement_timeout + options.connect_timeout, asking: Arc::default() })
     }
 
     /// Runs one operation within the limit. A connection that did not answer is thrown away, not reused.
@@ -220,7 +228,10 @@ impl Db {
     where
         F: AsyncFnOnce(&mut Conn) -> sqlx::Result<T>,
     {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = match self.pool.acquire().await {
+            Err(sqlx::Error::PoolTimedOut) => return Err(self.why_no_connection().await),
+            acquired => acquired?,
+        };
         let result = match tokio::time::timeout(self.limit, operation(&mut connection)).await {
             Ok(result) => result.map_err(StoreError::from),
             Err(_) => {
@@ -232,6 +243,14 @@ impl Db {
             self.trouble.now();
         }
         result
+    }
+
+    /// One caller at a time asks: where all connections are in use, more of them would not help.
+    async fn why_no_connection(&self) -> StoreError {
+        match self.asking.try_lock() {
+            Ok(_asking) => connect::why_none(&self.pool).await,
+            Err(_) => sqlx::Error::PoolTimedOut.into(),
+        }
     }
 
     pub async fn ping(&self) -> Result<()> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,8 @@ use crate::telemetry::names::Duty;
 
 const TICK: Duration = Duration::from_millis(200);
 const HOURLY: Duration = Duration::from_secs(3600);
+/// When no idempotency key is left that has expired, it is looked again after this.
+const EXPIRY: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(context: Arc<Context>, relay: i64, leads: Arc<AtomicBool>, stop: CancellationToken) {
     while !leads.load(Ordering::Relaxed) {
@@ -39,6 +41,7 @@ async fn all(context: &Context, relay: i64, leads: &AtomicBool, stop: &Cancellat
         publish_markers(context, pace(Duty::Markers, TICK)),
         reconcile(context, relay, stop, pace(Duty::Reconcile, TICK)),
         make_partitions(context, pace(Duty::Partitions, HOURLY)),
+        remove_keys(context, pace(Duty::IdempotencyKeys, TICK)),
         clean(context, pace(Duty::Cleaning, HOURLY)),
     );
 }
@@ -70,6 +73,21 @@ async fn make_partitions(context: &Context, mut pace: Pace<'_>) {
     }
 }
 
+/// One batch at a time: five thousand keys a second, which is more than producers can make.
+async fn remove_keys(context: &Context, mut pace: Pace<'_>) {
+    let mut next = Instant::now();
+    while pace.due().await {
+        if Instant::now() < next {
+            continue;
+        }
+        let removed = idempotency::remove_expired(&context.db).await;
+        if removed.as_ref().is_ok_and(|removed| *removed < idempotency::BATCH) {
+            next = Instant::now() + EXPIRY;
+        }
+        pace.done(removed.map(drop));
+    }
+}
+
 async fn clean(context: &Context, mut pace: Pace<'_>) {
     while pace.due().await {
         pace.done(remove_old(context).await);
@@ -77,7 +95,6 @@ async fn clean(context: &Context, mut pace: Pace<'_>) {
 }
 
 async fn remove_old(context: &Context) -> Result<(), StoreError> {
-    idempotency::remove_expired(&context.db).await?;
     activity::prune(&context.db).await?;
     suspects::remove_old(&context.db).await.map(drop)
 }

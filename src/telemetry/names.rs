@@ -150,6 +150,8 @@ pub enum Duty {
     Circuits,
     /// Removing what is too old to be needed.
     Cleaning,
+    /// Removing keys that have expired.
+    IdempotencyKeys,
     Markers,
     /// Making the partitions of the next days.
     Partitions,
@@ -163,6 +165,7 @@ impl Duty {
             Duty::Adoption => "adoption",
             Duty::Circuits => "circuits",
             Duty::Cleaning => "cleaning",
+            Duty::IdempotencyKeys => "idempotency_keys",
             Duty::Markers => "markers",
             Duty::Partitions => "partitions",
             Duty::Reconcile => "reconcile",

@@ -1,8 +1,31 @@
 //! What the leading relay removes, and what a process says of itself.
 
 use std::process::{Child, Stdio};
+use std::time::Instant;
 
 use crate::harness::{Receiver, Stack, eventually, terminate};
+
+const KEYS: &str = "select count(*) from posthaste.idempotency_keys";
+
+#[tokio::test]
+async fn expired_idempotency_keys_are_removed_as_they_expire() {
+    const MANY: &str = "insert into posthaste.idempotency_keys (tenant, key, event_id, expires_at)
+        select 'acme', 'key-' || n, posthaste.uuid_v7(), now() - interval '1 minute' from generate_series(1, 20000) n";
+    let stack = Stack::new().await;
+    stack.execute(MANY).await;
+    let began = Instant::now();
+    stack.relay().await;
+    let none_left = async || (stack.number(KEYS).await == 0).then_some(());
+
+    eventually("all are removed", none_left).await;
+
+    println!("20 000 keys were removed in {:?}", began.elapsed());
+    stack.execute(MANY).await;
+    stack
+        .execute("update posthaste.idempotency_keys set expires_at = now() + interval '1 day' where key = 'key-7'")
+        .await;
+    eventually("the same relay removes more", async || (stack.number(KEYS).await == 1).then_some(())).await;
+}
 
 /// Ends with the test, whatever happens.
 struct Unread(Child);

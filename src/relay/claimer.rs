@@ -14,6 +14,7 @@ use crate::domain::turns::{Ask, From, Turns};
 use crate::store::claim::{self, Batch, Claim};
 use crate::store::{StoreError, outbox, partitions, relay_batches};
 use crate::supervise::Supervised;
+use crate::telemetry::metrics;
 
 /// While the broker is blocked or away, ask it this often.
 const BLOCKED: Duration = Duration::from_millis(250);
@@ -134,6 +135,7 @@ impl Claimer {
         if batch.set_aside > 0 {
             tracing::error!(events = batch.set_aside, "set aside: their ids were used before (posthaste.set_aside)");
         }
+        metrics::unmatched(batch.unmatched as u64);
         if batch.unmatched > 0 {
             tracing::debug!(events = batch.unmatched, "recorded; no endpoint matched");
         }

@@ -9,6 +9,7 @@ use super::duty::Pace;
 use super::{Context, adopt};
 use crate::store::StoreError;
 use crate::store::locks::{Role, Session};
+use crate::telemetry::metrics;
 use crate::telemetry::names::Duty;
 
 const TICK: Duration = Duration::from_millis(200);
@@ -28,11 +29,14 @@ pub(super) async fn run(
     leads: &AtomicBool,
     stop: CancellationToken,
 ) -> Result<(), StoreError> {
-    tokio::select! {
+    metrics::leads(false);
+    let kept = tokio::select! {
         lost = watch(session) => lost,
         () = lead(context, session, relay, leads, &stop) => Ok(()),
         () = stop.cancelled() => Ok(()),
-    }
+    };
+    metrics::leads(false);
+    kept
 }
 
 async fn watch(session: &Session) -> Result<(), StoreError> {
@@ -53,6 +57,7 @@ async fn lead(context: &Context, session: &Session, relay: i32, leads: &AtomicBo
         let taken = session.try_role(Role::Leader).await;
         if let Ok(true) = taken {
             leads.store(true, Ordering::Relaxed);
+            metrics::leads(true);
             tracing::info!(relay, "leading");
         }
         pace.done(taken.map(drop));

@@ -44,6 +44,21 @@ pub fn outbox(pending: u64, oldest_age: Duration) {
     gauge!(OUTBOX_OLDEST_AGE.name).set(oldest_age.as_secs_f64());
 }
 
+pub fn unmatched(events: u64) {
+    counter!(UNMATCHED.name).increment(events);
+}
+
+/// What an operator must see before it hurts.
+pub fn watched(set_aside: u64, unconfirmed_oldest_age: Duration, partition_days_ahead: i32) {
+    gauge!(SET_ASIDE.name).set(set_aside as f64);
+    gauge!(UNCONFIRMED_AGE.name).set(unconfirmed_oldest_age.as_secs_f64());
+    gauge!(PARTITION_DAYS.name).set(f64::from(partition_days_ahead));
+}
+
+pub fn leads(leads: bool) {
+    gauge!(LEADS.name).set(if leads { 1.0 } else { 0.0 });
+}
+
 pub fn relay_published(messages: u64) {
     counter!(RELAY_PUBLISHED.name).increment(messages);
 }

@@ -15,6 +15,9 @@ fn rendered(work: impl FnOnce()) -> String {
 
 fn record_everything() {
     outbox(7, Duration::from_millis(1500));
+    unmatched(1);
+    watched(2, Duration::from_secs(3), 7);
+    leads(true);
     relay_published(3);
     attempt(AttemptOutcome::Delivered, "2xx", Duration::from_millis(20));
     attempt(AttemptOutcome::Retry, "timeout", Duration::from_secs(15));

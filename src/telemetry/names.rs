@@ -61,6 +61,16 @@ table! {
         "Committed events that no relay has moved yet.");
     OUTBOX_OLDEST_AGE = gauge("posthaste_outbox_oldest_age_seconds", &[], "seconds",
         "Age of the oldest event in the outbox; 0 when it is empty.");
+    UNMATCHED = counter("posthaste_events_unmatched_total", &[], "events",
+        "Events that no endpoint matched: recorded, with nothing to deliver.");
+    SET_ASIDE = gauge("posthaste_events_set_aside", &[], "events",
+        "Events that could not be moved out of the outbox and wait for an operator, up to 10000.");
+    UNCONFIRMED_AGE = gauge("posthaste_unconfirmed_oldest_age_seconds", &[], "seconds",
+        "Time since the oldest batch was claimed that the broker has not confirmed as a whole; 0 when there is none.");
+    PARTITION_DAYS = gauge("posthaste_partition_days_ahead", &[], "days",
+        "Days after today that have partitions already.");
+    LEADS = gauge("posthaste_relay_leads", &[], "relays",
+        "1 in the relay that leads, 0 in the others.");
     RELAY_PUBLISHED = counter("posthaste_relay_published_total", &[], "messages",
         "Messages that the broker has confirmed to a relay.");
     ATTEMPTS = counter("posthaste_attempts_total", &["outcome", "status_class"], "attempts",

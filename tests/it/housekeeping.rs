@@ -27,6 +27,40 @@ async fn expired_idempotency_keys_are_removed_as_they_expire() {
     eventually("the same relay removes more", async || (stack.number(KEYS).await == 1).then_some(())).await;
 }
 
+#[tokio::test]
+async fn what_an_operator_must_see_is_in_the_metrics() {
+    let stack = Stack::new().await;
+    // A batch of a relay that lives elsewhere, which nobody may adopt.
+    let mut elsewhere = stack.db.acquire().await.unwrap();
+    sqlx::query("select pg_advisory_lock(1885863937, 5)").execute(&mut *elsewhere).await.unwrap();
+    stack
+        .execute("insert into posthaste.relay_batches (relay, event_ids, claimed_at) values (5, '{}', now() - interval '1 hour')")
+        .await;
+    stack
+        .execute(
+            "insert into posthaste.set_aside (id, tenant, event_type, payload, created_at, error)
+            values (posthaste.uuid_v7(), 'acme', 'a.b', '{}', now(), 'for a test')",
+        )
+        .await;
+    let relay = stack.relay().await;
+
+    stack.emit("nobody", "order.created", "{}").await;
+
+    let shown = async |name: &'static str, right: fn(f64) -> bool| {
+        eventually(name, async || relay.metrics().await.get(name).copied().filter(|value| right(*value))).await
+    };
+    shown("posthaste_events_unmatched_total", |events| events == 1.0).await;
+    shown("posthaste_events_set_aside", |events| events == 1.0).await;
+    shown("posthaste_unconfirmed_oldest_age_seconds", |age| (3600.0..3700.0).contains(&age)).await;
+    shown("posthaste_partition_days_ahead", |days| days == 7.0).await;
+    shown("posthaste_relay_leads", |leads| leads == 1.0).await;
+    let other = stack.relay().await;
+    eventually("the other does not lead", async || {
+        (other.metrics().await.get("posthaste_relay_leads") == Some(&0.0)).then_some(())
+    })
+    .await;
+}
+
 /// Ends with the test, whatever happens.
 struct Unread(Child);
 

@@ -186,7 +186,7 @@ impl Options {
 
 /// The server ends a session that was idle for this long, whatever answers in between for a client that is gone. The pool
 /// gives up its own earlier.
-const IDLE: &str = "10min";
+const IDLE: &str = "15min";
 /// The first three ask a peer that is silent, the last one bounds how long it may leave what was sent unacknowledged.
 const KEEPALIVE: [(&str, &str); 4] = [
     ("tcp_keepalives_idle", "10s"),

@@ -132,3 +132,24 @@ async fn a_batch_that_cannot_be_adopted_stops_neither_claiming_nor_the_other_dut
     eventually("it is adopted in the end", async || (stack.number(left).await == 0).then_some(())).await;
     assert_eq!(lives(&relay), 1, "it was one relay all the time");
 }
+
+#[tokio::test]
+async fn a_relay_that_has_lost_one_of_its_tasks_ends_instead_of_doing_half_its_work() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    let endpoint = stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    let relay = stack.relay().await;
+
+    // A number of attempts that is never reached: the next one overflows, and the release panics.
+    stack
+        .change(
+            endpoint.id,
+            "with e as (insert into posthaste.events (id, tenant, event_type, payload, created_at)
+                 values (posthaste.uuid_v7(), 'acme', 'order.created', '{}', now()) returning id)
+             insert into posthaste.deliveries (event_id, endpoint_id, status, attempts, base_attempts, max_attempts)
+             select id, $1, 'held', 2147483647, 2147483646, 3 from e",
+        )
+        .await;
+
+    assert_eq!(relay.exit_code().await, Some(1));
+    assert!(relay.log().contains("relay: the task 'release' panicked"), "{}", relay.log());
+}

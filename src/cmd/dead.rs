@@ -89,7 +89,7 @@ pub async fn requeue(config: &Config, args: crate::cli::Requeue) -> Outcome {
     let names = compose::topology(config).names;
     let db = Db::new(&options)?;
     let publisher = Publisher::new(broker.clone(), names.clone(), "posthaste requeue");
-    let (mut session, relay) = relay::open_session(&options).await?;
+    let (session, relay) = relay::open_session(&options).await?;
     let selection = selection(&args);
     let missing = missing(config, &db, &args).await?;
     let requeue = Requeue {

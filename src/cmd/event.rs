@@ -34,8 +34,17 @@ async fn emit(config: &Config, args: Emit) -> Outcome {
     };
     let db = compose::command_db(config)?;
     let id = outbox::emit(&db, event).await.map_err(explain)?;
-    endpoint::warn_of_unknown(&db, &args.tenant).await?;
-    if args.output.json { output::json(&json!({"id": id})) } else { output::line(&id.to_string()) }
+    // It is committed: whatever comes after, the id is printed, or a script would send the event again.
+    if args.output.json {
+        output::json(&json!({"id": id}))?
+    } else {
+        output::line(&id.to_string())?
+    }
+    if let Err(error) = endpoint::warn_of_unknown(&db, &args.tenant).await {
+        // A producer's role may not look.
+        tracing::debug!(%error, "cannot check whether the tenant has an endpoint");
+    }
+    Ok(())
 }
 
 /// What the producer's input is refused for is a usage error; the server's text names the field and the fix.

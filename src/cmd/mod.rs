@@ -23,6 +23,7 @@ use crate::cli::{Cli, Command, EXIT_USAGE};
 use crate::config::ConfigError;
 use crate::relay::DeclareFailure;
 use crate::store::StoreError;
+use crate::telemetry::logging;
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, Error)]
@@ -45,6 +46,16 @@ pub enum Failure {
 pub type Outcome = Result<(), Failure>;
 
 impl Failure {
+    /// What to do about it, where the text does not say so.
+    fn advice(&self) -> &'static str {
+        match self {
+            Failure::Store(error) if error.misses_schema() => {
+                "; the schema is not there, or another version's: run `posthaste migrate` first"
+            }
+            _ => "",
+        }
+    }
+
     fn code(&self) -> ExitCode {
         match self {
             Failure::Usage(_) | Failure::Config(_) => EXIT_USAGE.into(),
@@ -65,10 +76,11 @@ pub fn main(cli: Cli) -> ExitCode {
     let result = runtime.block_on(dispatch(cli));
     // Whatever still runs was abandoned on purpose; its messages are unacknowledged.
     runtime.shutdown_background();
+    logging::flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("posthaste: {failure}");
+            logging::say(&format!("posthaste: {failure}{}", failure.advice()));
             failure.code()
         }
     }

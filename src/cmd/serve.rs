@@ -10,9 +10,9 @@ use crate::domain::places::released;
 use crate::domain::reconnect;
 use crate::lifecycle::{EXIT_FORCED, Shutdown, signals};
 use crate::store::{Db, Options, migrate};
-use crate::telemetry::metrics;
+use crate::telemetry::logging;
 use crate::telemetry::readiness::Readiness;
-use crate::telemetry::server::Server;
+use crate::telemetry::server::{self, StartError};
 use crate::{broker, relay, worker};
 
 #[derive(Debug, Clone, Copy)]
@@ -30,18 +30,17 @@ impl Roles {
 pub async fn run(config: &Config, roles: Roles) -> Outcome {
     // Everything that the configuration can be wrong about is found before anything connects.
     let parts = Parts::new(config, roles)?;
-    let handle = metrics::install().map_err(|error| Failure::Failed(error.to_string()))?;
     let shutdown = Shutdown::new();
     let signals = signals().map_err(|error| Failure::Failed(error.to_string()))?;
-    shutdown.on_signals(signals, || std::process::exit(EXIT_FORCED));
-    let server = match config.telemetry.listen {
-        Some(listen) => Some(
-            Server::start(listen, handle, parts.readiness.clone())
-                .await
-                .map_err(|error| Failure::Usage(error.to_string()))?,
-        ),
-        None => None,
-    };
+    shutdown.on_signals(signals, || {
+        logging::flush();
+        std::process::exit(EXIT_FORCED)
+    });
+    let server =
+        server::start(config.telemetry.listen, parts.readiness.clone()).await.map_err(|error| match error {
+            StartError::Listen(_) => Failure::Usage(error.to_string()),
+            StartError::Recorder(_) => Failure::Failed(error.to_string()),
+        })?;
     introduce(config);
     let readiness = parts.readiness.clone();
     let outcome = serve(config, parts, roles, &shutdown).await;
@@ -74,10 +73,10 @@ impl Parts {
 }
 
 fn relay_parts(config: &Config, readiness: &Readiness) -> Result<relay::Parts, Failure> {
-    let session = compose::service_options(config, "posthaste relay")?;
+    let session = compose::service_options(config, "posthaste relay session")?;
     let claim = Options { asynchronous_commit: true, ..compose::service_options(config, "posthaste relay claim")? };
     Ok(relay::Parts {
-        db: Db::new(&session)?,
+        db: Db::new(&compose::service_options(config, "posthaste relay")?)?,
         claim_db: Db::new(&claim)?,
         session,
         broker: compose::broker_settings(config)?,
@@ -150,7 +149,7 @@ async fn serve(config: &Config, parts: Parts, roles: Roles, shutdown: &Shutdown)
     let abandon = CancellationToken::new();
     let readiness = parts.readiness.clone();
     if let Some(relay) = parts.relay {
-        shutdown.spawn("relay", relay::run(relay, stop.clone(), abandon.clone()));
+        shutdown.spawn_fallible("relay", relay::run(relay, stop.clone(), abandon.clone()));
     }
     if let Some(worker) = parts.worker {
         shutdown.spawn_fallible("worker", worker::run(worker, stop.clone(), abandon.clone()));

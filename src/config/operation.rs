@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::ConfigError;
 use super::values::{DAY, HOUR, MS, SECOND, Values};
@@ -95,12 +96,20 @@ fn listen(values: &Values) -> Result<Option<SocketAddr>, ConfigError> {
     text.parse().map(Some).map_err(|_| values.invalid(key, problem))
 }
 
+/// A word that is no level would be taken for the name of a target, and everything else be silent.
 fn log_level(values: &Values) -> Result<String, ConfigError> {
     let key = "telemetry.log_level";
     let text = values.text(key)?;
-    let problem =
-        "is not a filter; use error, warn, info, debug or trace, or targets such as \"info,posthaste::relay=debug\"";
-    EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| values.invalid(key, problem))
+    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    let names_targets = |part: &str| part.contains(['=', '[']);
+    let parts_are_right = text.split(',').map(str::trim).all(|part| names_targets(part) || is_level(part));
+    if parts_are_right && EnvFilter::try_new(text).is_ok() {
+        return Ok(text.to_owned());
+    }
+    let problem = format!(
+        "is not a filter ('{text}'); use error, warn, info, debug or trace, or targets such as \"info,posthaste::relay=debug\""
+    );
+    Err(values.invalid(key, problem))
 }
 
 impl Retention {

@@ -12,10 +12,11 @@ const BATCHES: i64 = 100;
 /// Publishes what relays that are gone have listed and not seen confirmed.
 pub(super) async fn of_the_gone(
     context: &Context,
-    session: &mut Session,
+    session: &Session,
     relay: i32,
     stop: &CancellationToken,
 ) -> Result<(), StoreError> {
+    let mut result = Ok(());
     for other in relay_batches::other_relays(&context.db, relay.into()).await? {
         let Ok(lock) = i32::try_from(other) else { continue };
         if !session.try_relay(lock).await? {
@@ -23,9 +24,9 @@ pub(super) async fn of_the_gone(
         }
         let adopted = batches(context, other, &[], stop).await;
         session.release_relay(lock).await?;
-        adopted?;
+        result = result.and(adopted);
     }
-    Ok(())
+    result
 }
 
 /// Publishes what this relay has listed itself without knowing: a statement was committed, and the answer was lost.
@@ -38,14 +39,21 @@ pub(super) async fn strays(
     batches(context, relay, known, stop).await
 }
 
+/// One that cannot be published (a statement may take too long for it) leaves the others their turn; the first error is
+/// returned.
 async fn batches(context: &Context, relay: i64, except: &[i64], stop: &CancellationToken) -> Result<(), StoreError> {
+    let mut result = Ok(());
     for batch in relay_batches::of_relay(&context.db, relay, except, BATCHES).await? {
-        tokio::select! {
-            adopted = one(context, relay, batch) => adopted?,
-            () = stop.cancelled() => return Ok(()),
+        let adopted = tokio::select! {
+            adopted = one(context, relay, batch) => adopted,
+            () = stop.cancelled() => return result,
+        };
+        if let Err(StoreError::Unavailable(_)) = adopted {
+            return adopted;
         }
+        result = result.and(adopted);
     }
-    Ok(())
+    result
 }
 
 /// The listing goes when the last page is confirmed. Whatever is interrupted is adopted again from its beginning; what was

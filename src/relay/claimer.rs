@@ -13,6 +13,8 @@ use crate::domain::reconnect;
 use crate::domain::turns::{Ask, From, Turns};
 use crate::store::claim::{self, Batch, Claim};
 use crate::store::{StoreError, outbox, partitions, relay_batches};
+use crate::supervise::Supervised;
+use crate::telemetry::metrics;
 
 /// While the broker is blocked or away, ask it this often.
 const BLOCKED: Duration = Duration::from_millis(250);
@@ -42,33 +44,41 @@ struct Strays {
 
 pub(super) async fn run(context: Arc<Context>, relay: i64, stop: CancellationToken, abandon: CancellationToken) {
     let outbound = Arc::new(Outbound::default());
-    let sending = tokio::spawn(sender::run(context.clone(), outbound.clone(), stop.clone(), abandon));
+    let mut tasks = Supervised::default();
+    tasks.spawn("sender", sender::run(context.clone(), outbound.clone(), stop.clone(), abandon));
     let mut idle = Idle::new(context.clone());
     let turns = Turns::new(context.limits.batch_size);
     let mut claimer =
         Claimer { context, relay, began: Instant::now(), turns, outbound, unlist: Vec::new(), strays: None };
-    let mut failures = 0;
-    while !stop.is_cancelled() {
-        match claimer.step(&mut idle, &stop).await {
-            Ok(()) => failures = 0,
-            Err(error) => {
-                tracing::warn!(%error, failures, "a claim failed; trying again");
-                let pause = claimer.recover(&error, failures).await;
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = stop.cancelled() => {}
-                }
-                failures += 1;
-            }
-        }
-    }
+    let claimed = tasks.during(claimer.until(&mut idle, &stop), &stop).await;
     claimer.outbound.close();
-    let _ = sending.await;
+    // What nobody sends any more stays listed. That this task ends too is noticed by the relay.
+    if let Err(ended) = claimed.and(tasks.finish().await) {
+        return tracing::error!(%ended, "claiming is over");
+    }
     claimer.finish().await;
     idle.awake().await;
 }
 
 impl Claimer {
+    async fn until(&mut self, idle: &mut Idle, stop: &CancellationToken) {
+        let mut failures = 0;
+        while !stop.is_cancelled() {
+            match self.step(idle, stop).await {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    tracing::warn!(%error, failures, "a claim failed; trying again");
+                    let pause = self.recover(&error, failures).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = stop.cancelled() => {}
+                    }
+                    failures += 1;
+                }
+            }
+        }
+    }
+
     /// One claim, or one step towards sleep. Every wait ends with `stop`, but a claim is never left half-way: the server
     /// would commit it all the same, and the batch would wait for its adoption.
     async fn step(&mut self, idle: &mut Idle, stop: &CancellationToken) -> Result<(), StoreError> {
@@ -91,7 +101,7 @@ impl Claimer {
             let batch = self.claim(&ask, &crowded).await?;
             if batch.events > 0 {
                 self.outbound.add(batch);
-                idle.busy().await?;
+                idle.busy().await;
                 // All there was, so more is not to be expected at once.
                 if matches!(ask.from, From::Few(_)) {
                     self.pause(stop).await;
@@ -101,15 +111,16 @@ impl Claimer {
         }
         let empty = async {
             if crowded.is_empty() {
-                return idle.empty(swept).await;
+                idle.empty(swept).await;
+            } else {
+                self.outbound.changed(OTHERS.max(self.context.limits.poll_interval)).await;
             }
-            self.outbound.changed(OTHERS.max(self.context.limits.poll_interval)).await;
-            Ok(())
         };
         tokio::select! {
-            result = empty => result,
-            () = stop.cancelled() => Ok(()),
+            () = empty => {}
+            () = stop.cancelled() => {}
         }
+        Ok(())
     }
 
     async fn pause(&self, stop: &CancellationToken) {
@@ -154,6 +165,7 @@ impl Claimer {
         if batch.set_aside > 0 {
             tracing::error!(events = batch.set_aside, "set aside: their ids were used before (posthaste.set_aside)");
         }
+        metrics::unmatched(batch.unmatched as u64);
         if batch.unmatched > 0 {
             tracing::debug!(events = batch.unmatched, "recorded; no endpoint matched");
         }

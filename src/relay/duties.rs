@@ -1,5 +1,5 @@
-//! What the relay that leads does beside the release and the adoption, one after the other: circuits, markers, reconcile,
-//! and making partitions. A failure is tried again; it ends nothing else.
+//! What the relay that leads does beside the release and the adoption: circuits, markers, reconcile, partitions and what is
+//! too old. Each goes its own way: one that fails, or waits for the broker, keeps no other waiting.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,75 +7,94 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::Context;
 use super::circuits::Circuits;
+use super::duty::Pace;
 use super::markers::Markers;
 use super::reconcile::Reconciler;
-use super::{Context, release};
-use crate::domain::reconnect;
 use crate::store::{StoreError, activity, idempotency, partitions, suspects};
+use crate::telemetry::names::Duty;
 
 const TICK: Duration = Duration::from_millis(200);
 const HOURLY: Duration = Duration::from_secs(3600);
+/// When no idempotency key is left that has expired, it is looked again after this.
+const EXPIRY: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(context: Arc<Context>, relay: i64, leads: Arc<AtomicBool>, stop: CancellationToken) {
-    let mut duties = Duties::new();
-    let mut failures = 0;
-    let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    while !leads.load(Ordering::Relaxed) {
         tokio::select! {
-            _ = tick.tick() => {}
+            () = tokio::time::sleep(TICK) => {}
             () = stop.cancelled() => return,
         }
-        if !leads.load(Ordering::Relaxed) {
-            continue;
-        }
-        let done = tokio::select! {
-            done = duties.step(&context, relay) => done,
-            () = stop.cancelled() => return,
-        };
-        let Err(error) = done else {
-            failures = 0;
-            continue;
-        };
-        tracing::warn!(%error, failures, "a duty of the leading relay failed; trying again");
-        let again = async {
-            tokio::time::sleep(reconnect::pause(failures, rand::random())).await;
-            // Reconcile may have committed a batch without an answer.
-            release::recover(&context, relay, &stop).await
-        };
-        tokio::select! {
-            recovered = again => drop(recovered),
-            () = stop.cancelled() => return,
-        }
-        failures += 1;
+    }
+    // What is interrupted was either not committed, or stays listed and is adopted.
+    tokio::select! {
+        () = all(&context, relay, &leads, &stop) => {}
+        () = stop.cancelled() => {}
     }
 }
 
-struct Duties {
-    circuits: Circuits,
-    markers: Markers,
-    reconciler: Reconciler,
-    last_hour: Instant,
+async fn all(context: &Context, relay: i64, leads: &AtomicBool, stop: &CancellationToken) {
+    let pace = |duty, tick| Pace::new(duty, tick, leads, stop);
+    tokio::join!(
+        keep_circuits(context, pace(Duty::Circuits, TICK)),
+        publish_markers(context, pace(Duty::Markers, TICK)),
+        reconcile(context, relay, stop, pace(Duty::Reconcile, TICK)),
+        make_partitions(context, pace(Duty::Partitions, HOURLY)),
+        remove_keys(context, pace(Duty::IdempotencyKeys, TICK)),
+        clean(context, pace(Duty::Cleaning, HOURLY)),
+    );
 }
 
-impl Duties {
-    fn new() -> Duties {
-        let (circuits, markers) = (Circuits::default(), Markers::default());
-        Duties { circuits, markers, reconciler: Reconciler::default(), last_hour: Instant::now() }
+async fn keep_circuits(context: &Context, mut pace: Pace<'_>) {
+    let mut circuits = Circuits::default();
+    while pace.due().await {
+        pace.done(circuits.step(context).await);
     }
+}
 
-    async fn step(&mut self, context: &Context, relay: i64) -> Result<(), StoreError> {
-        self.circuits.step(context).await?;
-        self.markers.step(context).await?;
-        self.reconciler.step(context, relay).await?;
-        if self.last_hour.elapsed() >= HOURLY {
-            partitions::make_ahead(&context.db).await?;
-            idempotency::remove_expired(&context.db).await?;
-            activity::prune(&context.db).await?;
-            suspects::remove_old(&context.db).await?;
-            self.last_hour = Instant::now();
-        }
-        Ok(())
+async fn publish_markers(context: &Context, mut pace: Pace<'_>) {
+    let mut markers = Markers::default();
+    while pace.due().await {
+        pace.done(markers.step(context).await);
     }
+}
+
+async fn reconcile(context: &Context, relay: i64, stop: &CancellationToken, mut pace: Pace<'_>) {
+    let mut reconciler = Reconciler::default();
+    while pace.due().await {
+        pace.done(reconciler.step(context, relay, stop).await);
+    }
+}
+
+async fn make_partitions(context: &Context, mut pace: Pace<'_>) {
+    while pace.due().await {
+        pace.done(partitions::make_ahead(&context.db).await.map(drop));
+    }
+}
+
+/// One batch at a time: five thousand keys a second, which is more than producers can make.
+async fn remove_keys(context: &Context, mut pace: Pace<'_>) {
+    let mut next = Instant::now();
+    while pace.due().await {
+        if Instant::now() < next {
+            continue;
+        }
+        let removed = idempotency::remove_expired(&context.db).await;
+        if removed.as_ref().is_ok_and(|removed| *removed < idempotency::BATCH) {
+            next = Instant::now() + EXPIRY;
+        }
+        pace.done(removed.map(drop));
+    }
+}
+
+async fn clean(context: &Context, mut pace: Pace<'_>) {
+    while pace.due().await {
+        pace.done(remove_old(context).await);
+    }
+}
+
+async fn remove_old(context: &Context) -> Result<(), StoreError> {
+    activity::prune(&context.db).await?;
+    suspects::remove_old(&context.db).await.map(drop)
 }

@@ -9,7 +9,7 @@ use super::Context;
 use crate::broker::BrokerError;
 use crate::broker::connection::Link;
 use crate::broker::declare::message_count;
-use crate::store::{circuits, held, outbox};
+use crate::store::{circuits, held, outbox, stats};
 use crate::telemetry::metrics;
 
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -56,6 +56,10 @@ async fn database(context: &Context) -> bool {
     }
     if let Ok(open) = circuits::count_open(&context.db).await {
         metrics::circuits_open(open.max(0) as u64);
+    }
+    if let Ok(watched) = stats::watched(&context.db).await {
+        let age = Duration::try_from_secs_f64(watched.unconfirmed_oldest_age_seconds).unwrap_or_default();
+        metrics::watched(watched.set_aside.max(0) as u64, age, watched.partition_days_ahead);
     }
     if let Ok(held) = held::count(&context.db, &context.held.days(), MOST_HELD).await {
         metrics::held_deliveries(held.max(0) as u64);

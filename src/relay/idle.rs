@@ -18,6 +18,9 @@ const SLOW_POLL: Duration = Duration::from_millis(100);
 /// A sleeping relay looks by itself this often; it finds what a relay that died awake left unannounced.
 const SLEEP: Duration = Duration::from_secs(1);
 
+/// After sleep has failed.
+const SLEEPLESS: Duration = Duration::from_secs(2);
+
 enum State {
     Awake {
         empty: u32,
@@ -34,11 +37,15 @@ pub struct Idle {
     context: Arc<Context>,
     state: State,
     alarm: Option<Alarm>,
+    /// When the flag was last set. It ends by itself, so it is set again until this relay is awake.
+    flagged: Instant,
+    /// Until then it does not try to sleep again.
+    sleepless: Option<Instant>,
 }
 
 impl Idle {
     pub(super) fn new(context: Arc<Context>) -> Idle {
-        Idle { context, state: State::Awake { empty: 0 }, alarm: None }
+        Idle { context, state: State::Awake { empty: 0 }, alarm: None, flagged: Instant::now(), sleepless: None }
     }
 
     /// Before and during sleep only a full sweep proves that nothing is there.
@@ -47,12 +54,18 @@ impl Idle {
     }
 
     /// A claim found rows.
-    pub async fn busy(&mut self) -> Result<(), StoreError> {
+    pub async fn busy(&mut self) {
         if !matches!(self.state, State::Awake { .. }) {
-            wake::set_asleep(self.db(), false).await?;
+            self.say_awake().await;
         }
         self.wake();
-        Ok(())
+    }
+
+    /// A flag that stays ends by itself.
+    async fn say_awake(&self) {
+        if let Err(error) = wake::awake(self.db()).await {
+            tracing::debug!(%error, "producers go on notifying for a moment");
+        }
     }
 
     /// The listener goes with the sleep: what it heard before would only wake the next one, and a relay that is busy for
@@ -62,15 +75,27 @@ impl Idle {
         self.state = State::Awake { empty: 0 };
     }
 
-    /// A claim found nothing: wait a little, or take the next step towards sleep.
-    pub async fn empty(&mut self, swept: bool) -> Result<(), StoreError> {
+    /// A claim found nothing: wait a little, or take the next step towards sleep. A relay that cannot sleep polls.
+    pub async fn empty(&mut self, swept: bool) {
+        if let Err(error) = self.step(swept).await {
+            tracing::warn!(%error, "cannot sleep until producers notify; polling for a while");
+            self.wake();
+            self.sleepless = Some(Instant::now() + SLEEPLESS);
+        }
+    }
+
+    fn may_sleep(&self) -> bool {
+        self.context.limits.listen && self.sleepless.is_none_or(|until| Instant::now() >= until)
+    }
+
+    async fn step(&mut self, swept: bool) -> Result<(), StoreError> {
         let poll = self.context.limits.poll_interval;
         match self.state {
             State::Awake { empty } if empty < EMPTY_POLLS => {
                 self.state = State::Awake { empty: empty + 1 };
                 tokio::time::sleep(poll).await;
             }
-            State::Awake { .. } if !self.context.limits.listen => tokio::time::sleep(poll.max(SLOW_POLL)).await,
+            State::Awake { .. } if !self.may_sleep() => tokio::time::sleep(poll.max(SLOW_POLL)).await,
             State::Awake { .. } => self.set_flag().await?,
             State::Barrier { xid, since } => {
                 // The claim that has just found nothing counts only if it began after the barrier was passed; so the
@@ -78,6 +103,9 @@ impl Idle {
                 if wake::passed(self.db(), xid).await? {
                     self.state = State::Asleep;
                 } else {
+                    if self.flagged.elapsed() >= SLEEP {
+                        self.flag().await?;
+                    }
                     tokio::time::sleep(if since.elapsed() < FAST { poll } else { SLOW_POLL }).await;
                 }
             }
@@ -90,10 +118,15 @@ impl Idle {
     /// Listens first, so that a notification sent right after the flag is set is heard.
     async fn set_flag(&mut self) -> Result<(), StoreError> {
         self.alarm = Some(Alarm::listen(self.db(), OUTBOX).await?);
-        wake::set_asleep(self.db(), true).await?;
+        self.flag().await?;
         let xid = wake::barrier(self.db()).await?;
         self.state = State::Barrier { xid, since: Instant::now() };
         Ok(())
+    }
+
+    async fn flag(&mut self) -> Result<(), StoreError> {
+        self.flagged = Instant::now();
+        wake::sleeping(self.db()).await
     }
 
     async fn sleep(&mut self) -> Result<(), StoreError> {
@@ -102,27 +135,21 @@ impl Idle {
             return Ok(());
         };
         match alarm.wait(SLEEP).await {
-            Ok(Wake::Notified(_)) => {
+            Ok(Wake::Notified(_) | Wake::Reconnected) => {
                 self.wake();
-                wake::set_asleep(self.db(), false).await
-            }
-            // Another relay that was awake may have cleared the flag and died.
-            Ok(Wake::TimedOut) => wake::set_asleep(self.db(), true).await,
-            Ok(Wake::Reconnected) => {
-                self.wake();
+                self.say_awake().await;
                 Ok(())
             }
-            Err(error) => {
-                self.wake();
-                Err(error)
-            }
+            // It would end by itself, and another relay that was awake may have cleared it and died.
+            Ok(Wake::TimedOut) => self.flag().await,
+            Err(error) => Err(error),
         }
     }
 
     /// At the end: a relay that is gone must not keep producers notifying. Others set the flag again when they sleep.
     pub async fn awake(self) {
         if !matches!(self.state, State::Awake { .. }) {
-            let _ = wake::set_asleep(self.db(), false).await;
+            self.say_awake().await;
         }
     }
 

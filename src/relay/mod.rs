@@ -13,6 +13,7 @@ mod adopt;
 mod circuits;
 mod claimer;
 mod duties;
+mod duty;
 mod ended;
 mod gauges;
 mod held;
@@ -37,7 +38,8 @@ use crate::broker::topology::Topology;
 use crate::domain::reconnect;
 use crate::store::claim::Ceilings;
 use crate::store::locks::Session;
-use crate::store::{self, Db, StoreError, delay_queues, partitions};
+use crate::store::{self, Db, StoreError, delay_queues};
+use crate::supervise::{Ended, Supervised};
 use crate::telemetry::readiness::Readiness;
 
 pub struct Parts {
@@ -87,8 +89,17 @@ struct Context {
     held: held::Held,
 }
 
+/// Why a relay cannot go on, however often it tries.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    #[error(transparent)]
+    Task(#[from] Ended),
+    #[error(transparent)]
+    Session(#[from] StoreError),
+}
+
 /// Relays until `stop`; then finishes the publishes under way, unless `abandon` ends the grace period first.
-pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationToken) {
+pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationToken) -> Result<(), Fault> {
     let publisher = Publisher::new(parts.broker.clone(), parts.topology.names.clone(), "posthaste relay publish");
     let context = Arc::new(Context {
         db: parts.db,
@@ -101,24 +112,36 @@ pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationTok
         readiness: parts.readiness,
         held: held::Held::default(),
     });
-    let gauges = tokio::spawn(gauges::run(context.clone(), stop.clone()));
+    let mut tasks = Supervised::default();
+    tasks.spawn("gauges", gauges::run(context.clone(), stop.clone()));
+    let ended = tasks.during(sessions(&context, &parts.session, &stop, &abandon), &stop).await;
+    context.publisher.close().await;
+    ended?
+}
+
+/// One session after the other, under a new identity each.
+async fn sessions(
+    context: &Arc<Context>,
+    options: &store::Options,
+    stop: &CancellationToken,
+    abandon: &CancellationToken,
+) -> Result<(), Fault> {
     let mut failures = 0;
     while !stop.is_cancelled() {
-        match session(&context, &parts.session, &stop, &abandon, &mut failures).await {
-            Ok(()) => break,
-            Err(error) => {
-                context.readiness.not_ready("database", error.to_string());
-                tracing::warn!(%error, failures, "the relay lost its session; starting again under a new identity");
-                tokio::select! {
-                    () = tokio::time::sleep(reconnect::pause(failures, rand::random())) => {}
-                    () = stop.cancelled() => break,
-                }
-                failures += 1;
-            }
+        let error = match session(context, options, stop, abandon, &mut failures).await {
+            Ok(()) => return Ok(()),
+            Err(Fault::Session(error)) if !matches!(error, StoreError::SharedSession) => error,
+            Err(fault) => return Err(fault),
+        };
+        context.readiness.not_ready("database", error.to_string());
+        tracing::warn!(%error, failures, "the relay lost its session; starting again under a new identity");
+        tokio::select! {
+            () = tokio::time::sleep(reconnect::pause(failures, rand::random())) => {}
+            () = stop.cancelled() => {}
         }
+        failures += 1;
     }
-    gauges.abort();
-    context.publisher.close().await;
+    Ok(())
 }
 
 /// One life of the relay: as long as the session that holds its identity.
@@ -128,28 +151,28 @@ async fn session(
     stop: &CancellationToken,
     abandon: &CancellationToken,
     failures: &mut u32,
-) -> Result<(), StoreError> {
-    let (mut session, relay) = open_session(options).await?;
-    partitions::make_ahead(&context.db).await?;
+) -> Result<(), Fault> {
+    let (session, relay) = open_session(options).await?;
     tracing::info!(relay, "relaying");
     context.readiness.ready("database");
     *failures = 0;
     let over = stop.child_token();
-    let claiming = tokio::spawn(claimer::run(context.clone(), relay.into(), over.clone(), abandon.clone()));
     let leads = Arc::new(AtomicBool::new(false));
-    let releasing = tokio::spawn(release::run(context.clone(), relay.into(), leads.clone(), over.clone()));
-    let leading = tokio::spawn(duties::run(context.clone(), relay.into(), leads.clone(), over.clone()));
-    let kept = keeper::run(context, &mut session, relay, &leads, over.clone()).await;
+    let mut tasks = Supervised::default();
+    tasks.spawn("claimer", claimer::run(context.clone(), relay.into(), over.clone(), abandon.clone()));
+    tasks.spawn("release", release::run(context.clone(), relay.into(), leads.clone(), over.clone()));
+    tasks.spawn("duties", duties::run(context.clone(), relay.into(), leads.clone(), over.clone()));
+    let kept = tasks.during(keeper::run(context, &session, relay, &leads, over.clone()), &over).await?;
     over.cancel();
     // The claimer finishes its publishes; the lock is still ours meanwhile, unless the session is what was lost.
-    let _ = tokio::join!(claiming, releasing, leading);
+    tasks.finish().await?;
     session.close().await;
-    kept
+    Ok(kept?)
 }
 
 /// A session under a random identity that no living relay has. What is listed under it is adopted when the session ends.
 pub async fn open_session(options: &store::Options) -> Result<(Session, i32), StoreError> {
-    let mut session = Session::open(options).await?;
+    let session = Session::open(options).await?;
     loop {
         let relay = rand::random_range(1..i32::MAX);
         if session.try_relay(relay).await? {

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
+
 use super::publish::publish_due;
 use super::sweep::SweepError;
-use super::{Context, publish};
+use super::{Context, publish, release};
 use crate::broker::publisher::{Publisher, WorkQueue};
 use crate::domain::reconcile;
 use crate::store::reconcile::Proofs;
@@ -37,18 +39,30 @@ pub async fn proofs(db: &Db, grace: Grace) -> Result<Proofs, StoreError> {
 #[derive(Default)]
 pub struct Reconciler {
     next: Option<Instant>,
+    /// A statement failed, and may have done its work all the same.
+    unknown: bool,
     last_prune: Option<Instant>,
 }
 
 impl Reconciler {
     /// One batch at most, so that a rebuild does not flood the workers.
-    pub(super) async fn step(&mut self, context: &Context, relay: i64) -> Result<(), StoreError> {
+    pub(super) async fn step(
+        &mut self,
+        context: &Context,
+        relay: i64,
+        stop: &CancellationToken,
+    ) -> Result<(), StoreError> {
         if self.next.is_some_and(|next| Instant::now() < next) {
             return Ok(());
         }
+        if self.unknown {
+            release::recover(context, relay, stop).await?;
+        }
         let began = Instant::now();
+        self.unknown = true;
         let proofs = proofs(&context.db, context.limits.grace).await?;
         let found = batch(context, relay, proofs).await?;
+        self.unknown = false;
         let pause =
             if found == 0 { context.limits.reconcile_interval.max(began.elapsed() * DUTY) } else { Duration::ZERO };
         self.next = Some(Instant::now() + pause);

@@ -9,16 +9,17 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::duty::Pace;
 use super::holders::{Holders, Waiting};
 use super::{Context, ended, publish};
 use crate::domain::circuit::State;
 use crate::domain::flows::{Flows, Let};
 use crate::domain::message::Message;
-use crate::domain::reconnect;
 use crate::domain::window::Mode;
 use crate::store::days::Day;
 use crate::store::held::Holder;
 use crate::store::{StoreError, relay_batches, release};
+use crate::telemetry::names::Duty;
 
 const TICK: Duration = Duration::from_millis(100);
 /// What is let go in one tick is in memory until the broker has confirmed it.
@@ -37,26 +38,12 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(context: Arc<Context>, relay: i64, leads: Arc<AtomicBool>, stop: CancellationToken) {
     let mut releaser = Releaser::default();
-    let mut failures = 0;
-    let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = stop.cancelled() => return,
-        }
-        let Err(error) = releaser.step(&context, relay, leads.load(Ordering::Relaxed), &stop).await else {
-            failures = 0;
-            continue;
-        };
-        tracing::warn!(%error, failures, "held deliveries were not released; trying again");
+    let mut pace = Pace::new(Duty::Release, TICK, &leads, &stop);
+    while pace.due().await {
+        let done = releaser.step(&context, relay, leads.load(Ordering::Relaxed), &stop).await;
         // What was committed without an answer is listed, and nobody adopts from a relay that lives.
-        releaser.unknown = true;
-        tokio::select! {
-            () = tokio::time::sleep(reconnect::pause(failures, rand::random())) => {}
-            () = stop.cancelled() => return,
-        }
-        failures += 1;
+        releaser.unknown = done.is_err();
+        pace.done(done);
     }
 }
 
@@ -85,8 +72,8 @@ impl Releaser {
         leads: bool,
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
-        if std::mem::take(&mut self.unknown) {
-            recover(context, relay, stop).await.inspect_err(|_| self.unknown = true)?;
+        if self.unknown {
+            recover(context, relay, stop).await?;
         }
         context.held.set_days(&self.holders.find_days(&context.db).await?);
         for page in self.holders.look_round(&context.db).await? {

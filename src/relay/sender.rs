@@ -243,8 +243,8 @@ impl Sender {
                 self.under_way.bytes -= chunk.bytes;
                 self.outbound.confirmed(&chunk);
             }
-            // A bug of ours. Its batches stay listed, and the reconciler finds what they lost.
-            Err(error) => tracing::error!(%error, "publishing ended without an answer"),
+            // A bug of ours. Its messages would count as under way for ever; a new relay adopts their batches.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
 }

@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Conn, Options, Pool};
+use super::{Conn, Options, Pool, StoreError, connect};
 
 /// A connection that was in use so shortly ago is taken as it is; one that waited longer is asked first.
 const TRUSTED: Duration = Duration::from_secs(1);
@@ -119,6 +119,11 @@ impl Connections {
 
     pub fn trouble(&self) {
         self.state().trouble = Some(Instant::now());
+    }
+
+    pub async fn why_none(&self) -> StoreError {
+        let size = self.pool.options().get_max_connections() - LISTENING;
+        connect::why_none(&self.pool, size, self.patience).await
     }
 
     pub fn pool(&self) -> &Pool {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{ConnectOptions, Connection};
 
-use super::{Db, Options, Result, StoreError};
+use super::{Db, Options, Result, StoreError, connect};
 
 /// What the producers' side of the schema takes from the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -26,10 +26,7 @@ fn migrator() -> Migrator {
 /// Brings the schema up to date. Safe to run at the same time from several places: an advisory lock orders them.
 pub async fn run(options: &Options, limits: Limits) -> Result<()> {
     let options = Options { service: false, ..options.clone() };
-    let limit = options.connect_timeout;
-    let connect_options = options.connect_options()?;
-    let connecting = tokio::time::timeout(limit, connect_options.connect());
-    let mut connection = connecting.await.map_err(|_| StoreError::TimedOut(limit))??;
+    let mut connection = connect::open(&options.connect_options()?, options.connect_timeout).await?;
     // Migrations may rewrite large tables; they are bounded by the operator, not by the service's time-outs.
     sqlx::raw_sql("set statement_timeout = 0; set lock_timeout = '60s'").execute(&mut connection).await?;
     migrator().run(&mut connection).await.map_err(explain)?;

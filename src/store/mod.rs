@@ -17,6 +17,7 @@ pub mod attempts;
 pub mod circuits;
 pub mod claim;
 mod claim_sql;
+mod connect;
 mod connections;
 pub mod days;
 pub mod delay_queues;
@@ -53,6 +54,7 @@ pub type Tx<'a> = sqlx::Transaction<'a, sqlx::Postgres>;
 pub struct Db {
     connections: Arc<Connections>,
     limit: Duration,
+    asking: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Clone)]
@@ -82,6 +84,11 @@ pub enum StoreError {
     /// The server refused the statement. The text is the server's message without its detail, which may quote a row.
     #[error("database refused: {message} (SQLSTATE {code})")]
     Refused { code: String, message: String },
+    /// Locks would stay with a session that somebody else goes on using.
+    #[error(
+        "database: this connection has no session of its own; relays, requeue and reconcile need a direct connection to PostgreSQL, or a pooler in session mode"
+    )]
+    SharedSession,
     #[error("database.url: {0}")]
     Url(String),
     #[error("database: {0}")]
@@ -115,6 +122,12 @@ impl StoreError {
     pub fn blames_rows(&self) -> bool {
         const LOCKED: [&str; 3] = ["55P03", "40P01", "57014"];
         self.blames_data() || self.code().is_some_and(|code| LOCKED.contains(&code))
+    }
+
+    /// Something of the schema is not there, or has another form than this program knows.
+    pub fn misses_schema(&self) -> bool {
+        let StoreError::Refused { code, message } = self else { return false };
+        matches!(code.as_str(), "3F000" | "42P01" | "42703" | "42883") && message.contains("posthaste")
     }
 
     /// The statement took too long; a smaller one may not.
@@ -156,6 +169,9 @@ impl Options {
             ("TimeZone", "UTC".to_owned()),
         ];
         if self.service {
+            // A peer that is gone without a word is given up within half a minute, by the server's side of TCP too.
+            settings.push(("idle_session_timeout", IDLE.to_owned()));
+            settings.extend(KEEPALIVE.map(|(name, value)| (name, value.to_owned())));
             settings.push(("enable_seqscan", "off".to_owned()));
             settings.push(("jit", "off".to_owned()));
             // Planning a statement again for each execution costs more than running it.
@@ -170,12 +186,23 @@ impl Options {
     }
 }
 
+/// The server ends a session that was idle for this long, whatever answers in between for a client that is gone. The pool
+/// gives up its own earlier.
+const IDLE: &str = "15min";
+/// The first three ask a peer that is silent, the last one bounds how long it may leave what was sent unacknowledged.
+const KEEPALIVE: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "10s"),
+    ("tcp_keepalives_interval", "5s"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "25s"),
+];
+
 impl Db {
     /// Connections are opened when they are needed, so the server may come later.
     pub fn new(options: &Options) -> Result<Db> {
         let connections = Arc::new(Connections::new(options, options.connect_options()?));
         // The server ends a statement at its own time-out; this limit is for a network that swallows the answer.
-        Ok(Db { connections, limit: options.statement_timeout + options.connect_timeout })
+        Ok(Db { connections, limit: options.statement_timeout + options.connect_timeout, asking: Arc::default() })
     }
 
     /// Runs one operation within the limit. A connection that did not answer is thrown away, not reused.
@@ -183,7 +210,10 @@ impl Db {
     where
         F: AsyncFnOnce(&mut Conn) -> sqlx::Result<T>,
     {
-        let mut lent = self.connections.lend().await?;
+        let mut lent = match self.connections.lend().await {
+            Err(sqlx::Error::PoolTimedOut) => return Err(self.why_no_connection().await),
+            lent => lent?,
+        };
         let result = match tokio::time::timeout(self.limit, operation(lent.connection())).await {
             Ok(result) => result.map_err(StoreError::from),
             Err(_) => {
@@ -199,6 +229,14 @@ impl Db {
             Err(_) => {}
         }
         result
+    }
+
+    /// One caller at a time asks: where all connections are in use, more of them would not help.
+    async fn why_no_connection(&self) -> StoreError {
+        match self.asking.try_lock() {
+            Ok(_asking) => self.connections.why_none().await,
+            Err(_) => sqlx::Error::PoolTimedOut.into(),
+        }
     }
 
     pub async fn ping(&self) -> Result<()> {

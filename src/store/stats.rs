@@ -49,6 +49,32 @@ pub async fn set_aside(db: &Db) -> Result<i64> {
     db.run(async |c| sqlx::query_scalar("select count(*) from posthaste.set_aside").fetch_one(c).await).await
 }
 
+/// What an operator must see before it hurts. Cheap, however much there is.
+#[derive(Debug, Clone, Copy, PartialEq, sqlx::FromRow)]
+pub struct Watched {
+    pub set_aside: i64,
+    pub unconfirmed_oldest_age_seconds: f64,
+    /// Negative: not even today has partitions.
+    pub partition_days_ahead: i32,
+}
+
+pub async fn watched(db: &Db) -> Result<Watched> {
+    db.run(async |c| {
+        sqlx::query_as(
+            "select (select count(*) from (select from posthaste.set_aside limit 10000) s) as set_aside,
+                    coalesce((select extract(epoch from now() - claimed_at) from posthaste.relay_batches
+                               order by id limit 1), 0)::float8 as unconfirmed_oldest_age_seconds,
+                    (select coalesce(max(to_date(right(c.relname, 8), 'YYYYMMDD')) - (now() at time zone 'utc')::date, -1)
+                       from pg_inherits i join pg_class c on c.oid = i.inhrelid
+                      where i.inhparent = 'posthaste.events'::regclass and c.relname ~ '_[0-9]{8}$'
+                    ) as partition_days_ahead",
+        )
+        .fetch_one(c)
+        .await
+    })
+    .await
+}
+
 /// Deliveries not yet delivered, dead or held; from the partial index.
 pub async fn unfinished(db: &Db) -> Result<i64> {
     db.run(async |c| {

@@ -1,6 +1,8 @@
 //! Logs go to stderr, for people or as one JSON object a line; stdout belongs to the data of commands.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal, stderr};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use thiserror::Error;
 use tracing::Subscriber;
@@ -10,12 +12,21 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use super::lines::Lines;
+
 /// Libraries whose lines below a warning are about themselves, not about events and deliveries.
 const QUIET: [&str; 9] =
     ["h2", "hickory_net", "hickory_proto", "hickory_resolver", "hyper", "hyper_util", "reqwest", "rustls", "sqlx"];
 
+/// The lines of this process; not there before logging has started.
+static LINES: OnceLock<Lines> = OnceLock::new();
+/// The last lines of a process say why it ends: they are waited for, but not by a reader that has stopped reading.
+const LAST: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Error)]
 pub enum LoggingError {
+    #[error("logging cannot start: {0}")]
+    Thread(#[from] io::Error),
     #[error("telemetry.log_level: is not a filter: {0}; use info, or targets such as \"info,posthaste::relay=debug\"")]
     Filter(#[from] ParseError),
     #[error("logging is already set up: {0}")]
@@ -25,7 +36,28 @@ pub enum LoggingError {
 /// Starts logging for the whole process.
 pub fn init(json: bool, filter: &str) -> Result<(), LoggingError> {
     let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    Ok(subscriber(json, filter, colour, stderr)?.try_init()?)
+    let lines = Lines::to(stderr())?;
+    subscriber(json, filter, colour, lines.clone())?.try_init()?;
+    LINES.get_or_init(|| lines);
+    Ok(())
+}
+
+/// Waits a moment for what was logged to be written.
+pub fn flush() {
+    if let Some(lines) = LINES.get() {
+        lines.flush(LAST);
+    }
+}
+
+/// Says something on stderr that is no log line, after what was logged before it.
+pub fn say(text: &str) {
+    match LINES.get() {
+        Some(lines) => {
+            lines.add(format!("{text}\n").as_bytes());
+            lines.flush(LAST);
+        }
+        None => eprintln!("{text}"),
+    }
 }
 
 type BoxedSubscriber = Box<dyn Subscriber + Send + Sync>;

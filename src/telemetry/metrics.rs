@@ -1,6 +1,6 @@
 //! Recording: one typed function for each thing that happens, and the recorder behind them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -42,6 +42,21 @@ fn describe() {
 pub fn outbox(pending: u64, oldest_age: Duration) {
     gauge!(OUTBOX_PENDING.name).set(pending as f64);
     gauge!(OUTBOX_OLDEST_AGE.name).set(oldest_age.as_secs_f64());
+}
+
+pub fn unmatched(events: u64) {
+    counter!(UNMATCHED.name).increment(events);
+}
+
+/// What an operator must see before it hurts.
+pub fn watched(set_aside: u64, unconfirmed_oldest_age: Duration, partition_days_ahead: i32) {
+    gauge!(SET_ASIDE.name).set(set_aside as f64);
+    gauge!(UNCONFIRMED_AGE.name).set(unconfirmed_oldest_age.as_secs_f64());
+    gauge!(PARTITION_DAYS.name).set(f64::from(partition_days_ahead));
+}
+
+pub fn leads(leads: bool) {
+    gauge!(LEADS.name).set(if leads { 1.0 } else { 0.0 });
 }
 
 pub fn relay_published(messages: u64) {
@@ -107,6 +122,11 @@ pub fn lost_and_republished(messages: u64) {
 
 pub fn duplicate_discarded() {
     counter!(DUPLICATES_DISCARDED.name).increment(1);
+}
+
+pub fn duty_done(duty: Duty) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    gauge!(DUTY_DONE.name, "duty" => duty.as_str()).set(now.as_secs_f64());
 }
 
 pub fn receiver_verification(result: &'static str) {

@@ -15,6 +15,9 @@ fn rendered(work: impl FnOnce()) -> String {
 
 fn record_everything() {
     outbox(7, Duration::from_millis(1500));
+    unmatched(1);
+    watched(2, Duration::from_secs(3), 7);
+    leads(true);
     relay_published(3);
     attempt(AttemptOutcome::Delivered, "2xx", Duration::from_millis(20));
     attempt(AttemptOutcome::Retry, "timeout", Duration::from_secs(15));
@@ -39,6 +42,7 @@ fn record_everything() {
     }
     lost_and_republished(2);
     duplicate_discarded();
+    duty_done(Duty::Release);
     receiver_verification("valid");
     drop(in_flight());
 }

@@ -1,5 +1,6 @@
 //! What operators see: logs, metrics, health.
 
+mod lines;
 pub mod logging;
 pub mod metrics;
 pub mod names;

@@ -61,6 +61,16 @@ table! {
         "Committed events that no relay has moved yet.");
     OUTBOX_OLDEST_AGE = gauge("posthaste_outbox_oldest_age_seconds", &[], "seconds",
         "Age of the oldest event in the outbox; 0 when it is empty.");
+    UNMATCHED = counter("posthaste_events_unmatched_total", &[], "events",
+        "Events that no endpoint matched: recorded, with nothing to deliver.");
+    SET_ASIDE = gauge("posthaste_events_set_aside", &[], "events",
+        "Events that could not be moved out of the outbox and wait for an operator, up to 10000.");
+    UNCONFIRMED_AGE = gauge("posthaste_unconfirmed_oldest_age_seconds", &[], "seconds",
+        "Time since the oldest batch was claimed that the broker has not confirmed as a whole; 0 when there is none.");
+    PARTITION_DAYS = gauge("posthaste_partition_days_ahead", &[], "days",
+        "Days after today that have partitions already.");
+    LEADS = gauge("posthaste_relay_leads", &[], "relays",
+        "1 in the relay that leads, 0 in the others.");
     RELAY_PUBLISHED = counter("posthaste_relay_published_total", &[], "messages",
         "Messages that the broker has confirmed to a relay.");
     ATTEMPTS = counter("posthaste_attempts_total", &["outcome", "status_class"], "attempts",
@@ -89,6 +99,8 @@ table! {
         "Messages that the broker had lost and that were published again.");
     DUPLICATES_DISCARDED = counter("posthaste_duplicates_discarded_total", &[], "messages",
         "Stale or doubled messages that a worker dropped without a request.");
+    DUTY_DONE = gauge("posthaste_leader_duty_success_timestamp_seconds", &["duty"], "seconds",
+        "When the leading relay last did this without an error, as Unix time.");
     RECEIVER_VERIFICATIONS = counter("posthaste_receiver_verifications_total", &["result"], "requests",
         "Signatures that a receiver has checked.");
 }
@@ -136,6 +148,38 @@ impl HeldReason {
             HeldReason::RateLimit => "rate_limit",
             HeldReason::Slowed => "slowed",
             HeldReason::Circuit => "circuit",
+        }
+    }
+}
+
+/// What the leading relay does again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    /// Publishing what relays that are gone have left.
+    Adoption,
+    Circuits,
+    /// Removing what is too old to be needed.
+    Cleaning,
+    /// Removing keys that have expired.
+    IdempotencyKeys,
+    Markers,
+    /// Making the partitions of the next days.
+    Partitions,
+    Reconcile,
+    Release,
+}
+
+impl Duty {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Duty::Adoption => "adoption",
+            Duty::Circuits => "circuits",
+            Duty::Cleaning => "cleaning",
+            Duty::IdempotencyKeys => "idempotency_keys",
+            Duty::Markers => "markers",
+            Duty::Partitions => "partitions",
+            Duty::Reconcile => "reconcile",
+            Duty::Release => "release",
         }
     }
 }

@@ -9,13 +9,14 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use metrics_exporter_prometheus::PrometheusHandle;
+use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::metrics;
 use super::readiness::Readiness;
 
 /// Histograms gather samples until the next upkeep or scrape folds them into buckets.
@@ -25,12 +26,27 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[derive(Debug, Error)]
+pub enum StartError {
+    #[error("metrics: {0}")]
+    Recorder(#[from] BuildError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+}
+
+#[derive(Debug, Error)]
 #[error(
     "telemetry.listen: cannot listen on {address}: {source}; choose another address, port 0 for any free one, or \"\" for no server"
 )]
 pub struct ListenError {
     address: SocketAddr,
     source: io::Error,
+}
+
+/// Starts recording and serving. Without an address nothing is recorded either: samples that nobody folds pile up.
+pub async fn start(listen: Option<SocketAddr>, readiness: Readiness) -> Result<Option<Server>, StartError> {
+    let Some(listen) = listen else { return Ok(None) };
+    let handle = metrics::install()?;
+    Ok(Some(Server::start(listen, handle, readiness).await?))
 }
 
 /// A server that runs until it is stopped.
@@ -116,7 +132,7 @@ mod tests {
 
     async fn started(readiness: &Readiness) -> Server {
         let recorder = PrometheusBuilder::new().build_recorder();
-        metrics::with_local_recorder(&recorder, || metrics::counter!("seen_total").increment(3));
+        ::metrics::with_local_recorder(&recorder, || ::metrics::counter!("seen_total").increment(3));
         Server::start(([127, 0, 0, 1], 0).into(), recorder.handle(), readiness.clone()).await.unwrap()
     }
 
@@ -138,6 +154,12 @@ mod tests {
         assert!(answer(server.address(), "/healthz").await.contains("200 OK"));
         assert!(answer(server.address(), "/other").await.contains("404"));
         server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn without_an_address_nothing_is_recorded() {
+        assert!(start(None, Readiness::new(&[])).await.unwrap().is_none());
+        assert!(metrics::install().is_ok(), "no recorder is there, whose samples nobody would fold");
     }
 
     #[tokio::test]

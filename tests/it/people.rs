@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::harness::{Done, Receiver, Reply, Stack, at_a_terminal};
+use crate::harness::{Done, Receiver, Reply, Stack, at_a_terminal, nowhere};
 
 /// Runs a command at a terminal, without keeping the test's other tasks waiting.
 async fn at_terminal(stack: &Stack, arguments: &[&str], typed: &'static str) -> Done {
@@ -127,4 +127,36 @@ async fn a_burst_and_a_retired_queue_are_told_in_words() {
         draining.contains(&stack.queue("delay.3600000")) && draining.contains("draining, 0 messages left"),
         "{draining}"
     );
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_used_is_named_with_the_reason() {
+    let refused = nowhere(&["stats"], &[("database.connect_timeout", "300ms")]).await;
+    let said = "cannot connect to 127.0.0.1:1: Connection refused";
+    assert!(refused.code == 1 && refused.stderr.contains(said), "{}", refused.stderr);
+    let migrating = nowhere(&["migrate"], &[]).await;
+    assert!(migrating.code == 1 && migrating.stderr.contains(said), "{}", migrating.stderr);
+    let secret =
+        [("database.url", "postgres://somebody:hunter2@127.0.0.1:1/none"), ("database.connect_timeout", "300ms")];
+    assert!(!nowhere(&["stats"], &secret).await.stderr.contains("hunter2"));
+
+    let stack = Stack::new().await;
+    let mut elsewhere = url::Url::parse(&stack.database_url).unwrap();
+    elsewhere.set_path("postgres");
+    let stats = stack.cli_with(&["stats"], &[("database.url", elsewhere.as_str())]).await;
+    assert!(stats.code == 1 && stats.stderr.contains("run `posthaste migrate` first"), "{}", stats.stderr);
+}
+
+#[tokio::test]
+async fn a_producer_that_emits_by_command_gets_the_id_though_it_may_see_nothing_else() {
+    let stack = Stack::new().await;
+    let mut producer = url::Url::parse(&stack.database_url).unwrap();
+    producer.query_pairs_mut().append_pair("options[role]", "posthaste_producer");
+    let emit = ["event", "emit", "--tenant", "acme", "--type", "order.created", "--payload", "{}"];
+
+    let emitted = stack.cli_with(&emit, &[("database.url", producer.as_str())]).await.ok();
+
+    let id: uuid::Uuid = emitted.stdout.trim().parse().unwrap();
+    let found = sqlx::query_scalar::<_, i64>("select count(*) from posthaste.outbox where id = $1").bind(id);
+    assert_eq!(found.fetch_one(&stack.db).await.unwrap(), 1);
 }

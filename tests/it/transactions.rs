@@ -45,10 +45,7 @@ async fn a_transaction_that_commits_late_is_not_skipped() {
     let early = stack.emit_many("acme", "order.created", 500).await;
     assert!(early.iter().all(|id| *id > late_id));
     receiver.wait_for(500).await;
-    eventually("the relay sleeps", async || {
-        (stack.number("select last_value from posthaste.wake").await == 1).then_some(())
-    })
-    .await;
+    stack.wait_asleep().await;
 
     late.commit().await.unwrap();
 
@@ -62,10 +59,7 @@ async fn an_event_that_wakes_the_relay_is_delivered_at_once() {
     stack.endpoint("acme", &receiver.url("/"), &[]).await;
     stack.run().await;
     for _ in 0..3 {
-        eventually("the relay sleeps", async || {
-            (stack.number("select last_value from posthaste.wake").await == 1).then_some(())
-        })
-        .await;
+        stack.wait_asleep().await;
         let (before, began) = (receiver.count(), std::time::Instant::now());
         stack.emit("acme", "order.created", "{}").await;
         let requests = receiver.wait_for(before + 1).await;

@@ -47,6 +47,10 @@ fn a_value_of_the_wrong_type_names_the_key_and_how_to_write_it() {
         ("[relay]\nwake = \"notify\"", "relay.wake: is 'notify'; use \"listen\" or \"poll\""),
         ("[telemetry]\nlog_format = \"xml\"", "use \"human\" or \"json\""),
         ("[telemetry]\nlog_level = \"a=b=c\"", "telemetry.log_level: is not a filter"),
+        ("[telemetry]\nlog_level = \"inof\"", "telemetry.log_level: is not a filter ('inof'); use error, warn, info"),
+        ("[telemetry]\nlog_level = \"\"", "telemetry.log_level: is not a filter ('')"),
+        ("[telemetry]\nlog_level = \"info,posthaste\"", "telemetry.log_level: is not a filter"),
+        ("[telemetry]\nlog_level = \"info,\"", "telemetry.log_level: is not a filter"),
         ("[telemetry]\nlisten = \"9464\"", "telemetry.listen: is not an address and a port"),
         ("[broker]\nheartbeat = \"1500ms\"", "broker.heartbeat: is not a whole number of seconds"),
     ];
@@ -86,4 +90,19 @@ fn an_empty_listen_address_turns_the_server_off_and_port_zero_is_allowed() {
     assert_eq!(loaded(&[("POSTHASTE_TELEMETRY__LISTEN", "")]).telemetry.listen, None);
     let any = loaded(&[("POSTHASTE_TELEMETRY__LISTEN", "0.0.0.0:0")]).telemetry.listen;
     assert_eq!(any, Some(([0, 0, 0, 0], 0).into()));
+}
+
+#[test]
+fn a_log_level_is_a_level_or_a_list_with_targets() {
+    for good in [
+        "error",
+        "INFO",
+        "off",
+        "info,posthaste::relay=debug",
+        "posthaste=trace",
+        "warn,sqlx=info",
+        "info,[deliver]=debug",
+    ] {
+        assert_eq!(loaded(&[("POSTHASTE_TELEMETRY__LOG_LEVEL", good)]).telemetry.log_level, good);
+    }
 }

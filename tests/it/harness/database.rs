@@ -148,4 +148,11 @@ impl Stack {
         let left = "select (select count(*) from posthaste.outbox) + (select count(*) from posthaste.relay_batches)";
         eventually("everything is relayed", async || (self.number(left).await == 0).then_some(())).await;
     }
+
+    /// Waits until a relay sleeps and producers notify.
+    pub async fn wait_asleep(&self) {
+        let asleep =
+            "select count(*) from posthaste.wake where last_value > date_part('epoch', clock_timestamp()) * 1000";
+        eventually("a relay sleeps", async || (self.number(asleep).await == 1).then_some(())).await;
+    }
 }

@@ -3,6 +3,7 @@
 mod broker;
 mod database;
 mod own_servers;
+mod pooler;
 mod process;
 mod proxy;
 mod receiver;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 pub use broker::Letter;
 pub use database::{Attempt, Delivery};
 pub use own_servers::{MAX_MESSAGE_BYTES, OwnServers};
+pub use pooler::Pooler;
 pub use process::Process;
 pub use proxy::Proxy;
 pub use receiver::{Door, Receiver, Reply, Request};

@@ -14,13 +14,13 @@ use super::coalesce::{Stopping, persist};
 use super::gates::{Entrance, Leave};
 use super::in_hand::Hand;
 use super::intake::Receipt;
+use super::job::{self, Job};
 use super::lane::Lane;
 use super::publish::{self, follow};
 use super::ready::Ready;
 use super::rooms::{Full, Taken};
-use super::settler::Job;
 use super::suspicion::{Suspect, Suspicion};
-use super::{Context, circuits, settler, share, suspicion};
+use super::{Context, circuits, share, suspicion};
 use crate::broker::consumer::{Content, Delivery};
 use crate::broker::publisher::WorkQueue;
 use crate::broker::wire::Undecodable;
@@ -322,9 +322,9 @@ impl Journey {
     async fn hand_over(&self, endpoint: &Ready, made: Made, hand: Hand) -> Result<(), Stopping> {
         let Made { attempted, decision, suspect } = made;
         let budget = self.context.policies.get(endpoint.retry_policy.as_deref()).budget;
-        let (settlement, outcome) = settler::settlement(&self.message, attempted, decision, budget);
+        let (settlement, outcome) = job::settlement(&self.message, attempted, decision, budget);
         let (message, receipt) = (self.message.clone(), self.receipt.clone());
         let job = Job { settlement, outcome, message, received: self.received, receipt, hand, suspect };
-        self.context.settler.submit(job).await
+        self.context.recorder.submit(job).await
     }
 }

@@ -1,0 +1,119 @@
+//! Settling what is recorded: publish what follows, acknowledge, report. In the order of effects that holds everywhere.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::coalesce::{Stopping, persist};
+use super::job::{Job, Recorded};
+use super::publish::{self, Follow, Owed, follow};
+use super::{Context, gone, suspicion};
+use crate::domain::decision::{Decision, Parked};
+use crate::domain::delivery::{Status, Step, receive, successor};
+use crate::domain::ids::{self, DeliveryKey};
+use crate::store::deliveries::{self, Snapshot};
+use crate::telemetry::metrics;
+use crate::telemetry::names::{AttemptOutcome, HeldReason};
+
+pub(super) async fn finish(context: &Arc<Context>, jobs: Vec<Job>, recorded: Recorded) -> Result<(), Stopping> {
+    let Recorded { rows, unsure } = recorded;
+    // The worker has lived through them.
+    for job in jobs.iter().filter(|job| job.suspect.is_some()) {
+        suspicion::forget(context, job.message.key()).await?;
+    }
+    let lost = read_again(context, &jobs, &rows).await?;
+    gone::disable(context, &jobs);
+    let mut owed = Vec::new();
+    for (job, row) in jobs.into_iter().zip(&rows) {
+        let next = match row {
+            Some(row) => {
+                report(&job, row);
+                follow(successor(&row.row, context.policies.delays()), row, &job.message)
+            }
+            None => after_loss(context, &job, unsure, lost.get(&job.message.key())),
+        };
+        match next {
+            Some(follow) => owed.push(Owed { follow, receipt: job.receipt, _hand: Some(job.hand) }),
+            // Done: it must not wait for the publishes of others.
+            None => job.receipt.settle(),
+        }
+    }
+    publish::all(context, owed).await
+}
+
+/// Another copy was faster, or this one at an earlier try: what the row says now decides. A winner may crash before it
+/// publishes the successor, so a lost compare-and-set is never just acknowledged.
+async fn read_again(
+    context: &Context,
+    jobs: &[Job],
+    rows: &[Option<Snapshot>],
+) -> Result<HashMap<DeliveryKey, Snapshot>, Stopping> {
+    let keys: Vec<DeliveryKey> =
+        jobs.iter().zip(rows).filter(|(_, row)| row.is_none()).map(|(job, _)| job.message.key()).collect();
+    let read = || deliveries::read(&context.db, &keys);
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = persist(&context.abandon, "read deliveries again", read).await?;
+    Ok(rows.into_iter().map(|row| (row.key, row)).collect())
+}
+
+fn after_loss(context: &Context, job: &Job, unsure: bool, row: Option<&Snapshot>) -> Option<Follow> {
+    metrics::duplicate_discarded();
+    match receive(job.received.unsure(unsure), row.map(|row| &row.row), context.policies.delays()) {
+        Step::Follow(successor) => row.and_then(|row| follow(successor, row, &job.message)),
+        // A lost settle never makes the request again, whatever the row says.
+        Step::Proceed | Step::AwaitRow | Step::Drop(_) => None,
+    }
+}
+
+/// The figures of an attempt, and its one log line.
+fn report(job: &Job, snapshot: &Snapshot) {
+    let row = &snapshot.row;
+    let outcome = match row.status {
+        Status::Delivered => AttemptOutcome::Delivered,
+        Status::Dead => AttemptOutcome::Dead,
+        _ => AttemptOutcome::Retry,
+    };
+    let duration_ms = job.settlement.duration_ms;
+    metrics::attempt(outcome, job.outcome.status_class(), Duration::from_millis(duration_ms.max(0) as u64));
+    if row.status == Status::Delivered {
+        let finished_ms = job.settlement.started_at.timestamp_millis() + i64::from(duration_ms);
+        let latency_ms = (finished_ms - ids::unix_ms(job.message.event_id)).max(0);
+        metrics::delivered(Duration::from_millis(latency_ms as u64));
+    }
+    if let Some(reason) = row.dead_reason {
+        metrics::dead_letter(reason);
+    }
+    if let (Status::Held, Decision::Park { why, .. }) = (row.status, &job.settlement.decision) {
+        metrics::held(match why {
+            Parked::RetryAfter => HeldReason::RetryAfter,
+            Parked::KeepsFailing => HeldReason::Circuit,
+        });
+    }
+    log(job, snapshot, outcome);
+}
+
+/// A delivered attempt is worth a line to whoever looks for one: the attempts table has it anyway.
+fn log(job: &Job, snapshot: &Snapshot, outcome: AttemptOutcome) {
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                event_id = %job.message.event_id,
+                endpoint_id = %job.message.endpoint_id,
+                event_type = &*job.message.event_type,
+                attempt = snapshot.row.attempts,
+                outcome = outcome.as_str(),
+                status_code = job.settlement.status_code,
+                error = job.settlement.error,
+                duration_ms = job.settlement.duration_ms,
+                retry_in_ms = snapshot.row.due_in_ms,
+                "attempt"
+            )
+        };
+    }
+    match outcome {
+        AttemptOutcome::Delivered => line!(debug),
+        AttemptOutcome::Retry | AttemptOutcome::Dead => line!(info),
+    }
+}

@@ -30,6 +30,7 @@ use crate::domain::delivery::{DeadReason, DropReason, Received, Step, receive};
 use crate::domain::gate::{Until, Why, busy};
 use crate::domain::ids;
 use crate::domain::message::Message;
+use crate::domain::reconnect;
 use crate::domain::rooms::{Room, SLOW_MS};
 use crate::store::deliveries::Snapshot;
 use crate::store::markers;
@@ -132,7 +133,11 @@ impl Journey {
         let mut must_read =
             waited || self.received.needs_row() || !self.message.is_fresh(Utc::now().timestamp_millis());
         let mut suspected = self.received.is_suspect();
-        loop {
+        for round in 0.. {
+            // A row that seems to move on again and again is locked by somebody.
+            if let Some(failures) = u32::checked_sub(round, 2) {
+                tokio::time::sleep(reconnect::pause(failures, rand::random())).await;
+            }
             if must_read {
                 let Some(row) = self.may_proceed(self.received).await? else { return Ok(()) };
                 suspected |= row.suspected;
@@ -155,6 +160,7 @@ impl Journey {
                 Stage::Done => return Ok(()),
             }
         }
+        Ok(())
     }
 
     fn age_ms(&self) -> u64 {

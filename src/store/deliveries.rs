@@ -136,9 +136,35 @@ pub const HOLD: &str = concat!(
      returning s.ord"
 );
 
+/// As `HOLD`, for those that nobody has locked. It finds each row twice, so it is for the rare case.
+pub const HOLD_UNLOCKED: &str = concat!(
+    "with free as (
+       select s.event_id, s.endpoint_id, s.delay_ms, s.ord
+         from unnest($1::uuid[], $2::uuid[], $3::int[], $4::bigint[])
+                with ordinality as s(event_id, endpoint_id, n, delay_ms, ord)
+         join posthaste.deliveries{day} d on ",
+    same_key!("s"),
+    "   where d.attempts = s.n - 1 and coalesce(d.status, '') in ('pending', 'retrying')
+          for no key update of d skip locked)
+     update posthaste.deliveries{day} d
+        set status = 'held', next_attempt_at = now() + s.delay_ms * interval '1 millisecond', updated_at = now()
+       from free s where ",
+    same_key!("s"),
+    " returning s.ord"
+);
+
 /// Holds deliveries, in one statement. The answer has, for each in order, whether it is held now; false: its row has moved
 /// on. Rows are changed in the order of their keys, so that two workers cannot deadlock.
 pub async fn hold(db: &Db, holds: &[Hold]) -> Result<Vec<bool>> {
+    hold_by(db, HOLD, holds).await
+}
+
+/// The same, waiting for nobody who has a row locked: such a row is not held, as if it had moved on.
+pub async fn hold_unlocked(db: &Db, holds: &[Hold]) -> Result<Vec<bool>> {
+    hold_by(db, HOLD_UNLOCKED, holds).await
+}
+
+async fn hold_by(db: &Db, statement: &'static str, holds: &[Hold]) -> Result<Vec<bool>> {
     let mut held = vec![false; holds.len()];
     if holds.is_empty() {
         return Ok(held);
@@ -146,7 +172,7 @@ pub async fn hold(db: &Db, holds: &[Hold]) -> Result<Vec<bool>> {
     let mut sorted: Vec<(usize, &Hold)> = holds.iter().enumerate().collect();
     sorted.sort_by_key(|(_, hold)| hold.key);
     let day = days::only_day(sorted.iter().map(|(_, hold)| hold.key.event_id));
-    let won: Vec<(i64,)> = days::rows(db, day, HOLD, &|| hold_arguments(&sorted)).await?;
+    let won: Vec<(i64,)> = days::rows(db, day, statement, &|| hold_arguments(&sorted)).await?;
     won.into_iter().for_each(|(ord,)| held[sorted[ord as usize - 1].0] = true);
     Ok(held)
 }

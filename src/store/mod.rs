@@ -120,8 +120,13 @@ impl StoreError {
 
     /// Some rows are the reason, and a statement about others would succeed: their data, or somebody has them locked.
     pub fn blames_rows(&self) -> bool {
+        self.blames_data() || self.is_locked()
+    }
+
+    /// Somebody else has a row locked, for longer than a statement waits.
+    pub fn is_locked(&self) -> bool {
         const LOCKED: [&str; 3] = ["55P03", "40P01", "57014"];
-        self.blames_data() || self.code().is_some_and(|code| LOCKED.contains(&code))
+        self.code().is_some_and(|code| LOCKED.contains(&code))
     }
 
     /// Something of the schema is not there, or has another form than this program knows.

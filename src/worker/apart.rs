@@ -8,12 +8,12 @@ use std::time::Duration;
 use chrono::Utc;
 
 use super::coalesce::Stopping;
-use super::settler::{self, Job, Recorded};
-use super::{Context, suspicion};
+use super::job::{Job, Recorded, Rows, try_to_record};
+use super::{Context, settler, suspicion};
 use crate::domain::decision::{OUR_FAULT_PAUSE, our_fault_pause_ms};
 use crate::domain::ids;
 use crate::store::StoreError;
-use crate::store::deliveries::{Hold, Snapshot};
+use crate::store::deliveries::Hold;
 use crate::telemetry::metrics;
 use crate::telemetry::names::HeldReason;
 
@@ -37,8 +37,8 @@ impl Part {
 }
 
 /// Halves what is refused until the culprits are alone; everything else is recorded on the way.
-pub(super) async fn settle(context: &Arc<Context>, jobs: Vec<Job>) -> Result<(), Stopping> {
-    let mut parts: VecDeque<Part> = Part { jobs, unsure: false }.halves().into();
+pub(super) async fn settle(context: &Arc<Context>, jobs: Vec<Job>, unsure: bool) -> Result<(), Stopping> {
+    let mut parts: VecDeque<Part> = Part { jobs, unsure }.halves().into();
     while let Some(mut part) = parts.pop_front() {
         match try_one(context, &part).await? {
             Ok(rows) => {
@@ -62,12 +62,10 @@ pub(super) async fn settle(context: &Arc<Context>, jobs: Vec<Job>) -> Result<(),
     Ok(())
 }
 
-type Rows = Vec<Option<Snapshot>>;
-
 async fn try_one(context: &Context, part: &Part) -> Result<Result<Rows, StoreError>, Stopping> {
     let trying = async {
         let _permit = context.apart.acquire().await;
-        settler::try_to_record(context, &part.jobs).await
+        try_to_record(context, &part.jobs).await
     };
     tokio::select! {
         result = trying => Ok(result),

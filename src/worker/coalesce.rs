@@ -1,7 +1,8 @@
 //! One statement for many deliveries: while one statement is under way, and a little longer, the next questions gather.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};
@@ -17,6 +18,9 @@ const MOST: usize = 200;
 /// From one statement to the next of its kind. No first attempt of the calm case waits for them, and a steady stream of
 /// retries would otherwise keep the database busy with statements of one or two rows.
 const GATHER: Duration = Duration::from_millis(10);
+
+/// How long locked rows are reckoned with, after some were met.
+const CAREFUL: Duration = Duration::from_secs(30);
 
 type Asked<Q, A> = (Q, oneshot::Sender<A>);
 
@@ -55,9 +59,26 @@ pub type Holder = Together<Hold, bool>;
 
 /// The holder, and the task that serves it.
 pub fn holder(db: Db, abandon: CancellationToken) -> (Holder, impl Future<Output = ()>) {
+    let careful_until = Mutex::new(Instant::now());
     together(GATHER, async move |holds: &[Hold]| {
-        persist(&abandon, "hold deliveries", || deliveries::hold(&db, holds)).await
+        persist(&abandon, "hold deliveries", || hold(&db, &careful_until, holds)).await
     })
+}
+
+/// Somebody has a row locked: for a while no statement waits for such rows, so that all others are held at once.
+async fn hold(db: &Db, careful_until: &Mutex<Instant>, holds: &[Hold]) -> Result<Vec<bool>, StoreError> {
+    let until = || careful_until.lock().unwrap_or_else(PoisonError::into_inner);
+    if Instant::now() < *until() {
+        return deliveries::hold_unlocked(db, holds).await;
+    }
+    match deliveries::hold(db, holds).await {
+        Err(error) if error.is_locked() => {
+            tracing::warn!(%error, deliveries = holds.len(), "somebody keeps deliveries locked; holding the others");
+            *until() = Instant::now() + CAREFUL;
+            deliveries::hold_unlocked(db, holds).await
+        }
+        answer => answer,
+    }
 }
 
 /// Where to ask, and the task that answers.

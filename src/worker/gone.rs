@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Context;
 use super::coalesce::{Stopping, persist};
-use super::settler::Job;
+use super::job::Job;
 use crate::domain::decision::disables_endpoint;
 use crate::store::endpoints;
 

@@ -14,13 +14,13 @@ use super::coalesce::{Stopping, persist};
 use super::gates::{Entrance, Leave};
 use super::in_hand::Hand;
 use super::intake::Receipt;
+use super::job::{self, Job};
 use super::lane::Lane;
 use super::publish::{self, follow};
 use super::ready::Ready;
 use super::rooms::{Full, Taken};
-use super::settler::Job;
 use super::suspicion::{Suspect, Suspicion};
-use super::{Context, circuits, settler, share, suspicion};
+use super::{Context, circuits, share, suspicion};
 use crate::broker::consumer::{Content, Delivery};
 use crate::broker::publisher::WorkQueue;
 use crate::broker::wire::Undecodable;
@@ -30,6 +30,7 @@ use crate::domain::delivery::{DeadReason, DropReason, Received, Step, receive};
 use crate::domain::gate::{Until, Why, busy};
 use crate::domain::ids;
 use crate::domain::message::Message;
+use crate::domain::reconnect;
 use crate::domain::rooms::{Room, SLOW_MS};
 use crate::store::deliveries::Snapshot;
 use crate::store::markers;
@@ -132,7 +133,11 @@ impl Journey {
         let mut must_read =
             waited || self.received.needs_row() || !self.message.is_fresh(Utc::now().timestamp_millis());
         let mut suspected = self.received.is_suspect();
-        loop {
+        for round in 0.. {
+            // A row that seems to move on again and again is locked by somebody.
+            if let Some(failures) = u32::checked_sub(round, 2) {
+                tokio::time::sleep(reconnect::pause(failures, rand::random())).await;
+            }
             if must_read {
                 let Some(row) = self.may_proceed(self.received).await? else { return Ok(()) };
                 suspected |= row.suspected;
@@ -155,6 +160,7 @@ impl Journey {
                 Stage::Done => return Ok(()),
             }
         }
+        Ok(())
     }
 
     fn age_ms(&self) -> u64 {
@@ -322,9 +328,9 @@ impl Journey {
     async fn hand_over(&self, endpoint: &Ready, made: Made, hand: Hand) -> Result<(), Stopping> {
         let Made { attempted, decision, suspect } = made;
         let budget = self.context.policies.get(endpoint.retry_policy.as_deref()).budget;
-        let (settlement, outcome) = settler::settlement(&self.message, attempted, decision, budget);
+        let (settlement, outcome) = job::settlement(&self.message, attempted, decision, budget);
         let (message, receipt) = (self.message.clone(), self.receipt.clone());
         let job = Job { settlement, outcome, message, received: self.received, receipt, hand, suspect };
-        self.context.settler.submit(job).await
+        self.context.recorder.submit(job).await
     }
 }

@@ -23,11 +23,13 @@ mod gates;
 mod gone;
 mod in_hand;
 mod intake;
+mod job;
 mod journey;
 mod known;
 mod lane;
 mod publish;
 mod ready;
+mod recorder;
 mod rooms;
 mod settler;
 mod share;
@@ -94,7 +96,7 @@ struct Context {
     journeys: TaskTracker,
     rows: coalesce::RowReader,
     holds: coalesce::Holder,
-    settler: settler::Settler,
+    recorder: recorder::Recorder,
     /// Statements about deliveries that were refused together with others.
     apart: Semaphore,
     disabling: gone::Disabling,
@@ -145,7 +147,7 @@ fn start(parts: Parts, publisher: Publisher, tasks: &mut Supervised, over: Cance
     tasks.spawn("row reader", reading);
     let (holds, holding) = coalesce::holder(parts.db.clone(), over.clone());
     tasks.spawn("holder", holding);
-    let (settler, jobs) = settler::Settler::new();
+    let (recorder, jobs) = recorder::Recorder::new();
     let gates = gates::Gates::default();
     let context = Arc::new(Context {
         db: parts.db,
@@ -159,7 +161,7 @@ fn start(parts: Parts, publisher: Publisher, tasks: &mut Supervised, over: Cance
         journeys: TaskTracker::new(),
         rows,
         holds,
-        settler,
+        recorder,
         apart: Semaphore::new(apart::UNDER_WAY),
         disabling: gone::Disabling::default(),
         alone: Arc::new(Semaphore::new(1)),
@@ -170,7 +172,7 @@ fn start(parts: Parts, publisher: Publisher, tasks: &mut Supervised, over: Cance
         helpers: tasks.helpers(),
         abandon: over.clone(),
     });
-    tasks.spawn("settler", settler::run(context.clone(), jobs));
+    tasks.spawn("recorder", recorder::run(context.clone(), jobs));
     tasks.spawn("reports", activity::keep_reporting(context.db.clone(), context.name.clone(), gates, over));
     context
 }

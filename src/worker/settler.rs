@@ -1,134 +1,19 @@
-//! Settling in batches: record, publish what follows, acknowledge. In this order, for every effect.
+//! Settling what is recorded: publish what follows, acknowledge, report. In the order of effects that holds everywhere.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-
-use super::attempt::Attempted;
-use super::coalesce::{Stopping, gather, gathering, persist, persist_once};
-use super::in_hand::Hand;
-use super::intake::Receipt;
+use super::coalesce::{Stopping, persist};
+use super::job::{Job, Recorded};
 use super::publish::{self, Follow, Owed, follow};
-use super::suspicion::Suspect;
-use super::{Context, apart, gone, suspicion};
+use super::{Context, gone, suspicion};
 use crate::domain::decision::{Decision, Parked};
-use crate::domain::delivery::{Received, Status, Step, receive, successor};
+use crate::domain::delivery::{Status, Step, receive, successor};
 use crate::domain::ids::{self, DeliveryKey};
-use crate::domain::message::Message;
-use crate::domain::outcome::Outcome;
-use crate::store::StoreError;
 use crate::store::deliveries::{self, Snapshot};
-use crate::store::settle::{self, Settlement};
 use crate::telemetry::metrics;
 use crate::telemetry::names::{AttemptOutcome, HeldReason};
-
-/// The most attempts that one statement records.
-const BATCH: usize = 200;
-
-/// From one statement to the next, unless a batch is full before. Nobody waits for a record but the acknowledgement.
-const GATHER: Duration = Duration::from_millis(20);
-/// Statements that record at once: one computes while another waits for the disk.
-const UNDER_WAY: usize = 2;
-
-/// A finished attempt on its way to be recorded.
-pub struct Job {
-    pub settlement: Settlement,
-    pub outcome: Outcome,
-    pub message: Message,
-    pub received: Received,
-    pub receipt: Receipt,
-    pub hand: Hand,
-    pub suspect: Option<Suspect>,
-}
-
-#[derive(Clone)]
-pub struct Settler(mpsc::Sender<Job>);
-
-impl Settler {
-    pub fn new() -> (Settler, mpsc::Receiver<Job>) {
-        let (sender, receiver) = mpsc::channel(BATCH);
-        (Settler(sender), receiver)
-    }
-
-    pub async fn submit(&self, job: Job) -> Result<(), Stopping> {
-        self.0.send(job).await.map_err(|_| Stopping)
-    }
-}
-
-/// What is recorded of an attempt, and what it came to.
-pub fn settlement(
-    message: &Message,
-    attempted: Attempted,
-    decision: Decision,
-    budget: Option<u32>,
-) -> (Settlement, Outcome) {
-    let exchange = attempted.exchange;
-    let settlement = Settlement {
-        key: message.key(),
-        attempt: message.attempt,
-        decision,
-        budget: budget.map(|retries| retries.min(i32::MAX as u32) as i32),
-        status_code: exchange.outcome.status().map(i32::from),
-        error: exchange.outcome.error(),
-        duration_ms: exchange.duration.as_millis().min(i32::MAX as u128) as i32,
-        started_at: attempted.started_at,
-        request_headers: attempted.request_headers,
-        response_headers: exchange.response_headers,
-        response_body: exchange.response_body,
-    };
-    (settlement, exchange.outcome)
-}
-
-/// While statements wait for the disk, and a little longer, the next batch gathers, so batches grow with the load. What
-/// follows a recorded batch (publishing, confirms, acknowledgements) does not keep the next one waiting.
-pub(super) async fn run(context: Arc<Context>, mut jobs: mpsc::Receiver<Job>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut pause = gathering(GATHER);
-    let under_way = Arc::new(Semaphore::new(UNDER_WAY));
-    while gather(&mut jobs, &mut batch, BATCH, &mut pause).await {
-        let Ok(statement) = under_way.clone().acquire_owned().await else { return };
-        let jobs = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-        // Err: the worker is stopping; what is not acknowledged is handed out again.
-        tokio::spawn(context.helpers.watched("a settlement", settle_batch(context.clone(), jobs, statement)));
-    }
-}
-
-async fn settle_batch(context: Arc<Context>, jobs: Vec<Job>, statement: OwnedSemaphorePermit) -> Result<(), Stopping> {
-    let recorded = record(&context, &jobs).await?;
-    drop(statement);
-    match recorded {
-        Some(recorded) => finish(&context, jobs, recorded).await,
-        None => apart::settle(&context, jobs).await,
-    }
-}
-
-/// What was recorded of a batch.
-pub(super) struct Recorded {
-    /// For each job the row as it is now; none where it had moved on.
-    pub rows: Vec<Option<Snapshot>>,
-    /// An earlier try may be why: its answer was lost.
-    pub unsure: bool,
-}
-
-/// `None`: some of them cannot be recorded now, and the others should not wait.
-async fn record(context: &Context, jobs: &[Job]) -> Result<Option<Recorded>, Stopping> {
-    let settle = async || match try_to_record(context, jobs).await {
-        Err(error) if error.blames_rows() => {
-            tracing::warn!(%error, attempts = jobs.len(), "attempts were refused together; trying them apart");
-            Ok(None)
-        }
-        result => result.map(Some),
-    };
-    let (rows, unsure) = persist_once(&context.abandon, "settle attempts", settle).await?;
-    Ok(rows.map(|rows| Recorded { rows, unsure }))
-}
-
-pub(super) async fn try_to_record(context: &Context, jobs: &[Job]) -> Result<Vec<Option<Snapshot>>, StoreError> {
-    let settlements: Vec<&Settlement> = jobs.iter().map(|job| &job.settlement).collect();
-    settle::settle(&context.db, &context.name, &settlements).await
-}
 
 pub(super) async fn finish(context: &Arc<Context>, jobs: Vec<Job>, recorded: Recorded) -> Result<(), Stopping> {
     let Recorded { rows, unsure } = recorded;

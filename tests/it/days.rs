@@ -78,7 +78,13 @@ async fn a_statement_for_one_day_knows_one_partition_and_finds_each_row_by_its_k
     let empty = Day::of(new_v7((Utc::now() + TimeDelta::days(1)).timestamp_millis() as u64, [0; 10]));
     // Tomorrow is empty, and the statistics say so: the plan made then must be right when the day has filled.
     stack.execute("analyze posthaste.deliveries").await;
-    let statements = [(settle::SETTLE, 15), (deliveries::READ, 2), (deliveries::HOLD, 4), (deliveries::BURY, 5)];
+    let statements = [
+        (settle::SETTLE, 15),
+        (deliveries::READ, 2),
+        (deliveries::HOLD, 4),
+        (deliveries::HOLD_UNLOCKED, 4),
+        (deliveries::BURY, 5),
+    ];
     for day in [full, empty] {
         for (template, parameters) in statements {
             let plan = plan(&stack, template, parameters, Some(day)).await;

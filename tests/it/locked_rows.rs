@@ -86,3 +86,23 @@ async fn an_attempt_that_the_database_refuses_is_not_spent_and_keeps_no_other_fr
         assert_eq!(stack.wait_status(event, "delivered").await.attempts, 1);
     }
 }
+
+#[tokio::test]
+async fn deliveries_that_are_locked_keep_no_other_from_being_held() {
+    let (stack, receiver) = (Stack::with(&[("reconcile.interval", "1h")]).await, Receiver::start());
+    stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    stack.relay().await;
+    let events = stack.emit_many("acme", "order.created", 14).await;
+    stack.wait_relayed().await;
+    stack.execute("update posthaste.endpoints set status = 'disabled'").await;
+    let mut operator = stack.db.begin().await.unwrap();
+    let lock = "select 1 from posthaste.deliveries where event_id = any ($1) for update";
+    sqlx::query(lock).bind(&events[..2]).execute(&mut *operator).await.unwrap();
+
+    stack.worker().await;
+
+    stack.wait_statuses("held", 12).await;
+    operator.rollback().await.unwrap();
+    stack.wait_statuses("held", 14).await;
+    assert_eq!(receiver.count(), 0);
+}

@@ -250,6 +250,11 @@ async fn holding_and_ending_in_sql_agree_with_the_domain_on_every_small_state() 
     for ((row, n), held) in cases.iter().rev().zip(&answers) {
         assert_eq!(*held, domain::hold(row, *n, HOLD_MS).is_some(), "hold {row:?} for {n}");
     }
+    let again = insert(&stack, Uuid::from_u128(3), &rows).await;
+    for (hold, key) in holds.iter_mut().zip(again.iter().rev()) {
+        hold.key = *key;
+    }
+    assert_eq!(deliveries::hold_unlocked(&db, &holds).await.unwrap(), answers);
     for ((row, n), end) in cases.iter().zip(&to_end) {
         let ended = deliveries::bury(&db, *end, *n, DeadReason::Poison, Some("why")).await.unwrap();
         let expected = domain::bury(row, *n, DeadReason::Poison);

@@ -1,0 +1,65 @@
+//! A finished attempt between its request and its acknowledgement.
+
+use super::Context;
+use super::attempt::Attempted;
+use super::in_hand::Hand;
+use super::intake::Receipt;
+use super::suspicion::Suspect;
+use crate::domain::decision::Decision;
+use crate::domain::delivery::Received;
+use crate::domain::message::Message;
+use crate::domain::outcome::Outcome;
+use crate::store::StoreError;
+use crate::store::deliveries::Snapshot;
+use crate::store::settle::{self, Settlement};
+
+/// A finished attempt on its way to be recorded.
+pub struct Job {
+    pub settlement: Settlement,
+    pub outcome: Outcome,
+    pub message: Message,
+    pub received: Received,
+    pub receipt: Receipt,
+    pub hand: Hand,
+    pub suspect: Option<Suspect>,
+}
+
+/// For each job the row as it is now; none where it had moved on.
+pub type Rows = Vec<Option<Snapshot>>;
+
+/// What was recorded of a batch.
+pub struct Recorded {
+    pub rows: Rows,
+    /// An earlier try may be why: its answer was lost.
+    pub unsure: bool,
+}
+
+/// What is recorded of an attempt, and what it came to.
+pub fn settlement(
+    message: &Message,
+    attempted: Attempted,
+    decision: Decision,
+    budget: Option<u32>,
+) -> (Settlement, Outcome) {
+    let exchange = attempted.exchange;
+    let settlement = Settlement {
+        key: message.key(),
+        attempt: message.attempt,
+        decision,
+        budget: budget.map(|retries| retries.min(i32::MAX as u32) as i32),
+        status_code: exchange.outcome.status().map(i32::from),
+        error: exchange.outcome.error(),
+        duration_ms: exchange.duration.as_millis().min(i32::MAX as u128) as i32,
+        started_at: attempted.started_at,
+        request_headers: attempted.request_headers,
+        response_headers: exchange.response_headers,
+        response_body: exchange.response_body,
+    };
+    (settlement, exchange.outcome)
+}
+
+/// One try for all of them together.
+pub(super) async fn try_to_record(context: &Context, jobs: &[Job]) -> Result<Rows, StoreError> {
+    let settlements: Vec<&Settlement> = jobs.iter().map(|job| &job.settlement).collect();
+    settle::settle(&context.db, &context.name, &settlements).await
+}

@@ -127,16 +127,17 @@ impl Turns {
         }
     }
 
-    /// Whether to look at the outbox before this claim is made. While little comes, a look costs far less than a claim
-    /// that finds nothing, and so does a claim that need not choose.
-    pub fn looks_before(&self, ask: &Ask) -> bool {
-        self.few && matches!(ask.from, From::Everyone { .. }) && self.bounds.sweeps_are_cheap()
+    /// Whether to look at the outbox before this claim is made. While little comes, or little beside that of tenants that
+    /// have had their share, a look costs far less than a claim that finds nothing, and so does a claim that need not choose.
+    pub fn looks_before(&self, ask: &Ask, crowded: &[String]) -> bool {
+        let little = self.few || (!crowded.is_empty() && self.limit == self.batch);
+        little && matches!(ask.from, From::Everyone { .. }) && self.bounds.sweeps_are_cheap()
     }
 
-    /// What a look has seen, the oldest rows: whether these are all there are, and few enough to be taken as they are.
-    pub fn looked(&mut self, ask: Ask, seen: &[Seen], took: Duration, now_ms: u64, crowded: &[String]) -> Ask {
+    /// What a look has seen: whether these are all there are, and few enough to be taken as they are.
+    pub fn looked(&mut self, ask: Ask, seen: &[Seen], took: Duration, now_ms: u64) -> Ask {
         self.bounds.swept(took, seen.len(), now_ms);
-        match few::all(seen, crowded) {
+        match few::all(seen) {
             Some(ids) => Ask { from: From::Few(ids), ..ask },
             None => ask,
         }

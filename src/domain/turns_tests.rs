@@ -116,26 +116,26 @@ fn the_outbox_is_looked_at_while_little_comes_and_sweeps_are_cheap() {
     };
     let mut turns = Turns::new(200);
     let ask = turns.ask(0, &[]);
-    assert!(turns.looks_before(&ask));
+    assert!(turns.looks_before(&ask, &[]));
     assert_eq!(
-        turns.looked(ask.clone(), &seen(2), CHEAP, 0, &[]).from,
+        turns.looked(ask.clone(), &seen(2), CHEAP, 0).from,
         From::Few(seen(2).iter().map(|row| row.id).collect())
     );
-    assert_eq!(turns.looked(ask.clone(), &seen(few::LOOK), CHEAP, 0, &[]), ask);
+    assert_eq!(turns.looked(ask.clone(), &seen(few::LOOK), CHEAP, 0), ask);
 
     // A claim took more: the next one follows at once.
     step(&mut turns, &mut Outbox::with(&[("a", few::LOOK)]), CHEAP, 0);
-    assert!(!turns.looks_before(&ask));
+    assert!(!turns.looks_before(&ask, &[]));
     step(&mut turns, &mut Outbox::default(), CHEAP, 0);
-    assert!(turns.looks_before(&ask));
+    assert!(turns.looks_before(&ask, &[]));
     turns.failed();
-    assert!(!turns.looks_before(&ask));
+    assert!(!turns.looks_before(&ask, &[]));
     step(&mut turns, &mut Outbox::default(), CHEAP, 0);
 
     for _ in 0..3 {
-        turns.looked(ask.clone(), &[], DEAR, 0, &[]);
+        turns.looked(ask.clone(), &[], DEAR, 0);
     }
-    assert!(!turns.looks_before(&ask), "a look reads what was deleted as well as a sweep does");
+    assert!(!turns.looks_before(&ask, &[]), "a look reads what was deleted as well as a sweep does");
 }
 
 #[test]

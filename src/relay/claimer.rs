@@ -97,53 +97,52 @@ impl Claimer {
         let crowded = self.outbound.crowded();
         let ask = self.turns.ask(self.now_ms(), &crowded);
         let swept = matches!(ask.from, From::Everyone { .. });
+        let mut found = false;
         if let Some(ask) = self.look(ask, &crowded).await? {
             let batch = self.claim(&ask, &crowded).await?;
-            if batch.events > 0 {
+            found = batch.events > 0;
+            if found {
                 self.outbound.add(batch);
                 idle.busy().await;
-                // All there was, so more is not to be expected at once.
-                if matches!(ask.from, From::Few(_)) {
-                    self.pause(stop).await;
-                }
+            }
+            // A few were all there was, so more is not to be expected at once.
+            if found && !matches!(ask.from, From::Few(_)) {
                 return Ok(());
             }
         }
-        let empty = async {
-            if crowded.is_empty() {
-                idle.empty(swept).await;
-            } else {
-                self.outbound.changed(OTHERS.max(self.context.limits.poll_interval)).await;
+        let poll = self.context.limits.poll_interval;
+        let wait = async {
+            match (crowded.is_empty(), found) {
+                (true, true) => tokio::time::sleep(poll).await,
+                (true, false) => idle.empty(swept).await,
+                (false, _) => self.outbound.changed(OTHERS.max(poll)).await,
             }
         };
         tokio::select! {
-            () = empty => {}
+            () = wait => {}
             () = stop.cancelled() => {}
         }
         Ok(())
     }
 
-    async fn pause(&self, stop: &CancellationToken) {
-        tokio::select! {
-            () = tokio::time::sleep(self.context.limits.poll_interval) => {}
-            () = stop.cancelled() => {}
-        }
-    }
-
-    /// What to ask for, after a look where that is cheaper. `None`: the outbox is empty.
+    /// What to ask for, after a look where that is cheaper. `None`: there is nothing.
     async fn look(&mut self, ask: Ask, crowded: &[String]) -> Result<Option<Ask>, StoreError> {
-        if !self.turns.looks_before(&ask) {
+        if !self.turns.looks_before(&ask, crowded) {
             return Ok(Some(ask));
         }
         let began = Instant::now();
-        let seen = outbox::look(&self.context.claim_db).await?;
-        let ask = self.turns.looked(ask, &seen, began.elapsed(), self.now_ms(), crowded);
+        let db = &self.context.claim_db;
+        let seen = if crowded.is_empty() { outbox::look(db).await? } else { outbox::look_beside(db, crowded).await? };
+        let ask = self.turns.looked(ask, &seen, began.elapsed(), self.now_ms());
         if !seen.is_empty() {
             return Ok(Some(ask));
         }
-        self.unlist.extend(self.outbound.take_confirmed());
-        relay_batches::unlist(&self.context.claim_db, &self.unlist).await?;
-        self.unlist.clear();
+        // With a claim it costs nothing, and beside crowded tenants there is one soon.
+        if crowded.is_empty() {
+            self.unlist.extend(self.outbound.take_confirmed());
+            relay_batches::unlist(db, &self.unlist).await?;
+            self.unlist.clear();
+        }
         Ok(None)
     }
 

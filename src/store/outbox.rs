@@ -34,24 +34,50 @@ macro_rules! payload_bytes {
 }
 pub(super) use payload_bytes;
 
+/// What a look shows of a row.
+macro_rules! seen {
+    () => {
+        concat!(
+            "o.id, o.tenant, (",
+            payload_bytes!(),
+            ")::int8 as bytes,
+            (select count(*) from (select from posthaste.endpoints e where e.tenant = o.tenant limit 1000) n) as endpoints"
+        )
+    };
+}
+
 /// The oldest rows, a few of them. What others have locked is seen as well.
 pub async fn look(db: &Db) -> Result<Vec<Seen>> {
-    let rows: Vec<(Uuid, String, i64, i64)> = db
-        .run(async |c| {
-            sqlx::query_as(concat!(
-                "select o.id, o.tenant, (",
-                payload_bytes!(),
-                ")::int8,
-                   (select count(*) from (select from posthaste.endpoints e where e.tenant = o.tenant limit 1000) n)
-                   from posthaste.outbox o order by o.id limit $1"
-            ))
-            .bind(LOOK as i64)
-            .fetch_all(c)
-            .await
-        })
-        .await?;
-    let seen = |(id, tenant, bytes, endpoints)| Seen { id, tenant, bytes, endpoints };
+    const LOOKED: &str = concat!("select ", seen!(), " from posthaste.outbox o order by o.id limit $1");
+    let rows = db.run(async |c| sqlx::query_as(LOOKED).bind(LOOK as i64).fetch_all(c).await).await?;
     Ok(rows.into_iter().map(seen).collect())
+}
+
+/// A few rows of other tenants than these, tenant by tenant in the index.
+pub async fn look_beside(db: &Db, crowded: &[String]) -> Result<Vec<Seen>> {
+    const LOOKED: &str = concat!(
+        "with recursive t as (
+           (select o.tenant collate \"C\" as tenant from posthaste.outbox o order by o.tenant collate \"C\" limit 1)
+           union all
+           select (select o.tenant collate \"C\" from posthaste.outbox o where o.tenant collate \"C\" > t.tenant
+                    order by o.tenant collate \"C\" limit 1)
+             from t where t.tenant is not null
+         )
+         select r.* from t cross join lateral (
+           select ",
+        seen!(),
+        " from posthaste.outbox o
+            where (o.tenant collate \"C\", o.id) >= (t.tenant, '00000000-0000-0000-0000-000000000000')
+              and o.tenant collate \"C\" <= t.tenant
+            order by o.tenant collate \"C\", o.id limit $1) r
+          where t.tenant <> all ($2) limit $1"
+    );
+    let rows = db.run(async |c| sqlx::query_as(LOOKED).bind(LOOK as i64).bind(crowded).fetch_all(c).await).await?;
+    Ok(rows.into_iter().map(seen).collect())
+}
+
+fn seen((id, tenant, bytes, endpoints): (Uuid, String, i64, i64)) -> Seen {
+    Seen { id, tenant, bytes, endpoints }
 }
 
 /// The tenant and the id of the row that a claim of one row takes, when the one before ended with the tenant `after`.

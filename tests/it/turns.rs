@@ -147,10 +147,10 @@ async fn a_few_rows_are_taken_as_they_are() {
     stack.emit("zoo", "order.created", "{}").await;
     let mut turns = Turns::new(200);
     let ask = turns.ask(0, &[]);
-    assert!(turns.looks_before(&ask));
+    assert!(turns.looks_before(&ask, &[]));
 
     let seen = outbox::look(&db).await.unwrap();
-    let ask = turns.looked(ask, &seen, CHEAP, 0, &[]);
+    let ask = turns.looked(ask, &seen, CHEAP, 0);
     assert!(matches!(&ask.from, From::Few(ids) if ids.len() == 3), "{ask:?}");
     let batch = claim(&db, &ask, &[behind]).await;
     turns.claimed(&ask, &batch.found, CHEAP, 0);
@@ -171,6 +171,34 @@ async fn a_few_rows_are_taken_as_they_are() {
     assert_eq!(stack.number("select sum(matched)::int8 from posthaste.events").await, 4);
     assert_eq!(stack.number("select cardinality(event_ids)::int8 from posthaste.relay_batches").await, 2);
     assert_eq!(stack.number("select count(*) from posthaste.outbox").await, 0);
+}
+
+/// While a tenant has had its share, the others are looked for past all that it has.
+#[tokio::test]
+async fn a_look_goes_past_those_who_have_had_their_share() {
+    let stack = Stack::new().await;
+    let db = store(&stack);
+    let seen = async |crowded: &[&str]| {
+        let crowded: Vec<String> = crowded.iter().map(|tenant| (*tenant).to_owned()).collect();
+        let seen = outbox::look_beside(&db, &crowded).await.unwrap();
+        seen.into_iter().map(|row| row.tenant).collect::<Vec<_>>()
+    };
+    assert_eq!(seen(&["burst"]).await, [""; 0]);
+    stack.emit_many("burst", "order.created", 500).await;
+    assert_eq!(seen(&["burst"]).await, [""; 0]);
+    stack.emit("zoo", "order.created", "{}").await;
+    stack.emit("acme", "order.created", "{}").await;
+    assert_eq!(seen(&["burst"]).await, ["acme", "zoo"]);
+    assert_eq!(seen(&["burst", "zoo"]).await, ["acme"]);
+    stack.emit_many("mall", "order.created", 100).await;
+    assert_eq!(seen(&["burst"]).await, [&["acme"][..], &["mall"; 8]].concat());
+
+    let mut turns = Turns::new(200);
+    let ask = turns.ask(0, &[]);
+    turns.claimed(&ask, &claim(&db, &ask, &[]).await.found, CHEAP, 0);
+    let ask = turns.ask(0, &[]);
+    assert!(!turns.looks_before(&ask, &[]), "many came");
+    assert!(turns.looks_before(&ask, &["burst".to_owned()]));
 }
 
 /// Another relay may have seen the same rows; an id may have been used before.
@@ -201,7 +229,7 @@ async fn of_a_few_rows_seen_those_that_cannot_be_taken_are_left() {
     let mut turns = Turns::new(200);
     turns.failed();
     let ask = turns.ask(0, &[]);
-    assert!(!turns.looks_before(&ask));
+    assert!(!turns.looks_before(&ask, &[]));
     assert_eq!(claim(&db, &ask, &[]).await.set_aside, 1);
 }
 

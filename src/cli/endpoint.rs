@@ -21,6 +21,9 @@ pub enum Endpoint {
     Set(SetEndpoint),
     /// Send again, and release what is held.
     Enable(EndpointId),
+    /// Lift every pause of an enabled endpoint: a wish to slow down, a rate's queue, an open circuit. What is held is due at
+    /// once.
+    Resume(EndpointId),
     /// Stop sending; what is due meanwhile is held.
     Disable {
         #[command(flatten)]
@@ -83,6 +86,9 @@ pub struct AddEndpoint {
     /// Extra header, 'Name: value'; may be repeated. Encrypted at rest.
     #[arg(long = "header", value_name = "HEADER")]
     pub headers: Vec<Header>,
+    /// Seal with a key that has sealed nothing in this database yet.
+    #[arg(long)]
+    pub new_key: bool,
     #[command(flatten)]
     pub output: Output,
 }
@@ -121,6 +127,9 @@ pub struct SetEndpoint {
     /// Remove all extra headers.
     #[arg(long, conflicts_with = "headers")]
     pub no_headers: bool,
+    /// Seal with a key that has sealed nothing in this database yet.
+    #[arg(long)]
+    pub new_key: bool,
     #[command(flatten)]
     pub output: Output,
 }
@@ -147,6 +156,9 @@ pub struct RotateSecret {
     /// The new secret, whsec_ and base64 [default: a new one].
     #[arg(long, value_name = "WHSEC", value_parser = parse::secret)]
     pub secret: Option<Secret>,
+    /// Seal with a key that has sealed nothing in this database yet.
+    #[arg(long)]
+    pub new_key: bool,
     #[command(flatten)]
     pub output: Output,
 }

@@ -69,7 +69,7 @@ pub fn main(cli: Cli) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("posthaste: cannot start: {error}");
+            logging::say(&format!("posthaste: cannot start: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -80,7 +80,8 @@ pub fn main(cli: Cli) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            logging::say(&format!("posthaste: {failure}{}", failure.advice()));
+            let text = format!("posthaste: {failure}{}", failure.advice());
+            logging::say(&text.split('\n').map(output::plain).collect::<Vec<_>>().join("\n"));
             failure.code()
         }
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::harness::{Done, Receiver, Reply, Stack, at_a_terminal, nowhere};
+use crate::harness::{Done, Receiver, Reply, Stack, at_a_terminal, command, nowhere};
 
 /// Runs a command at a terminal, without keeping the test's other tasks waiting.
 async fn at_terminal(stack: &Stack, arguments: &[&str], typed: &'static str) -> Done {
@@ -159,4 +159,49 @@ async fn a_producer_that_emits_by_command_gets_the_id_though_it_may_see_nothing_
     let id: uuid::Uuid = emitted.stdout.trim().parse().unwrap();
     let found = sqlx::query_scalar::<_, i64>("select count(*) from posthaste.outbox where id = $1").bind(id);
     assert_eq!(found.fetch_one(&stack.db).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn what_others_wrote_does_not_reach_the_terminal_as_commands() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    let endpoint = stack.endpoint("acme", &receiver.url("/"), &[]).await.id;
+    stack
+        .change(
+            endpoint,
+            r"update posthaste.endpoints set tenant = E'acme\x1b[2J\u009b31m\u202e', status = 'disabled',
+                 description = E'a\x1b]0;owned\x07\r\nnote', disabled_reason = E'\x1b[31m' where id = $1",
+        )
+        .await;
+    let event = stack.emit("acme\u{1b}[2J\u{9b}31m\u{202e}", "order.created", "{}").await.to_string();
+    stack.relay().await;
+    stack.wait_relayed().await;
+    let id = endpoint.to_string();
+    for command in [
+        &["endpoint", "list"][..],
+        &["endpoint", "show", &id],
+        &["event", "list"],
+        &["event", "show", &event],
+        &["stats"],
+    ] {
+        let done = stack.cli(command).await.ok();
+        let active = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!done.stdout.contains(active) && !done.stderr.contains(active), "{command:?}: {done:?}");
+    }
+    let shown = stack.cli(&["endpoint", "show", &id]).await.ok().stdout;
+    assert!(shown.contains(r"acme\u{1b}[2J\u{9b}31m\u{202e}") && shown.contains(r"\r\nnote"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_reader_that_has_gone_changes_no_exit_code() {
+    let without_configuration = ["--config", "/nowhere/posthaste.toml", "stats"];
+    for (arguments, code) in [(&["topology", "check"][..], 1), (&without_configuration, 64), (&["keygen"], 0)] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = command(arguments, directory.path());
+        command.env("AMQP_URL", "amqp://127.0.0.1:1").stdin(Stdio::null());
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        command.stdout(writer.try_clone().unwrap()).stderr(writer);
+        let status = tokio::task::spawn_blocking(move || command.status().unwrap()).await.unwrap();
+        assert_eq!(status.code(), Some(code), "{arguments:?}");
+    }
 }

@@ -13,6 +13,7 @@ use thiserror::Error;
 use connections::Connections;
 
 pub mod activity;
+mod ahead;
 pub mod attempts;
 pub mod circuits;
 pub mod claim;

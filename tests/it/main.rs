@@ -16,6 +16,7 @@ mod housekeeping;
 mod leading;
 mod locked_rows;
 mod lost_answers;
+mod migrations;
 mod operations;
 mod pacing;
 mod panics;

@@ -5,6 +5,7 @@
 mod harness;
 
 mod alarms;
+mod blame;
 mod bytes;
 mod circuit;
 mod clocks;

@@ -11,7 +11,7 @@ use super::{Failure, Outcome, compose, confirm, endpoint, event};
 use crate::broker::publisher::Publisher;
 use crate::cli::{Dead, DeadFilter, DeliveryId, ListDead};
 use crate::config::Config;
-use crate::domain::delivery::DeadReason;
+use crate::domain::delivery::{DeadReason, Status};
 use crate::relay;
 use crate::relay::requeue::{Done, Missing, Plan, Requeue};
 use crate::relay::sweep::{GRACE, Sweep, Swept};
@@ -68,8 +68,7 @@ async fn list(config: &Config, args: ListDead) -> Outcome {
 
 async fn show(config: &Config, args: DeliveryId) -> Outcome {
     let db = compose::command_db(config)?;
-    let mut found = deliveries::of_event(&db, args.id).await?;
-    found.retain(|d| d.status == "dead" && args.endpoint.is_none_or(|endpoint| endpoint == d.endpoint_id));
+    let found = deliveries::of_event(&db, args.id, args.endpoint, Some(Status::Dead)).await?;
     if found.is_empty() {
         endpoint::must_be_of(&db, args.endpoint, None).await?;
         return Err(Failure::Failed(format!("event {}: has no dead delivery (that matches)", args.id)));
@@ -132,15 +131,19 @@ pub async fn requeue(config: &Config, args: crate::cli::Requeue) -> Outcome {
         ))
     })?;
     let sweep = Sweep { db, broker, names, publisher: publisher.clone(), grace: GRACE };
-    let swept = sweep.run().await.map_err(|error| {
+    let swept = if args.no_sweep { None } else { Some(swept(&sweep, done).await?) };
+    publisher.close().await;
+    session.close().await;
+    report(args.output.json, &plan, done, false, swept)
+}
+
+async fn swept(sweep: &Sweep, done: Done) -> Result<Swept, Failure> {
+    sweep.run().await.map_err(|error| {
         let count = done.total();
         Failure::Failed(format!(
             "requeued {count}, but the dead-letter queue was not swept: {error}; run the same again"
         ))
-    })?;
-    publisher.close().await;
-    session.close().await;
-    report(args.output.json, &plan, done, false, Some(swept))
+    })
 }
 
 /// The selection as given, for the account.

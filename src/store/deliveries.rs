@@ -218,15 +218,19 @@ pub struct Listed {
     pub updated_at: DateTime<Utc>,
 }
 
-/// The deliveries of one event.
-pub async fn of_event(db: &Db, event_id: Uuid) -> Result<Vec<Listed>> {
+/// The deliveries of one event; with an endpoint or a status, only those.
+pub async fn of_event(db: &Db, event_id: Uuid, endpoint: Option<Uuid>, status: Option<Status>) -> Result<Vec<Listed>> {
     db.run(async |c| {
         sqlx::query_as(
             "select event_id, endpoint_id, status, attempts, base_attempts, max_attempts, next_attempt_at,
                     last_status_code, last_error, dead_reason, created_at, updated_at
-               from posthaste.deliveries where event_id = $1 order by endpoint_id limit 1000",
+               from posthaste.deliveries
+              where event_id = $1 and ($2::uuid is null or endpoint_id = $2) and ($3::text is null or status = $3)
+              order by endpoint_id limit 1000",
         )
         .bind(event_id)
+        .bind(endpoint)
+        .bind(status.map(Status::as_str))
         .fetch_all(c)
         .await
     })

@@ -42,6 +42,7 @@ pub mod requeue;
 pub mod secrets;
 pub mod sendable;
 pub mod settle;
+pub mod slices;
 pub mod stats;
 pub mod suspects;
 pub mod wake;

@@ -142,6 +142,10 @@ pub struct Requeue {
     /// Deliveries per second at most [default: relay.release_rate, which is 500].
     #[arg(long, value_name = "N", value_parser = parse::rate)]
     pub rate: Option<i32>,
+    /// Leave the dead-letter queue as it is: looking through a long one takes longer than requeueing a few deliveries.
+    /// The next requeue or reconcile removes the letters of what is requeued.
+    #[arg(long)]
+    pub no_sweep: bool,
     /// Do not ask.
     #[arg(long)]
     pub yes: bool,

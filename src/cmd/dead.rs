@@ -12,7 +12,7 @@ use super::{Failure, Outcome, compose, confirm, endpoint, event};
 use crate::broker::publisher::Publisher;
 use crate::cli::{Dead, DeadFilter, DeliveryId, ListDead};
 use crate::config::Config;
-use crate::domain::delivery::DeadReason;
+use crate::domain::delivery::{DeadReason, Status};
 use crate::lifecycle::{EXIT_FORCED, Shutdown, signals};
 use crate::relay;
 use crate::relay::requeue::{Done, Missing, Plan, Requeue};
@@ -73,8 +73,7 @@ async fn list(config: &Config, args: ListDead) -> Outcome {
 
 async fn show(config: &Config, args: DeliveryId) -> Outcome {
     let db = compose::command_db(config)?;
-    let mut found = deliveries::of_event(&db, args.id).await?;
-    found.retain(|d| d.status == "dead" && args.endpoint.is_none_or(|endpoint| endpoint == d.endpoint_id));
+    let found = deliveries::of_event(&db, args.id, args.endpoint, Some(Status::Dead)).await?;
     if found.is_empty() {
         endpoint::must_be_of(&db, args.endpoint, None).await?;
         return Err(Failure::Failed(format!("event {}: has no dead delivery (that matches)", args.id)));
@@ -134,12 +133,13 @@ pub async fn requeue(config: &Config, args: crate::cli::Requeue) -> Outcome {
     // A sweep may end anywhere: the next one does the rest.
     let swept = tokio::select! {
         biased;
+        () = async {}, if args.no_sweep => None,
         () = shutdown.asked() => None,
         swept = sweep.run() => Some(swept.map_err(|error| unswept(done, &error))?),
     };
     publisher.close().await;
     session.close().await;
-    let stopped = swept.is_none();
+    let stopped = swept.is_none() && requeue.stop.is_cancelled();
     report(args.output.json, &plan, done, false, swept)?;
     if stopped { Err(Failure::Failed(format!("{STOPPED}; run the same again for the rest"))) } else { Ok(()) }
 }

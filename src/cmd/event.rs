@@ -87,7 +87,7 @@ async fn show(config: &Config, id: Uuid, as_json: bool) -> Outcome {
     let Some(event) = events::get(&db, id).await? else {
         return Err(Failure::Failed(format!("event {id}: not found; it may be older than the retention")));
     };
-    let deliveries = deliveries::of_event(&db, id).await?;
+    let deliveries = deliveries::of_event(&db, id, None, None).await?;
     let attempts = attempts::of_event(&db, id, None).await?;
     let pauses = pauses_of(&db, &deliveries).await?;
     if as_json {

@@ -11,6 +11,7 @@ use crate::domain::reconcile::SLACK;
 use crate::relay;
 use crate::relay::sweep::{GRACE, Sweep, Swept};
 use crate::store::Db;
+use crate::store::locks::Role;
 use crate::store::reconcile::{self, Lost, Proofs};
 
 /// Lost deliveries shown one by one.
@@ -32,11 +33,17 @@ pub async fn run(config: &Config, args: Reconcile) -> Outcome {
     let republished = relay::reconcile::all(&db, &publisher, identity.into(), proofs)
         .await
         .map_err(|error| Failure::Failed(format!("{error}; nothing is lost: a relay publishes the rest")))?;
-    let sweep = Sweep { db, broker, names, publisher: publisher.clone(), grace: GRACE };
-    let swept = sweep.run().await.map_err(|error| Failure::Failed(error.to_string()))?;
+    let swept = if session.try_role(Role::Requeue).await? {
+        let sweep = Sweep { db, broker, names, publisher: publisher.clone(), grace: GRACE };
+        Some(sweep.run().await.map_err(|error| Failure::Failed(error.to_string()))?)
+    } else {
+        // Two sweeps at once would each take the letters that the other one has in hand for missing.
+        tracing::warn!("a requeue or another reconcile is running; the dead-letter queue is left to it");
+        None
+    };
     publisher.close().await;
     session.close().await;
-    report(args.output.json, proofs, lost, &examples, republished, Some(swept))
+    report(args.output.json, proofs, lost, &examples, republished, swept)
 }
 
 fn report(

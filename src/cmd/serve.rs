@@ -154,7 +154,9 @@ async fn serve(config: &Config, parts: Parts, roles: Roles, shutdown: &Shutdown)
     if let Some(worker) = parts.worker {
         shutdown.spawn_fallible("worker", worker::run(worker, stop.clone(), abandon.clone()));
     }
-    let watching = tokio::spawn(watch_database(db, parts.readiness, roles, stop.clone()));
+    if !roles.relay {
+        shutdown.spawn("database watch", watch_database(db, parts.readiness, stop.clone()));
+    }
     shutdown.asked().await;
     if shutdown.has_failed() {
         readiness.not_ready("process", "a task failed; stopping");
@@ -163,7 +165,6 @@ async fn serve(config: &Config, parts: Parts, roles: Roles, shutdown: &Shutdown)
     // What is abandoned at the end of the grace period still gets a moment to say so.
     let drained = shutdown.drain(config.shutdown.grace + Duration::from_secs(3)).await;
     give_up.abort();
-    watching.abort();
     if drained.failed.is_empty() {
         tracing::info!("stopped");
         return Ok(());
@@ -224,19 +225,19 @@ fn is_final(failure: &Failure) -> bool {
 }
 
 /// The relay watches its database itself; a worker that only waits for messages would not notice that it is gone.
-async fn watch_database(db: Db, readiness: Readiness, roles: Roles, stop: CancellationToken) {
-    if roles.relay {
-        return;
-    }
+async fn watch_database(db: Db, readiness: Readiness, stop: CancellationToken) {
     let mut tick = tokio::time::interval(Duration::from_secs(2));
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = stop.cancelled() => return,
+    let watching = async {
+        loop {
+            tick.tick().await;
+            match db.ping().await {
+                Ok(()) => readiness.ready("database"),
+                Err(error) => readiness.not_ready("database", error.to_string()),
+            }
         }
-        match db.ping().await {
-            Ok(()) => readiness.ready("database"),
-            Err(error) => readiness.not_ready("database", error.to_string()),
-        }
+    };
+    tokio::select! {
+        () = watching => {}
+        () = stop.cancelled() => {}
     }
 }

@@ -27,7 +27,7 @@ const SHARE: Duration = Duration::from_millis(20);
 /// What is due this soon is active already.
 const SOON_MS: i64 = 1_000;
 /// A release that is later than two ticks: the endpoint does not keep up.
-const BEHIND_MS: i64 = 200;
+pub(super) const BEHIND_MS: i64 = 200;
 /// Endpoints that a claim is told of: it compares each new delivery with all of them. One that is left out costs its
 /// deliveries a trip through the broker, and nobody else anything.
 const MOST_BEHIND: usize = 2_000;

@@ -1,6 +1,6 @@
 //! Letters for deliveries that ended in PostgreSQL, without a message in hand.
 
-use crate::broker::publisher::{Publisher, Target};
+use crate::broker::publisher::{PublishError, Publisher, Target};
 use crate::domain::message::Message;
 use crate::store::deliveries::Snapshot;
 
@@ -18,4 +18,29 @@ pub async fn write(publisher: &Publisher, ended: Vec<(Message, Snapshot)>) {
                 "a dead letter was not written; the next requeue or reconcile writes it");
         }
     }
+}
+
+/// A letter that the broker does not take, by its place, and why.
+pub(super) type Refused = (usize, PublishError);
+
+/// Writes all, pipelined. Returns those that the broker refuses; any other failure ends it, and a later sweep does the rest.
+///
+/// Over a letter that it refuses the broker closes the channel, and with it those beside it fail. So what has failed is
+/// tried once more, each alone.
+pub(super) async fn write_all(
+    publisher: &Publisher,
+    letters: &[(Target, &Message)],
+) -> Result<Vec<Refused>, PublishError> {
+    let mut refused = Vec::new();
+    for (place, answer) in publisher.publish(letters).await.into_iter().enumerate() {
+        if answer.is_ok() {
+            continue;
+        }
+        match publisher.publish(&letters[place..=place]).await.pop() {
+            Some(Err(error @ PublishError::Refused(_))) => refused.push((place, error)),
+            Some(Err(error)) => return Err(error),
+            Some(Ok(())) | None => {}
+        }
+    }
+    Ok(refused)
 }

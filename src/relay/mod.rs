@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 mod adopt;
+mod behind;
 mod circuits;
 mod claimer;
 mod duties;

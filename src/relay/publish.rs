@@ -39,7 +39,7 @@ async fn all(context: &Context, target: &Target, messages: Vec<Message>) {
             declare_again(context).await;
         }
         if refused && failures >= 1 {
-            // The broker closed the channel over one of them and does not say which: each goes alone.
+            // The broker closed the channel over one message and does not say which; it may be one of another batch.
             return one_by_one(context, target, open).await;
         }
         tokio::time::sleep(reconnect::pause(failures, rand::random())).await;
@@ -51,17 +51,21 @@ fn failed(messages: Vec<Message>, answers: Vec<Published>) -> Vec<Message> {
     messages.into_iter().zip(answers).filter(|(_, answer)| answer.is_err()).map(|(message, _)| message).collect()
 }
 
+/// Each alone, on a connection of its own: what is refused there is refused for itself, and takes nothing of others along.
 async fn one_by_one(context: &Context, target: &Target, messages: Vec<Message>) {
+    let names = context.topology.names.clone();
+    let publisher = Publisher::new(context.broker.clone(), names, "posthaste relay publish one by one");
     for message in messages {
-        one(context, target, &message).await;
+        one(context, &publisher, target, &message).await;
     }
+    publisher.close().await;
 }
 
-async fn one(context: &Context, target: &Target, message: &Message) {
+async fn one(context: &Context, publisher: &Publisher, target: &Target, message: &Message) {
     let mut refusals = 0;
     let mut failures = 0;
     loop {
-        let answer = context.publisher.publish(&[(target.clone(), message)]).await.pop();
+        let answer = publisher.publish(&[(target.clone(), message)]).await.pop();
         match answer {
             Some(Ok(())) => {
                 metrics::relay_published(1);
@@ -69,7 +73,7 @@ async fn one(context: &Context, target: &Target, message: &Message) {
             }
             Some(Err(PublishError::Refused(error))) => {
                 refusals += 1;
-                if refusals >= TRIES && set_aside(context, message, &error.to_string()).await {
+                if refusals >= TRIES && set_aside(context, publisher, message, &error.to_string()).await {
                     return;
                 }
             }
@@ -82,7 +86,7 @@ async fn one(context: &Context, target: &Target, message: &Message) {
 }
 
 /// The delivery ends as dead with the broker's reason; an operator sees it with `posthaste dead list`. False: try again.
-async fn set_aside(context: &Context, message: &Message, error: &str) -> bool {
+async fn set_aside(context: &Context, publisher: &Publisher, message: &Message, error: &str) -> bool {
     let key = message.key();
     let reason = DeadReason::Unpublishable;
     match deliveries::bury(&context.db, key, message.attempt, reason, Some(error)).await {
@@ -91,7 +95,7 @@ async fn set_aside(context: &Context, message: &Message, error: &str) -> bool {
             tracing::error!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, error,
                 "set aside: the broker does not take the message");
             // A payload that is too large for a work queue is too large for a letter as well, but it may be the queue.
-            letters::write(&context.publisher, vec![(message.clone(), row)]).await;
+            letters::write(publisher, vec![(message.clone(), row)]).await;
             true
         }
         // The row has moved on: then somebody else has published it after all.

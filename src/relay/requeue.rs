@@ -10,12 +10,13 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::behind::Behind;
 use super::publish::publish_due;
 use super::sweep::SweepError;
 use crate::broker::publisher::Publisher;
 use crate::store::due::Batch;
-use crate::store::replay::{self, Window};
-use crate::store::requeue::{self, Filter};
+use crate::store::replay::{self, Terms, Window};
+use crate::store::requeue::{self, Filter, Next};
 use crate::store::{Db, StoreError, endpoints, relay_batches};
 
 /// Deliveries granted with one statement.
@@ -78,9 +79,12 @@ impl Requeue {
     pub async fn plan(&self) -> Result<Plan, StoreError> {
         let mut plan = Plan::default();
         if let Some(missing) = &self.missing {
-            plan.missing = replay::count(&self.db, missing.endpoint, missing.window).await?.max(0) as u64;
+            let mut slices = replay::slices(&self.db, missing.window).await?;
+            while let Some(slice) = slices.next(&self.db).await? {
+                plan.missing += replay::count(&self.db, missing.endpoint, &slice).await?.max(0) as u64;
+            }
         }
-        for endpoint in self.candidates().await? {
+        for endpoint in requeue::endpoints(&self.db, &self.filter).await? {
             let count = requeue::count(&self.db, endpoint, &self.filter).await?.max(0) as u64;
             if count == 0 {
                 continue;
@@ -93,13 +97,6 @@ impl Requeue {
         Ok(plan)
     }
 
-    async fn candidates(&self) -> Result<Vec<Uuid>, StoreError> {
-        match self.filter.endpoint {
-            Some(endpoint) => Ok(vec![endpoint]),
-            None => requeue::endpoints(&self.db).await,
-        }
-    }
-
     /// Grants and publishes. Only what was dead at the start is taken: a delivery that dies again is not taken again.
     pub async fn run(&self, plan: &Plan, account: i64, progress: impl Fn(u64)) -> Result<Done, SweepError> {
         let start = requeue::now(&self.db).await?;
@@ -109,17 +106,19 @@ impl Requeue {
         let pace = Pace::new(self.rate);
         let mut done = Done::default();
         for (endpoint, _) in &plan.endpoints {
+            let mut behind = Behind::new(*endpoint);
             let mut after = Uuid::nil();
             loop {
                 if !self.goes_on(&pace).await {
                     return Ok(done);
                 }
-                let relay = self.relay.into();
-                let granted = requeue::grant(&self.db, relay, *endpoint, &filter, after, pace.batch.into()).await?;
-                let Some(last) = granted.messages.last() else { break };
-                after = last.event_id;
-                done.requeued += granted.messages.len() as u64;
-                self.send(granted, account, done).await?;
+                let behind = behind.look(&self.db).await?;
+                let next = Next { endpoint: *endpoint, after, limit: pace.batch.into(), behind };
+                let granted = requeue::grant(&self.db, self.relay.into(), &filter, next).await?;
+                let Some(last) = granted.last else { break };
+                after = last;
+                done.requeued += granted.deliveries;
+                self.send(granted.batch, account, done).await?;
                 progress(done.total());
             }
         }
@@ -137,21 +136,25 @@ impl Requeue {
         done: &mut Done,
         progress: impl Fn(u64),
     ) -> Result<(), SweepError> {
-        let mut from = missing.window.from();
-        loop {
-            if !self.goes_on(pace).await {
-                return Ok(());
+        let mut behind = Behind::new(missing.endpoint);
+        let mut slices = replay::slices(&self.db, missing.window).await?;
+        let limit: i64 = pace.batch.into();
+        while let Some(mut slice) = slices.next(&self.db).await? {
+            loop {
+                if !self.goes_on(pace).await {
+                    return Ok(());
+                }
+                let behind = behind.look(&self.db).await?;
+                let terms = Terms { endpoint: missing.endpoint, ceiling: missing.ceiling, behind };
+                let made = replay::create(&self.db, self.relay.into(), terms, &slice, limit).await?;
+                let Some(last) = made.last else { break };
+                slice.from = last;
+                done.created += made.deliveries;
+                self.send(made.batch, account, *done).await?;
+                progress(done.total());
             }
-            let (relay, endpoint) = (self.relay.into(), missing.endpoint);
-            let created =
-                replay::create(&self.db, relay, endpoint, from, missing.window, missing.ceiling, pace.batch.into())
-                    .await?;
-            let Some(last) = created.last else { return Ok(()) };
-            from = last;
-            done.created += created.deliveries;
-            self.send(created.batch, account, *done).await?;
-            progress(done.total());
         }
+        Ok(())
     }
 
     /// Publishes a committed batch and notes how far the run has come.

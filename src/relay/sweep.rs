@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::letters;
 use crate::broker::connection::Link;
 use crate::broker::consumer::{Content, Delivery};
 use crate::broker::declare::message_count;
@@ -18,9 +19,10 @@ use crate::broker::topology::Names;
 use crate::broker::{self, BrokerError};
 use crate::domain::delivery::{DeadReason, Status};
 use crate::domain::ids::DeliveryKey;
-use crate::domain::message::{Message, Obituary};
+use crate::domain::message::Message;
 use crate::store::deliveries::{self, Snapshot};
-use crate::store::{Db, StoreError, requeue};
+use crate::store::requeue::{self, Filter};
+use crate::store::{Db, StoreError};
 
 /// A worker writes the letter right after the row; this is ample for it.
 pub const GRACE: Duration = Duration::from_secs(2);
@@ -66,26 +68,46 @@ pub enum SweepError {
     Publish(#[from] PublishError),
 }
 
-/// The letters that stay: delivery -> the attempts that its letter was written for.
-type Kept = HashMap<DeliveryKey, i32>;
+/// Letters: delivery -> the attempts that its letter was written for.
+type Letters = HashMap<DeliveryKey, i32>;
+
+#[derive(Default)]
+struct Found {
+    /// Those that stay.
+    kept: Letters,
+    /// Those that took the place of one of the broker's own. They are at the tail, and may be met there or not.
+    replaced: Letters,
+}
+
+impl Found {
+    /// The letter is one that this sweep wrote in the place of another.
+    fn has_written(&self, letter: &Delivery) -> bool {
+        let key = letter.content.message().map(Message::key);
+        letter.letter_attempts.is_some() && key.is_some_and(|key| self.replaced.contains_key(&key))
+    }
+
+    fn has(&self, key: &DeliveryKey, attempts: i32) -> bool {
+        [&self.kept, &self.replaced].iter().any(|letters| letters.get(key) == Some(&attempts))
+    }
+}
 
 impl Sweep {
     pub async fn run(&self) -> Result<Swept, SweepError> {
         let mut swept = Swept::default();
-        let mut kept = Kept::new();
-        self.look_through(&mut kept, &mut swept).await?;
-        self.write_missing(&kept, &mut swept).await?;
+        let mut found = Found::default();
+        self.look_through(&mut found, &mut swept).await?;
+        self.write_missing(&found, &mut swept).await?;
         Ok(swept)
     }
 
     /// Every letter that is there is looked at once, in bounded passes.
-    async fn look_through(&self, kept: &mut Kept, swept: &mut Swept) -> Result<(), SweepError> {
+    async fn look_through(&self, found: &mut Found, swept: &mut Swept) -> Result<(), SweepError> {
         let link = Arc::new(Link::open(&self.broker, "posthaste sweep").await?);
         let count = message_count(&link, &self.names.dead()).await?.unwrap_or(0);
         if count <= u32::from(PASS) {
-            self.hold_and_return(&link, count, kept, swept).await?;
+            self.hold_and_return(&link, count, found, swept).await?;
         } else {
-            self.rotate(&link, count, kept, swept).await?;
+            self.rotate(&link, count, found, swept).await?;
         }
         link.close().await;
         Ok(())
@@ -99,14 +121,14 @@ impl Sweep {
         &self,
         link: &Arc<Link>,
         count: u32,
-        kept: &mut Kept,
+        found: &mut Found,
         swept: &mut Swept,
     ) -> Result<(), SweepError> {
-        let mut first = u64::from(count);
+        let mut there = u64::from(count);
         for _ in 0..REPEATS {
-            kept.clear();
+            found.kept.clear();
             let mut pass = Pass::open(link.clone(), &self.names.dead(), PASS).await?;
-            let (mut seen, mut dropped) = (0, 0);
+            let (mut seen, mut own, mut dropped) = (0, 0, 0);
             loop {
                 let letters = pass.next(CHUNK).await?;
                 if letters.is_empty() {
@@ -114,26 +136,33 @@ impl Sweep {
                 }
                 seen += letters.len() as u64;
                 for (letter, row) in self.with_rows(letters).await? {
-                    if !self.stays(&letter, row.as_ref(), kept).await? {
+                    own += u64::from(found.has_written(&letter));
+                    if !self.stays(&letter, row.as_ref(), found).await? {
                         dropped += 1;
                         pass.acknowledger().ack(letter.tag, false).await?;
                     }
                 }
             }
             pass.close().await;
-            first = first.max(seen);
+            there = there.max(seen - own);
             swept.kept = seen - dropped;
             if dropped == 0 {
                 break;
             }
         }
-        swept.dropped = first.saturating_sub(swept.kept);
+        swept.dropped = (there + found.replaced.len() as u64).saturating_sub(swept.kept);
         Ok(())
     }
 
     /// A longer queue: what stays goes to the tail, confirmed, and its place is acknowledged. A crash in between doubles a
     /// letter, and the next sweep drops the second one.
-    async fn rotate(&self, link: &Arc<Link>, count: u32, kept: &mut Kept, swept: &mut Swept) -> Result<(), SweepError> {
+    async fn rotate(
+        &self,
+        link: &Arc<Link>,
+        count: u32,
+        found: &mut Found,
+        swept: &mut Swept,
+    ) -> Result<(), SweepError> {
         let mut to_see = count as usize;
         // Channels stay open for a while: closing one at once could lose its last acknowledgement.
         let mut passes = VecDeque::new();
@@ -144,14 +173,16 @@ impl Sweep {
             pass.cancel().await?;
             let Some(last) = letters.last().map(|letter| letter.tag) else { break };
             to_see -= letters.len();
+            let seen = letters.len() as u64;
+            let mut staying = Vec::new();
             for (letter, row) in self.with_rows(letters).await? {
-                if self.stays(&letter, row.as_ref(), kept).await? {
-                    swept.kept += 1;
-                    self.to_the_tail(&letter, row.as_ref()).await?;
-                } else {
-                    swept.dropped += 1;
+                if self.stays(&letter, row.as_ref(), found).await? {
+                    staying.push((letter, row));
                 }
             }
+            swept.kept += staying.len() as u64;
+            swept.dropped += seen - staying.len() as u64;
+            self.to_the_tail(&staying).await?;
             pass.acknowledger().ack(last, true).await?;
             passes.push_back(pass);
             if passes.len() > OPEN_PASSES
@@ -163,6 +194,7 @@ impl Sweep {
         for pass in passes {
             pass.close().await;
         }
+        swept.kept += found.replaced.len() as u64;
         Ok(())
     }
 
@@ -175,7 +207,7 @@ impl Sweep {
         Ok(letters.into_iter().map(|letter| (row_of(&letter), letter)).map(|(row, letter)| (letter, row)).collect())
     }
 
-    async fn stays(&self, letter: &Delivery, row: Option<&Snapshot>, kept: &mut Kept) -> Result<bool, SweepError> {
+    async fn stays(&self, letter: &Delivery, row: Option<&Snapshot>, found: &mut Found) -> Result<bool, SweepError> {
         let message = match &letter.content {
             Content::Message(message) => message,
             // A marker that was handed out too often; newer ones have taken its place.
@@ -184,41 +216,48 @@ impl Sweep {
             Content::Foreign(..) => return Ok(true),
         };
         let Some(attempts) = letter.letter_attempts else {
-            self.end_poison(message).await?;
+            self.end_poison(message, found).await?;
             return Ok(false);
         };
         let is_current = row.is_some_and(|row| row.row.status == Status::Dead && row.row.attempts == attempts);
-        Ok(is_current && kept.insert(message.key(), attempts).is_none())
+        Ok(is_current && found.kept.insert(message.key(), attempts).is_none())
     }
 
-    /// The broker's own letter: the message was handed out too often. Its delivery ends as poison, and gets a letter of
-    /// ours like any other dead one.
-    async fn end_poison(&self, message: &Message) -> Result<(), SweepError> {
+    /// The broker's own letter: the message was handed out too often. Its delivery ends as poison and gets a letter of ours
+    /// at once: the broker's own one is not acknowledged before. Where the row has moved on, it was the last copy of nothing.
+    async fn end_poison(&self, message: &Message, found: &mut Found) -> Result<(), SweepError> {
         let error = Some("the broker handed the message out too often");
-        deliveries::bury(&self.db, message.key(), message.attempt, DeadReason::Poison, error).await?;
+        let ended = deliveries::bury(&self.db, message.key(), message.attempt, DeadReason::Poison, error).await?;
+        if let Some(row) = ended {
+            let letter = message.asking_for(row.row.attempts);
+            self.write(&[(Target::Dead(row.obituary()), &letter)]).await?;
+            found.replaced.insert(row.key, row.row.attempts);
+        }
         Ok(())
     }
 
-    async fn to_the_tail(&self, letter: &Delivery, row: Option<&Snapshot>) -> Result<(), SweepError> {
-        match (&letter.content, row) {
-            (Content::Message(message), Some(row)) => Ok(self.write(message, row.obituary()).await?),
-            (Content::Foreign(error, body), _) => Ok(self.publisher.publish_undecodable(error, body).await?),
-            (Content::Message(_), None) | (Content::Marker(_), _) => Ok(()),
+    /// All of a pass with one wait for the confirms.
+    async fn to_the_tail(&self, staying: &[(Delivery, Option<Snapshot>)]) -> Result<(), SweepError> {
+        let mut letters = Vec::new();
+        for (letter, row) in staying {
+            match (&letter.content, row) {
+                (Content::Message(message), Some(row)) => letters.push((Target::Dead(row.obituary()), message)),
+                (Content::Foreign(error, body), _) => self.publisher.publish_undecodable(error, body).await?,
+                (Content::Message(_), None) | (Content::Marker(_), _) => {}
+            }
         }
+        self.write(&letters).await
     }
 
-    async fn write_missing(&self, kept: &Kept, swept: &mut Swept) -> Result<(), SweepError> {
-        for endpoint in requeue::endpoints(&self.db).await? {
+    async fn write_missing(&self, found: &Found, swept: &mut Swept) -> Result<(), SweepError> {
+        for endpoint in requeue::endpoints(&self.db, &Filter::default()).await? {
             let mut after = uuid::Uuid::nil();
             loop {
                 let dead = requeue::keys(&self.db, endpoint, after, PAGE, self.grace).await?;
                 let Some(last) = dead.last() else { break };
                 after = last.0.event_id;
-                let missing: Vec<DeliveryKey> = dead
-                    .iter()
-                    .filter(|(key, attempts)| kept.get(key) != Some(attempts))
-                    .map(|(key, _)| *key)
-                    .collect();
+                let missing: Vec<DeliveryKey> =
+                    dead.iter().filter(|(key, attempts)| !found.has(key, *attempts)).map(|(key, _)| *key).collect();
                 self.write_letters(&missing, swept).await?;
             }
         }
@@ -227,23 +266,30 @@ impl Sweep {
 
     async fn write_letters(&self, missing: &[DeliveryKey], swept: &mut Swept) -> Result<(), SweepError> {
         for chunk in missing.chunks(CHUNK) {
-            for (message, snapshot) in requeue::letters(&self.db, chunk).await? {
-                match self.write(&message.asking_for(snapshot.row.attempts), snapshot.obituary()).await {
-                    Ok(()) => swept.written += 1,
-                    Err(PublishError::Refused(error)) => {
-                        swept.refused += 1;
-                        tracing::warn!(event_id = %message.event_id, endpoint_id = %message.endpoint_id, %error,
-                            "the broker refuses the dead letter; the row stays dead and listed");
-                    }
-                    Err(error) => return Err(error.into()),
-                }
+            let dead = requeue::letters(&self.db, chunk).await?;
+            let letters: Vec<(Target, Message)> = dead
+                .into_iter()
+                .map(|(message, row)| (Target::Dead(row.obituary()), message.asking_for(row.row.attempts)))
+                .collect();
+            let letters: Vec<(Target, &Message)> =
+                letters.iter().map(|(target, message)| (target.clone(), message)).collect();
+            let refused = letters::write_all(&self.publisher, &letters).await?;
+            swept.written += (letters.len() - refused.len()) as u64;
+            swept.refused += refused.len() as u64;
+            for (place, error) in refused {
+                let message = letters[place].1;
+                tracing::warn!(event_id = %message.event_id, endpoint_id = %message.endpoint_id, %error,
+                    "the broker refuses the dead letter; the row stays dead and listed");
             }
         }
         Ok(())
     }
 
-    async fn write(&self, message: &Message, obituary: Obituary) -> Result<(), PublishError> {
-        let answer = self.publisher.publish(&[(Target::Dead(obituary), message)]).await.pop();
-        answer.unwrap_or(Err(PublishError::Nacked))
+    /// Letters whose place in the queue is given up: each must be confirmed.
+    async fn write(&self, letters: &[(Target, &Message)]) -> Result<(), SweepError> {
+        match letters::write_all(&self.publisher, letters).await?.into_iter().next() {
+            Some((_, error)) => Err(error.into()),
+            None => Ok(()),
+        }
     }
 }

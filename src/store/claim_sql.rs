@@ -50,10 +50,24 @@ macro_rules! known {
     };
 }
 
-/// One row, by the tenant and the id given.
+/// The tenant of the one row that is asked for, by the tenant and the id given.
 macro_rules! one {
     () => {
         "w as (select k.tenant, k.bound from unnest($15::text[], $16::uuid[]) as k(tenant, bound) limit 1)"
+    };
+}
+
+/// The rows of a tenant `t` from its bound on.
+macro_rules! from_the_bound {
+    () => {
+        "(o.tenant collate \"C\", o.id) >= (t.tenant, t.bound) and o.tenant collate \"C\" <= t.tenant"
+    };
+}
+
+/// That row and no other, also while somebody else has it: the next one would be moved, or refused, in its place.
+macro_rules! at_the_bound {
+    () => {
+        "o.tenant collate \"C\" = t.tenant and o.id = t.bound"
     };
 }
 
@@ -77,7 +91,7 @@ macro_rules! matched {
 /// turns. The delete goes by row address, a plan that can never turn into a scan of the table. Matching, recording, fanning
 /// out and listing the batch are in the same statement, so a row is either still in the outbox or completely moved.
 macro_rules! in_turn {
-    ($tenants:expr) => {
+    ($tenants:expr, $rows:expr) => {
         concat!(
             "with recursive unlisted as (
   delete from posthaste.relay_batches where id = any ($12)
@@ -100,7 +114,9 @@ macro_rules! in_turn {
             payload_bytes!(),
             " as size
                   from posthaste.outbox o
-                 where (o.tenant collate \"C\", o.id) >= (t.tenant, t.bound) and o.tenant collate \"C\" <= t.tenant
+                 where ",
+            $rows,
+            "
                  order by o.tenant collate \"C\", o.id limit (select each from q) for update skip locked) l) r) k
   window turn as (order by (k.nth - 1) / $7, k.place, k.nth rows unbounded preceding)
 ), f as materialized (
@@ -190,7 +206,7 @@ select null::text as last, (extract(epoch from clock_timestamp()) * 1000)::int8 
     };
 }
 
-pub const OF_EVERYONE: &str = in_turn!(everyone!());
-pub const OF_KNOWN: &str = in_turn!(known!());
-pub const OF_ONE: &str = in_turn!(one!());
+pub const OF_EVERYONE: &str = in_turn!(everyone!(), from_the_bound!());
+pub const OF_KNOWN: &str = in_turn!(known!(), from_the_bound!());
+pub const OF_ONE: &str = in_turn!(one!(), at_the_bound!());
 pub const OF_FEW: &str = few!();

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Utc};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, FromRow};
@@ -28,6 +28,16 @@ impl Day {
 
     pub fn date(&self) -> NaiveDate {
         self.0
+    }
+
+    /// The lowest id of the day.
+    pub fn first_id(&self) -> Uuid {
+        ids::floor(self.0.and_time(NaiveTime::MIN).and_utc().timestamp_millis())
+    }
+
+    /// The lowest id after the day.
+    pub fn end_id(&self) -> Uuid {
+        self.0.succ_opt().map_or(Uuid::max(), |next| Day(next).first_id())
     }
 
     /// The partition of one of the three tables, for the text of a statement. Digits only, so nothing in it needs quoting.
@@ -128,6 +138,7 @@ mod tests {
         assert_eq!(first.table("deliveries"), "posthaste.deliveries_20261128");
         assert_eq!(Day::of(ids::floor(start - 1)).table("attempts"), "posthaste.attempts_20261127");
         assert_eq!(Day::from(first.date()), first);
+        assert_eq!((first.first_id(), first.end_id()), (ids::floor(start), ids::floor(start + 86_400_000)));
     }
 
     #[test]

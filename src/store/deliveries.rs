@@ -52,6 +52,17 @@ pub(super) struct Raw {
 }
 
 impl Raw {
+    /// The row, unless it has a status that only a newer version knows: to this one it is not there, and what was asked
+    /// beside it has its answer all the same.
+    fn known(self) -> Option<Result<Snapshot>> {
+        if Status::parse(&self.status).is_none() {
+            tracing::error!(event_id = %self.event_id, endpoint_id = %self.endpoint_id, status = self.status,
+                "a delivery has a status that this version does not know; it is left to newer ones");
+            return None;
+        }
+        Some(self.snapshot())
+    }
+
     pub(super) fn snapshot(self) -> Result<Snapshot> {
         let status = Status::parse(&self.status)
             .ok_or_else(|| StoreError::Other(format!("deliveries.status: '{}' is unknown", self.status)))?;
@@ -96,7 +107,7 @@ pub async fn read(db: &Db, keys: &[DeliveryKey]) -> Result<Vec<Snapshot>> {
         Ok(arguments)
     };
     let rows: Vec<Raw> = days::rows(db, day, READ, &arguments).await?;
-    rows.into_iter().map(Raw::snapshot).collect()
+    rows.into_iter().filter_map(Raw::known).collect()
 }
 
 pub const READ: &str = concat!(
@@ -233,15 +244,19 @@ pub struct Listed {
     pub updated_at: DateTime<Utc>,
 }
 
-/// The deliveries of one event.
-pub async fn of_event(db: &Db, event_id: Uuid) -> Result<Vec<Listed>> {
+/// The deliveries of one event; with an endpoint or a status, only those.
+pub async fn of_event(db: &Db, event_id: Uuid, endpoint: Option<Uuid>, status: Option<Status>) -> Result<Vec<Listed>> {
     db.run(async |c| {
         sqlx::query_as(
             "select event_id, endpoint_id, status, attempts, base_attempts, max_attempts, next_attempt_at,
                     last_status_code, last_error, dead_reason, created_at, updated_at
-               from posthaste.deliveries where event_id = $1 order by endpoint_id limit 1000",
+               from posthaste.deliveries
+              where event_id = $1 and ($2::uuid is null or endpoint_id = $2) and ($3::text is null or status = $3)
+              order by endpoint_id limit 1000",
         )
         .bind(event_id)
+        .bind(endpoint)
+        .bind(status.map(Status::as_str))
         .fetch_all(c)
         .await
     })

@@ -26,9 +26,31 @@ pub(super) struct Listed {
     row: Row,
 }
 
-impl Listed {
-    pub(super) fn event_id(&self) -> Uuid {
-        self.row.event_id
+/// A row that was written as due, or as held where its endpoint gets nothing just now.
+#[derive(sqlx::FromRow)]
+pub(super) struct Written {
+    status: String,
+    #[sqlx(flatten)]
+    listed: Listed,
+}
+
+/// What one statement of a requeue or replay made.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// Including those that are held.
+    pub deliveries: u64,
+    /// The highest of their events.
+    pub last: Option<Uuid>,
+    pub batch: Batch,
+}
+
+impl From<Vec<Written>> for Made {
+    /// Of rows in the order of their events.
+    fn from(rows: Vec<Written>) -> Made {
+        let deliveries = rows.len() as u64;
+        let last = rows.last().map(|row| row.listed.row.event_id);
+        let due: Vec<Listed> = rows.into_iter().filter(|row| row.status == "pending").map(|row| row.listed).collect();
+        Made { deliveries, last, batch: Batch::from(due) }
     }
 }
 

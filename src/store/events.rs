@@ -1,9 +1,12 @@
 //! Events: the record of what was emitted.
 
 use chrono::{DateTime, Utc};
+use sqlx::Arguments as _;
+use sqlx::postgres::PgArguments;
 use uuid::Uuid;
 
-use super::{Db, Result};
+use super::slices::{Order, Slice, Slices};
+use super::{Db, Result, days};
 use crate::domain::ids;
 
 #[derive(Debug, Clone, serde::Serialize, sqlx::FromRow)]
@@ -50,23 +53,36 @@ pub struct Filter {
     pub limit: i64,
 }
 
-/// The newest events that match.
+/// The newest events that match. A slice at a time: for a filter that few events meet, much of the history may be read.
 pub async fn list(db: &Db, filter: &Filter) -> Result<Vec<Event>> {
     let from = filter.since.map_or(Uuid::nil(), |since| ids::floor(since.timestamp_millis()));
-    db.run(async |c| {
-        sqlx::query_as(
-            "select id, tenant, event_type, idempotency_key, max_attempts, traceparent, created_at, published_at,
-                    matched, octet_length(payload::text) as payload_bytes
-               from posthaste.events
-              where id >= $1 and ($2::text is null or tenant = $2) and ($3::text is null or event_type = $3)
-              order by id desc limit $4",
-        )
-        .bind(from)
-        .bind(&filter.tenant)
-        .bind(&filter.event_type)
-        .bind(filter.limit)
-        .fetch_all(c)
-        .await
-    })
-    .await
+    let mut slices = Slices::new(db, from, Uuid::max(), Order::NewestFirst).await?;
+    let mut events = Vec::new();
+    while (events.len() as i64) < filter.limit
+        && let Some(slice) = slices.next(db).await?
+    {
+        let limit = filter.limit - events.len() as i64;
+        events.extend(newest_of(db, filter, &slice, limit).await?);
+    }
+    Ok(events)
 }
+
+async fn newest_of(db: &Db, filter: &Filter, slice: &Slice, limit: i64) -> Result<Vec<Event>> {
+    let arguments = || {
+        let mut arguments = PgArguments::default();
+        arguments.add(slice.from)?;
+        arguments.add(slice.to)?;
+        arguments.add(&filter.tenant)?;
+        arguments.add(&filter.event_type)?;
+        arguments.add(limit)?;
+        Ok(arguments)
+    };
+    days::rows(db, Some(slice.day), NEWEST, &arguments).await
+}
+
+const NEWEST: &str = "
+select id, tenant, event_type, idempotency_key, max_attempts, traceparent, created_at, published_at, matched,
+       octet_length(payload::text) as payload_bytes
+  from posthaste.events{day}
+ where id >= $1 and id < $2 and ($3::text is null or tenant = $3) and ($4::text is null or event_type = $4)
+ order by id desc limit $5";

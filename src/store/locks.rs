@@ -28,7 +28,7 @@ const BEAT: Duration = Duration::from_secs(3);
 pub enum Role {
     /// Release, adoption, partitions.
     Leader = 1,
-    /// One requeue at a time.
+    /// One requeue or sweep of the dead-letter queue at a time.
     Requeue = 2,
 }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use sqlx::Connection;
 use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{AssertSqlSafe, Connection};
 
-use super::{Db, Options, Result, StoreError, connect};
+use super::{Conn, Db, Options, Result, StoreError, ahead, connect};
 
 /// What the producers' side of the schema takes from the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -23,19 +23,76 @@ fn migrator() -> Migrator {
     migrator
 }
 
-/// Brings the schema up to date. Safe to run at the same time from several places: an advisory lock orders them.
+/// Two-key advisory lock: one migration at a time.
+const TURN: (i32, i32) = (0x7068_0003, 1);
+const ASK: Duration = Duration::from_millis(250);
+
+/// A migration waits so long for a lock, and everybody who comes after waits behind it: claims and settlements too.
+const LOCK_TIMEOUT: &str = "1s";
+/// Then it lets them go on, and tries again.
+const PAUSE: Duration = Duration::from_secs(1);
+const TRIES: u32 = 60;
+/// Somebody has locked what is needed, or waits for what we have.
+const LOCKED: [&str; 2] = ["55P03", "40P01"];
+
+/// Brings the schema up to date. Safe to run at the same time from several places, and beside a system at work.
 pub async fn run(options: &Options, limits: Limits) -> Result<()> {
     let options = Options { service: false, ..options.clone() };
-    let mut connection = connect::open(&options.connect_options()?, options.connect_timeout).await?;
-    // Migrations may rewrite large tables; they are bounded by the operator, not by the service's time-outs.
-    sqlx::raw_sql("set statement_timeout = 0; set lock_timeout = '60s'").execute(&mut connection).await?;
+    let turn = turn(&options).await?;
+    let mut tries = 1;
+    let done = loop {
+        match once(&options, limits).await {
+            Err(error) if tries < TRIES && error.code().is_some_and(|code| LOCKED.contains(&code)) => {
+                tracing::warn!(%error, tries, "somebody uses what is to be changed; trying again");
+                tokio::time::sleep(PAUSE).await;
+                tries += 1;
+            }
+            done => break done,
+        }
+    };
+    // Its end releases the lock.
+    turn.close().await?;
+    done
+}
+
+/// Waits until no other migration runs. The migrator has a lock of its own, but makes its schema before it takes it. Asked
+/// again and again: a statement that waits has a snapshot, and an index that is made concurrently would wait for it.
+async fn turn(options: &Options) -> Result<Conn> {
+    let mut connection = open(options).await?;
+    let (class, key) = TURN;
+    let mut is_waiting = false;
+    loop {
+        let lock = sqlx::query_scalar("select pg_try_advisory_lock($1, $2)").bind(class).bind(key);
+        if lock.fetch_one(&mut connection).await? {
+            return Ok(connection);
+        }
+        if !std::mem::replace(&mut is_waiting, true) {
+            tracing::info!("another migration is running; waiting for it");
+        }
+        tokio::time::sleep(ASK).await;
+    }
+}
+
+/// A migration that fails leaves nothing; those before it are done. A connection for each try: one that failed still has
+/// the migrator's lock.
+async fn once(options: &Options, limits: Limits) -> Result<()> {
+    let mut connection = open(options).await?;
+    ahead::build(&mut connection).await?;
+    sqlx::raw_sql(AssertSqlSafe(format!("set lock_timeout = '{LOCK_TIMEOUT}'"))).execute(&mut connection).await?;
     migrator().run(&mut connection).await.map_err(explain)?;
     apply_limits(&mut connection, limits).await?;
     connection.close().await?;
     Ok(())
 }
 
-async fn apply_limits(connection: &mut super::Conn, limits: Limits) -> Result<()> {
+/// Migrations may rewrite large tables; they are bounded by the operator, not by the service's time-outs.
+async fn open(options: &Options) -> Result<Conn> {
+    let mut connection = connect::open(&options.connect_options()?, options.connect_timeout).await?;
+    sqlx::raw_sql("set statement_timeout = 0; set lock_timeout = 0").execute(&mut connection).await?;
+    Ok(connection)
+}
+
+async fn apply_limits(connection: &mut Conn, limits: Limits) -> Result<()> {
     // Both values are numbers, so they can be part of the text; `create function` takes no parameters.
     let statement = format!(
         "create or replace function posthaste.max_payload_bytes() returns int language sql stable parallel safe return {};
@@ -44,7 +101,7 @@ async fn apply_limits(connection: &mut super::Conn, limits: Limits) -> Result<()
         limits.max_payload_bytes,
         limits.idempotency_ttl.as_secs()
     );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(connection).await?;
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
     Ok(())
 }
 

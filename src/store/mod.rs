@@ -13,6 +13,7 @@ use thiserror::Error;
 use connections::Connections;
 
 pub mod activity;
+mod ahead;
 pub mod attempts;
 pub mod circuits;
 pub mod claim;
@@ -42,6 +43,7 @@ pub mod requeue;
 pub mod secrets;
 pub mod sendable;
 pub mod settle;
+pub mod slices;
 pub mod stats;
 pub mod suspects;
 pub mod wake;

@@ -2,9 +2,12 @@
 //! the account of requeues and replays.
 
 use chrono::{DateTime, Utc};
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::{Db, Result, due};
+use super::held::unless_dropped;
+use super::slices::{Order, Slice, Slices};
+use super::{Conn, Db, Result, due};
 use crate::domain::ids;
 
 /// Events created in this time are meant.
@@ -24,89 +27,73 @@ impl Window {
     }
 }
 
-/// Recorded events of the window that match the endpoint `ep` and have no delivery to it.
-macro_rules! missed {
-    () => {
-        "posthaste.events e join posthaste.endpoints ep on ep.id = $1 and ep.tenant = e.tenant
+/// Recorded events of a slice that match the endpoint `ep` and have no delivery to it.
+fn missed(slice: &Slice) -> String {
+    format!(
+        "{events} e join posthaste.endpoints ep on ep.id = $1 and ep.tenant = e.tenant
            and e.event_type like any (ep.event_like)
           where e.id >= $2 and e.id < $3
-            and not exists (select from posthaste.deliveries d where d.event_id = e.id and d.endpoint_id = $1)"
+            and not exists (select from {deliveries} d where d.event_id = e.id and d.endpoint_id = $1)",
+        events = slice.day.table("events"),
+        deliveries = slice.day.table("deliveries"),
+    )
+}
+
+/// The slices of a window, oldest first.
+pub async fn slices(db: &Db, window: Window) -> Result<Slices> {
+    Slices::new(db, window.from(), window.to(), Order::OldestFirst).await
+}
+
+pub async fn count(db: &Db, endpoint: Uuid, slice: &Slice) -> Result<i64> {
+    let text = format!("select count(*) from {}", missed(slice));
+    let count = async |c: &mut Conn| {
+        let query = sqlx::query_scalar(AssertSqlSafe(text)).bind(endpoint).bind(slice.from).bind(slice.to);
+        query.fetch_one(c).await
     };
+    unless_dropped(db.run(count).await)
 }
 
-pub async fn count(db: &Db, endpoint: Uuid, window: Window) -> Result<i64> {
-    db.run(async |c| {
-        sqlx::query_scalar(concat!("select count(*) from ", missed!()))
-            .bind(endpoint)
-            .bind(window.from())
-            .bind(window.to())
-            .fetch_one(c)
-            .await
-    })
-    .await
+/// What a replay makes deliveries with.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    pub endpoint: Uuid,
+    /// Attempts that its policy allows.
+    pub ceiling: i32,
+    /// What it gets is held, behind what it waits for.
+    pub behind: bool,
 }
 
-/// What one batch of a replay made.
-#[derive(Debug, Default)]
-pub struct Created {
-    pub deliveries: u64,
-    pub last: Option<Uuid>,
-    pub batch: due::Batch,
-}
-
-#[derive(sqlx::FromRow)]
-struct Row {
-    status: String,
-    #[sqlx(flatten)]
-    listed: due::Listed,
-}
-
-/// Makes up to `limit` missing deliveries, in the order of the events' ids from `from` on, and lists the batch under
-/// `relay` until it is confirmed. `ceiling` is the attempts that the endpoint's policy allows. For a disabled endpoint they are held, like any other.
-pub async fn create(
-    db: &Db,
-    relay: i64,
-    endpoint: Uuid,
-    from: Uuid,
-    window: Window,
-    ceiling: i32,
-    limit: i64,
-) -> Result<Created> {
-    let rows: Vec<Row> = db
-        .run(async |c| {
-            sqlx::query_as(concat!(
-                "with m as materialized (
-                   select e.id, least(e.max_attempts, $4) as ceiling,
-                          case when ep.status = 'enabled' then 'pending' else 'held' end as status
-                     from ",
-                missed!(),
-                "   order by e.id limit $5
-                 ), d as (
-                   insert into posthaste.deliveries (event_id, endpoint_id, status, max_attempts)
-                   select m.id, $1, m.status, m.ceiling from m
-                   on conflict do nothing
-                   returning event_id, endpoint_id, status, attempts, base_attempts, max_attempts
-                 ), b as (
-                   insert into posthaste.relay_batches (relay, event_ids, endpoint_ids)
-                   select $6, array_agg(d.event_id), array_agg(d.endpoint_id) from d where d.status = 'pending' having count(*) > 0 returning id)
-                 select d.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload,
-                        e.traceparent
-                   from d join posthaste.events e on e.id = d.event_id order by d.event_id"
-            ))
-            .bind(endpoint)
-            .bind(from)
-            .bind(window.to())
-            .bind(ceiling)
-            .bind(limit)
-            .bind(relay)
-            .fetch_all(c)
-            .await
-        })
-        .await?;
-    let deliveries = rows.len() as u64;
-    let last = rows.last().map(|row| row.listed.event_id());
-    let pending = rows.into_iter().filter(|row| row.status == "pending").map(|row| row.listed).collect::<Vec<_>>();
-    Ok(Created { deliveries, last, batch: due::Batch::from(pending) })
+/// Makes up to `limit` missing deliveries of the slice, in the order of the events' ids, and lists the batch under `relay`
+/// until it is confirmed. Where the endpoint is not enabled, its circuit not closed, or it is behind, they are held, as a
+/// claim would hold them.
+pub async fn create(db: &Db, relay: i64, terms: Terms, slice: &Slice, limit: i64) -> Result<due::Made> {
+    let text = format!(
+        "with m as materialized (
+           select e.id, least(e.max_attempts, $4) as ceiling,
+                  case when ep.status = 'enabled' and ep.circuit_state = 'closed' and not $7
+                       then 'pending' else 'held' end as status
+             from {missed} order by e.id limit $5
+         ), d as (
+           insert into posthaste.deliveries (event_id, endpoint_id, status, max_attempts)
+           select m.id, $1, m.status, m.ceiling from m
+           on conflict do nothing
+           returning event_id, endpoint_id, status, attempts, base_attempts, max_attempts
+         ), b as (
+           insert into posthaste.relay_batches (relay, event_ids, endpoint_ids)
+           select $6, array_agg(d.event_id), array_agg(d.endpoint_id) from d where d.status = 'pending'
+           having count(*) > 0 returning id)
+         select d.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload,
+                e.traceparent
+           from d join {events} e on e.id = d.event_id order by d.event_id",
+        missed = missed(slice),
+        events = slice.day.table("events"),
+    );
+    let create = async |c: &mut Conn| {
+        let query = sqlx::query_as::<_, due::Written>(AssertSqlSafe(text));
+        let query = query.bind(terms.endpoint).bind(slice.from).bind(slice.to).bind(terms.ceiling).bind(limit);
+        query.bind(relay).bind(terms.behind).fetch_all(c).await
+    };
+    Ok(due::Made::from(unless_dropped(db.run(create).await)?))
 }
 
 /// Opens the account of one run.

@@ -27,21 +27,49 @@ pub struct Filter {
     pub window: Option<Window>,
 }
 
-/// The filter as SQL, for the aliases `d` (delivery) and `e` (event); `$1` is the endpoint. Where there always is one, the
-/// condition must be a plain one: an optional one cannot use the index of dead deliveries in a plan for all values.
+/// The filter as SQL, for the aliases `d` (delivery) and `e` (event); `$1` is the endpoint, `$2` the events. Where there
+/// always is one, the condition must be a plain one: an optional one cannot use an index in a plan for all values.
 macro_rules! matching {
-    ($endpoint:literal) => {
+    ($endpoint:expr, $events:expr) => {
         concat!(
             "d.status = 'dead' and ",
             $endpoint,
+            " and ",
+            $events,
             "
-         and ($2::uuid[] is null or d.event_id = any ($2))
          and ($3::text is null or e.tenant = $3) and ($4::text is null or e.event_type = $4)
          and ($5::text is null or d.dead_reason = $5)
          and ($6::timestamptz is null or d.updated_at >= $6) and ($7::timestamptz is null or d.updated_at < $7)
          and ($8::uuid is null or d.event_id >= $8) and ($9::uuid is null or d.event_id < $9)"
         )
     };
+}
+
+/// Conditions on the endpoint and on the events, for `matching!`.
+macro_rules! any_endpoint {
+    () => {
+        "($1::uuid is null or d.endpoint_id = $1)"
+    };
+}
+macro_rules! the_endpoint {
+    () => {
+        "d.endpoint_id = $1"
+    };
+}
+macro_rules! any_event {
+    () => {
+        "$2::uuid[] is null"
+    };
+}
+macro_rules! these_events {
+    () => {
+        "d.event_id = any ($2)"
+    };
+}
+
+/// The statement for named events, or the one for all.
+fn choose(filter: &Filter, all: &'static str, these: &'static str) -> &'static str {
+    if filter.events.is_empty() { all } else { these }
 }
 
 /// The values of `matching!`, in its order.
@@ -74,8 +102,32 @@ pub struct Dead {
     pub died_at: DateTime<Utc>,
 }
 
-/// Endpoints that have dead deliveries (removed ones too), in the order of their ids.
-pub async fn endpoints(db: &Db) -> Result<Vec<Uuid>> {
+/// Endpoints that may have dead deliveries that match (removed ones too), in the order of their ids.
+pub async fn endpoints(db: &Db, filter: &Filter) -> Result<Vec<Uuid>> {
+    if let Some(endpoint) = filter.endpoint {
+        return Ok(vec![endpoint]);
+    }
+    match events_of(filter) {
+        Some(events) => endpoints_of_events(db, events).await,
+        None => endpoints_of(db, filter.tenant.as_deref()).await,
+    }
+}
+
+async fn endpoints_of_events(db: &Db, events: &[Uuid]) -> Result<Vec<Uuid>> {
+    db.run(async |c| {
+        sqlx::query_scalar(
+            "select distinct endpoint_id from posthaste.deliveries
+              where event_id = any ($1) and status = 'dead' order by endpoint_id",
+        )
+        .bind(events)
+        .fetch_all(c)
+        .await
+    })
+    .await
+}
+
+/// Of a removed endpoint nobody knows whose it was.
+async fn endpoints_of(db: &Db, tenant: Option<&str>) -> Result<Vec<Uuid>> {
     db.run(async |c| {
         sqlx::query_scalar(
             "with recursive h as (
@@ -84,8 +136,10 @@ pub async fn endpoints(db: &Db) -> Result<Vec<Uuid>> {
                select (select d.endpoint_id from posthaste.deliveries d
                         where d.status = 'dead' and d.endpoint_id > h.endpoint_id order by d.endpoint_id limit 1)
                  from h where h.endpoint_id is not null)
-             select endpoint_id from h where endpoint_id is not null",
+             select h.endpoint_id from h left join posthaste.endpoints p on p.id = h.endpoint_id
+              where h.endpoint_id is not null and ($1::text is null or p.id is null or p.tenant = $1) order by 1",
         )
+        .bind(tenant)
         .fetch_all(c)
         .await
     })
@@ -94,63 +148,86 @@ pub async fn endpoints(db: &Db) -> Result<Vec<Uuid>> {
 
 /// The dead deliveries that match, latest death first. Reads all that match: for a command, not for a service.
 pub async fn list(db: &Db, filter: &Filter, limit: i64) -> Result<Vec<Dead>> {
-    const LIST: &str = concat!(
-        "select d.event_id, d.endpoint_id, e.tenant, e.event_type, d.dead_reason, d.attempts, d.last_status_code,
-                d.last_error, d.updated_at as died_at
-           from posthaste.deliveries d join posthaste.events e on e.id = d.event_id
-          where ",
-        matching!("($1::uuid is null or d.endpoint_id = $1)"),
-        " order by d.updated_at desc, d.event_id desc limit $10"
-    );
-    db.run(async |c| bound!(sqlx::query_as(LIST), filter.endpoint, filter).bind(limit).fetch_all(c).await).await
+    macro_rules! list {
+        ($events:expr) => {
+            concat!(
+                "select d.event_id, d.endpoint_id, e.tenant, e.event_type, d.dead_reason, d.attempts, d.last_status_code,
+                        d.last_error, d.updated_at as died_at
+                   from posthaste.deliveries d join posthaste.events e on e.id = d.event_id
+                  where ",
+                matching!(any_endpoint!(), $events),
+                " order by d.updated_at desc, d.event_id desc limit $10"
+            )
+        };
+    }
+    let list = choose(filter, list!(any_event!()), list!(these_events!()));
+    db.run(async |c| bound!(sqlx::query_as(list), filter.endpoint, filter).bind(limit).fetch_all(c).await).await
 }
 
 pub async fn count(db: &Db, endpoint: Uuid, filter: &Filter) -> Result<i64> {
-    const COUNT: &str = concat!(
-        "select count(*) from posthaste.deliveries d join posthaste.events e on e.id = d.event_id where ",
-        matching!("d.endpoint_id = $1")
-    );
-    db.run(async |c| bound!(sqlx::query_scalar(COUNT), endpoint, filter).fetch_one(c).await).await
+    macro_rules! count {
+        ($events:expr) => {
+            concat!(
+                "select count(*) from posthaste.deliveries d join posthaste.events e on e.id = d.event_id where ",
+                matching!(the_endpoint!(), $events)
+            )
+        };
+    }
+    let count = choose(filter, count!(any_event!()), count!(these_events!()));
+    db.run(async |c| bound!(sqlx::query_scalar(count), endpoint, filter).fetch_one(c).await).await
 }
 
-/// Grants up to `limit` dead deliveries of one endpoint a fresh set of attempts and returns the messages to publish now
-/// that it is committed. The batch is listed under `relay` until it is confirmed: if the requeue is killed in between, a
-/// relay adopts it.
-pub async fn grant(
-    db: &Db,
-    relay: i64,
-    endpoint: Uuid,
-    filter: &Filter,
-    after: Uuid,
-    limit: i64,
-) -> Result<due::Batch> {
-    const GRANT: &str = concat!(
-        "with r as materialized (
-           select d.event_id, d.endpoint_id
-             from posthaste.deliveries d join posthaste.events e on e.id = d.event_id
-            where ",
-        matching!("d.endpoint_id = $1"),
-        "     and d.event_id > $10
-              and exists (select from posthaste.endpoints p where p.id = $1)
-            order by d.event_id limit $11 for update of d skip locked
-         ), u as (
-           update posthaste.deliveries d
-              set status = 'pending', base_attempts = d.attempts, dead_reason = null, next_attempt_at = now(),
-                  updated_at = now()
-             from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
-           returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts
-         ), b as (
-           insert into posthaste.relay_batches (relay, event_ids, endpoint_ids)
-           select $12, array_agg(u.event_id), array_agg(u.endpoint_id) from u having count(*) > 0 returning id)
-         select u.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload, e.traceparent
-           from u join posthaste.events e on e.id = u.event_id order by 1"
-    );
+/// Dead deliveries of one endpoint, to be granted a fresh set of attempts.
+#[derive(Debug, Clone, Copy)]
+pub struct Next {
+    pub endpoint: Uuid,
+    /// Of events after this one.
+    pub after: Uuid,
+    pub limit: i64,
+    /// What the endpoint gets is held, behind what it waits for.
+    pub behind: bool,
+}
+
+/// Grants those that match a fresh set of attempts. Where the endpoint is not enabled, its circuit not closed, or it is
+/// behind, they are held, as a claim would hold them. What is to be published now that it is committed
+/// is listed under `relay` until it is confirmed: if the requeue is killed in between, a relay adopts it.
+pub async fn grant(db: &Db, relay: i64, filter: &Filter, next: Next) -> Result<due::Made> {
+    macro_rules! grant {
+        ($events:expr) => {
+            concat!(
+                "with p as materialized (
+                   select case when status = 'enabled' and circuit_state = 'closed' and not $13
+                               then 'pending' else 'held' end as status
+                     from posthaste.endpoints where id = $1
+                 ), r as materialized (
+                   select d.event_id, d.endpoint_id
+                     from posthaste.deliveries d join posthaste.events e on e.id = d.event_id
+                    where ",
+                matching!(the_endpoint!(), $events),
+                "     and d.event_id > $10 and exists (select from p)
+                    order by d.event_id limit $11 for update of d skip locked
+                 ), u as (
+                   update posthaste.deliveries d
+                      set status = (select p.status from p), base_attempts = d.attempts, dead_reason = null,
+                          next_attempt_at = now(), updated_at = now()
+                     from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
+                   returning d.event_id, d.endpoint_id, d.status, d.attempts, d.base_attempts, d.max_attempts
+                 ), b as (
+                   insert into posthaste.relay_batches (relay, event_ids, endpoint_ids)
+                   select $12, array_agg(u.event_id), array_agg(u.endpoint_id) from u where u.status = 'pending'
+                   having count(*) > 0 returning id)
+                 select u.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload, e.traceparent
+                   from u join posthaste.events e on e.id = u.event_id order by 1"
+            )
+        };
+    }
+    let text = choose(filter, grant!(any_event!()), grant!(these_events!()));
     let grant = async |c: &mut Conn| {
-        let query = bound!(sqlx::query_as(GRANT), endpoint, filter);
-        query.bind(after).bind(limit).bind(relay).fetch_all(c).await
+        let query = bound!(sqlx::query_as(text), next.endpoint, filter);
+        query.bind(next.after).bind(next.limit).bind(relay).bind(next.behind).fetch_all(c).await
     };
-    let rows: Vec<due::Listed> = db.run(grant).await?;
-    Ok(due::Batch::from(rows))
+    let rows: Vec<due::Written> = db.run(grant).await?;
+    Ok(due::Made::from(rows))
 }
 
 fn events_of(filter: &Filter) -> Option<&[Uuid]> {

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 mod acks;
 mod activity;
+mod alarm;
 mod apart;
 mod attempt;
 mod bytes;
@@ -127,6 +128,7 @@ pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationTok
     let readiness = parts.readiness.clone();
     let mut tasks = Supervised::default();
     let context = start(parts, publisher.clone(), &mut tasks, over.clone());
+    tasks.spawn("alarm watch", alarm::watch(publisher.clone(), readiness.clone(), over.clone()));
     let ends = intake::Ends { stop, abandon };
     let worked = tasks.during(intake::run(context.clone(), readiness, ends), &over).await;
     over.cancel();

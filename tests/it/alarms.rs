@@ -43,8 +43,14 @@ async fn a_queue_of_deliveries_that_fail_is_drained_while_the_broker_takes_nothi
     eventually("none is in the broker", async || (stack.depth("retry").await == 0).then_some(())).await;
     println!("{} requests for {DELIVERIES} deliveries", receiver.count());
     assert!(receiver.count() as i64 > DELIVERIES / 2, "they were tried");
+    let said = async || {
+        let (status, text) = worker.get("/readyz").await;
+        (status == 503 && text.contains("the broker has a memory or disk alarm")).then_some(())
+    };
+    eventually("the worker says what it waits for", said).await;
     failing.store(false, Ordering::Relaxed);
     own.memory_alarm(false).await;
+    worker.ready().await;
     stack.relay().await;
     assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), DELIVERIES)].into());
     assert!(stack.deliveries().await.iter().all(|delivery| delivery.attempts <= 3), "each attempt counts once");

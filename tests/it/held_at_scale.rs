@@ -67,7 +67,7 @@ async fn make_history(stack: &Stack) {
 }
 
 /// What one call touches, by table. A session says so at its end.
-async fn touched<T>(stack: &Stack, call: impl AsyncFnOnce(Db) -> T) -> (T, BTreeMap<String, i64>) {
+pub async fn touched<T>(stack: &Stack, call: impl AsyncFnOnce(Db) -> T) -> (T, BTreeMap<String, i64>) {
     let db = store(stack);
     // What a session reads once to plan is not counted.
     db.ping().await.unwrap();
@@ -84,7 +84,7 @@ async fn touched<T>(stack: &Stack, call: impl AsyncFnOnce(Db) -> T) -> (T, BTree
 }
 
 #[track_caller]
-fn assert_few(what: &str, touched: &BTreeMap<String, i64>, most: i64, tables: usize) {
+pub fn assert_few(what: &str, touched: &BTreeMap<String, i64>, most: i64, tables: usize) {
     let sum: i64 = touched.values().sum();
     println!("{what}: {sum} blocks in {} tables", touched.len());
     assert!(sum <= most && touched.len() <= tables, "{what}: {sum} blocks (at most {most}): {touched:?}");

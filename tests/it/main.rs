@@ -5,6 +5,7 @@
 mod harness;
 
 mod alarms;
+mod blame;
 mod bytes;
 mod circuit;
 mod clocks;
@@ -15,7 +16,9 @@ mod holding;
 mod housekeeping;
 mod leading;
 mod locked_rows;
+mod long_history;
 mod lost_answers;
+mod migrations;
 mod operations;
 mod pacing;
 mod panics;
@@ -34,6 +37,7 @@ mod retries;
 mod settle_agrees;
 mod sharing;
 mod stopping;
+mod sweeping;
 mod topology;
 mod transactions;
 mod turns;

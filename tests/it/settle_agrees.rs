@@ -339,11 +339,12 @@ async fn granting_fresh_attempts_in_sql_agrees_with_the_domain() {
     let rows = rows();
     let keys = insert(&stack, endpoint, &rows).await;
     let before = requeue::Filter { until: Some(Utc::now() - TimeDelta::hours(2)), ..requeue::Filter::default() };
-    let none = requeue::grant(&db, RELAY, endpoint, &before, Uuid::nil(), 10_000).await.unwrap();
-    assert!(none.messages.is_empty() && none.id.is_none(), "they died one hour ago");
+    let next = requeue::Next { endpoint, after: Uuid::nil(), limit: 10_000, behind: false };
+    let none = requeue::grant(&db, RELAY, &before, next).await.unwrap();
+    assert!(none.last.is_none() && none.batch.id.is_none(), "they died one hour ago");
     let until_now = requeue::Filter { until: Some(Utc::now()), ..requeue::Filter::default() };
 
-    let batch = requeue::grant(&db, RELAY, endpoint, &until_now, Uuid::nil(), 10_000).await.unwrap();
+    let batch = requeue::grant(&db, RELAY, &until_now, next).await.unwrap().batch;
 
     assert!(is_listed(&stack, &batch).await);
     let now = stored(&db, &keys).await;

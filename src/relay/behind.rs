@@ -1,0 +1,37 @@
+//! Whether an endpoint is behind, for a command that makes work for it.
+
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::holders::BEHIND_MS;
+use crate::store::{Db, StoreError, held};
+
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Looked at again after a second.
+pub(super) struct Behind {
+    endpoint: Uuid,
+    looked: Option<Instant>,
+    is: bool,
+}
+
+impl Behind {
+    pub(super) fn new(endpoint: Uuid) -> Behind {
+        Behind { endpoint, looked: None, is: false }
+    }
+
+    /// It has a held delivery that should have been released a while ago: what is new for it is held too, behind that.
+    pub(super) async fn look(&mut self, db: &Db) -> Result<bool, StoreError> {
+        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
+            return Ok(self.is);
+        }
+        self.is = false;
+        for day in held::days_with_any(db, &held::days(db).await?).await? {
+            let holders = held::of(db, day, &[self.endpoint]).await?;
+            self.is |= holders.iter().any(|holder| holder.due_in_ms < -BEHIND_MS);
+        }
+        self.looked = Some(Instant::now());
+        Ok(self.is)
+    }
+}

@@ -18,10 +18,10 @@ use crate::receiver::Receiver;
 use crate::schedule::{ENDPOINTS, RELAYS, Role, WORKERS};
 use crate::service::Service;
 
-/// Requests in flight in one worker.
-const CONCURRENCY: usize = 32;
-/// Messages that one worker has in hand at most, by its default: those whose request is under way, and those that wait for one
-/// or for being recorded.
+/// Requests in flight in all workers together. A third of them is for what is due again: fewer could not keep up with an endpoint
+/// that is behind.
+const CONCURRENCY: usize = 32 * WORKERS;
+/// Messages of one worker, which may be the only one just then, whose request is under way or waits for being recorded.
 pub const IN_HAND: usize = 2 * CONCURRENCY;
 /// How long the receiver takes for an answer unless it is told otherwise.
 const WORK_MS: (u64, u64) = (20, 80);

@@ -21,6 +21,9 @@ pub enum Endpoint {
     Set(SetEndpoint),
     /// Send again, and release what is held.
     Enable(EndpointId),
+    /// Lift every pause of an enabled endpoint: a wish to slow down, a rate's queue, an open circuit. What is held is due at
+    /// once.
+    Resume(EndpointId),
     /// Stop sending; what is due meanwhile is held.
     Disable {
         #[command(flatten)]

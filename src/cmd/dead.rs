@@ -79,7 +79,7 @@ async fn show(config: &Config, args: DeliveryId) -> Outcome {
         return output::json(&json!({"event_id": args.id, "deliveries": found, "attempts": attempts}));
     }
     output::pairs(&[("event", args.id.to_string())])?;
-    event::print_deliveries(&found)?;
+    event::print_deliveries(&found, &[])?;
     event::print_attempts(&attempts)
 }
 

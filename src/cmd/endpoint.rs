@@ -26,6 +26,7 @@ use crate::store::{Db, secrets};
 use crate::worker::{self, test_request};
 
 mod show;
+mod switch;
 
 pub async fn run(config: &Config, command: Endpoint) -> Outcome {
     match command {
@@ -33,10 +34,11 @@ pub async fn run(config: &Config, command: Endpoint) -> Outcome {
         Endpoint::List(args) => show::list(config, args).await,
         Endpoint::Show(args) => show::one(config, &args).await,
         Endpoint::Set(args) => set(config, args).await,
-        Endpoint::Enable(args) => switch(config, &args, true, None).await,
+        Endpoint::Enable(args) => switch::enable(config, &args).await,
+        Endpoint::Resume(args) => switch::resume(config, &args).await,
         Endpoint::Disable { endpoint, reason } => {
             let reason = reason.unwrap_or_else(|| "disabled by an operator".into());
-            switch(config, &endpoint, false, Some(&reason)).await
+            switch::disable(config, &endpoint, &reason).await
         }
         Endpoint::Remove { endpoint, yes } => remove(config, &endpoint, yes).await,
         Endpoint::RotateSecret(args) => rotate(config, args).await,
@@ -100,14 +102,6 @@ async fn set(config: &Config, args: SetEndpoint) -> Outcome {
         return Err(unknown(args.id));
     }
     show::one(config, &EndpointId { id: args.id, output: args.output }).await
-}
-
-async fn switch(config: &Config, args: &EndpointId, enabled: bool, reason: Option<&str>) -> Outcome {
-    let db = compose::command_db(config)?;
-    if !endpoints::set_enabled(&db, args.id, enabled, reason, config.circuit.enabled).await? {
-        return Err(unknown(args.id));
-    }
-    show::one(config, args).await
 }
 
 /// What is unfinished ends as dead, so nothing vanishes with the endpoint.

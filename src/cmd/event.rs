@@ -12,7 +12,8 @@ use crate::config::Config;
 use crate::store::attempts::{self, Attempt};
 use crate::store::deliveries::{self, Listed};
 use crate::store::outbox::{self, NewEvent};
-use crate::store::{StoreError, events};
+use crate::store::pauses::{self, Pause};
+use crate::store::{Db, StoreError, events};
 
 pub async fn run(config: &Config, command: Event) -> Outcome {
     match command {
@@ -88,8 +89,16 @@ async fn show(config: &Config, id: Uuid, as_json: bool) -> Outcome {
     };
     let deliveries = deliveries::of_event(&db, id).await?;
     let attempts = attempts::of_event(&db, id, None).await?;
+    let pauses = pauses_of(&db, &deliveries).await?;
     if as_json {
-        return output::json(&json!({"event": event, "deliveries": deliveries, "attempts": attempts}));
+        let pauses = pauses.iter().map(|pause| {
+            let Pause { endpoint_id, reason, since, until } = pause;
+            json!({"endpoint_id": endpoint_id, "reason": reason, "since": since, "until": until})
+        });
+        let pauses: Vec<_> = pauses.collect();
+        return output::json(
+            &json!({"event": event, "deliveries": deliveries, "attempts": attempts, "pauses": pauses}),
+        );
     }
     let where_it_is = match event.published_at {
         None => "in the outbox, not relayed yet".to_owned(),
@@ -104,11 +113,26 @@ async fn show(config: &Config, id: Uuid, as_json: bool) -> Outcome {
         ("state", where_it_is),
         ("payload", format!("{} bytes", event.payload_bytes)),
     ])?;
-    print_deliveries(&deliveries)?;
+    print_deliveries(&deliveries, &pauses)?;
     print_attempts(&attempts)
 }
 
-pub fn print_deliveries(deliveries: &[Listed]) -> Outcome {
+/// What keeps the endpoints of those that are not finished from being sent to.
+async fn pauses_of(db: &Db, deliveries: &[Listed]) -> Result<Vec<Pause>, StoreError> {
+    let unfinished = deliveries.iter().filter(|d| !matches!(d.status.as_str(), "delivered" | "dead"));
+    let endpoints: Vec<Uuid> = unfinished.map(|delivery| delivery.endpoint_id).collect();
+    if endpoints.is_empty() { Ok(Vec::new()) } else { pauses::of(db, &endpoints).await }
+}
+
+/// Why a delivery waits in PostgreSQL: for its endpoint, or for its own time.
+fn held_for(delivery: &Listed, pauses: &[Pause]) -> Option<String> {
+    let reasons = pauses.iter().filter(|pause| pause.endpoint_id == delivery.endpoint_id);
+    let reasons: Vec<&str> = reasons.map(|pause| pause.reason.as_str()).collect();
+    let own = || delivery.last_error.as_ref().map_or("its time".to_owned(), |error| format!("its time, after {error}"));
+    (delivery.status == "held").then(|| if reasons.is_empty() { own() } else { reasons.join(",") })
+}
+
+pub fn print_deliveries(deliveries: &[Listed], pauses: &[Pause]) -> Outcome {
     if deliveries.is_empty() {
         return Ok(());
     }
@@ -120,7 +144,7 @@ pub fn print_deliveries(deliveries: &[Listed]) -> Outcome {
             format!("{}/{}", d.attempts - d.base_attempts, d.max_attempts),
             d.next_attempt_at.map_or_else(|| "-".into(), time),
             or_dash(d.last_status_code),
-            or_dash(d.dead_reason.clone().or(d.last_error.clone())),
+            or_dash(held_for(d, pauses).or(d.dead_reason.clone()).or(d.last_error.clone())),
         ]
     });
     output::table(&["endpoint", "status", "attempts", "next attempt", "code", "reason"], rows)

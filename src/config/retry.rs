@@ -53,6 +53,7 @@ impl Section<'_> {
                 .into_iter()
                 .collect(),
             max_retry_after: values.duration(&self.key("max_retry_after"), std::time::Duration::ZERO..=30 * DAY)?,
+            max_pause: values.duration(&self.key("max_pause"), std::time::Duration::ZERO..=30 * DAY)?,
         })
     }
 

@@ -25,7 +25,9 @@ pub struct Policy {
     /// Caps the retries (the initial attempt not counted) at run time; `None` is off.
     pub budget: Option<u32>,
     pub permanent_status_codes: BTreeSet<u16>,
+    /// The longest wait of one delivery that a receiver may ask for, and of its endpoint as a whole.
     pub max_retry_after: Duration,
+    pub max_pause: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +45,9 @@ pub struct Settings {
     pub slots: u32,
     pub budget: u32,
     pub permanent_status_codes: BTreeSet<u16>,
+    /// The longest wait of one delivery that a receiver may ask for, and of its endpoint as a whole.
     pub max_retry_after: Duration,
+    pub max_pause: Duration,
 }
 
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -98,6 +102,7 @@ impl Policy {
             budget: (settings.budget > 0).then_some(settings.budget),
             permanent_status_codes: settings.permanent_status_codes.clone(),
             max_retry_after: settings.max_retry_after,
+            max_pause: settings.max_pause,
         })
     }
 

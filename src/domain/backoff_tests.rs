@@ -12,6 +12,7 @@ pub fn settings(schedule_ms: &[u64], jitter_bps: u32, slots: u32) -> Settings {
         budget: 0,
         permanent_status_codes: BTreeSet::new(),
         max_retry_after: Duration::from_secs(86_400),
+        max_pause: Duration::from_secs(3_600),
     }
 }
 

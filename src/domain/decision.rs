@@ -104,11 +104,12 @@ fn retry(delay_ms: u64, floor: Option<Duration>, queues: &DelayQueues) -> Decisi
     }
 }
 
-/// 429 always, and 503 when it says when to come back, ask the whole endpoint to slow down: for the time given, if any.
+/// 429 always, and 503 when it says when to come back, ask the whole endpoint to slow down: for the time given, if any. One
+/// delivery may wait for a day; that its neighbours wait as long, the receiver can hardly mean.
 pub fn asked_to_slow_down(outcome: &Outcome, policy: &Policy) -> Option<Option<Duration>> {
     match outcome {
         Outcome::Response { status: 429, .. } | Outcome::Response { status: 503, retry_after: Some(_) } => {
-            Some(asked_wait(outcome, policy))
+            Some(asked_wait(outcome, policy).map(|asked| asked.min(policy.max_pause)))
         }
         _ => None,
     }

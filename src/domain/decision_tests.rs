@@ -12,6 +12,7 @@ fn policies() -> Policies {
         budget: 0,
         permanent_status_codes: [400, 422].into(),
         max_retry_after: Duration::from_secs(3_600),
+        max_pause: Duration::from_secs(600),
     };
     Policies::new(Policy::new("default", &settings).unwrap(), Default::default()).unwrap()
 }
@@ -83,7 +84,7 @@ fn only_answers_that_ask_for_it_slow_or_disable_the_endpoint() {
     let slowed = |outcome: &Outcome| asked_to_slow_down(outcome, policies.default_policy());
     assert_eq!(slowed(&response(429, None)), Some(None));
     assert_eq!(slowed(&response(503, Some(1))), Some(Some(Duration::from_secs(1))));
-    assert_eq!(slowed(&response(429, Some(9_999))), Some(Some(Duration::from_secs(3_600))), "capped");
+    assert_eq!(slowed(&response(429, Some(9_999))), Some(Some(Duration::from_secs(600))), "capped");
     assert!(slowed(&response(503, None)).is_none() && slowed(&response(500, Some(1))).is_none());
     assert!(disables_endpoint(&response(410, None)) && !disables_endpoint(&response(404, None)));
 }

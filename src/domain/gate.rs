@@ -91,6 +91,25 @@ pub enum Why {
     Slowed,
 }
 
+impl Why {
+    /// As a pause of the endpoint is named.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Why::InFlight => "behind",
+            Why::Rate => "rate_limit",
+            Why::Slowed => "slowed",
+        }
+    }
+}
+
+/// What makes deliveries of an endpoint wait beyond its requests in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limited {
+    pub by: Why,
+    pub since_ms: u64,
+    pub until_ms: u64,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
@@ -103,6 +122,8 @@ pub struct Gate {
     /// Of the time from the beginning of a request to its end.
     mean_ms: f64,
     spacing: Spacing,
+    /// Since when times have been promised without a gap.
+    promising_ms: u64,
     throttle: Throttle,
 }
 
@@ -156,7 +177,12 @@ impl Gate {
     fn hold(&mut self, limits: Limits, arrival: Arrival, now_ms: u64, expected_ms: u64, why: Why) -> Answer {
         let until = match (why, arrival, self.throttle.limit(limits.rate, now_ms)) {
             (Why::InFlight, _, _) => busy(arrival),
-            (_, Arrival::New, Some(rate)) => Until::In(self.spacing.reserve(rate, now_ms, expected_ms)),
+            (_, Arrival::New, Some(rate)) => {
+                if self.spacing.reserved_ms(now_ms) == 0 {
+                    self.promising_ms = now_ms;
+                }
+                Until::In(self.spacing.reserve(rate, now_ms, expected_ms))
+            }
             // One whose time had come does not queue up behind all others again.
             _ => Until::In(expected_ms.clamp(*LATER_MS.start(), *LATER_MS.end())),
         };
@@ -188,11 +214,30 @@ impl Gate {
         if self.round_ms(now_ms) > SLOW_MS as f64 { Room::Slow } else { Room::Prompt }
     }
 
-    /// The endpoint has answered this request with the wish to slow down. To be called before `finished`.
-    pub fn slow_down(&mut self, ticket: Ticket, asked: Option<Duration>, now_ms: u64) {
-        if let Some(Some(began)) = self.in_flight.get(&ticket) {
-            self.throttle.slow_down(*began, asked, now_ms);
+    /// The endpoint has answered this request with the wish to slow down. To be called before `finished`. Returns the length
+    /// of a pause that all workers should know of.
+    pub fn slow_down(&mut self, ticket: Ticket, asked: Option<Duration>, now_ms: u64) -> Option<Duration> {
+        let began = (*self.in_flight.get(&ticket)?)?;
+        self.throttle.slow_down(began, asked, now_ms)
+    }
+
+    /// An operator has lifted its pauses: what it asked for is forgotten, and so are times that were promised. False: there
+    /// was nothing to forget.
+    pub fn lift(&mut self, now_ms: u64) -> bool {
+        let was_limited = self.limited(now_ms).is_some();
+        self.throttle.lift();
+        self.spacing.forget_promises();
+        was_limited
+    }
+
+    /// What deliveries wait for, beside requests in flight.
+    pub fn limited(&self, now_ms: u64) -> Option<Limited> {
+        if let Some((since_ms, until_ms)) = self.throttle.span_ms(now_ms) {
+            return Some(Limited { by: Why::Slowed, since_ms, until_ms });
         }
+        let reserved = self.spacing.reserved_ms(now_ms);
+        let until_ms = now_ms + reserved;
+        (reserved > 0).then_some(Limited { by: Why::Rate, since_ms: self.promising_ms, until_ms })
     }
 
     pub fn in_flight(&self) -> usize {

@@ -166,6 +166,26 @@ fn a_wish_to_slow_down_stops_all_and_then_paces() {
     assert!(!matches!(gate.ask(LIMITS, DUE, 10_051), Answer::Send { pause_ms: 0, .. }), "one in a second now");
 }
 
+#[test]
+fn a_gate_whose_pauses_were_lifted_remembers_none_of_them() {
+    let mut gate = Gate::default();
+    assert!(!gate.lift(0), "there is nothing to lift");
+    let ticket = send(&mut gate, LIMITS, NEW, 0);
+    gate.slow_down(ticket, Some(Duration::from_secs(600)), 50);
+    gate.finished(ticket, 50);
+    assert!(matches!(gate.ask(LIMITS, NEW, 60), Answer::Hold { .. }));
+    assert!(matches!(gate.limited(60), Some(Limited { by: Why::Slowed, since_ms: 50, until_ms: 600_051.. })));
+    assert!(gate.lift(70) && gate.limited(70).is_none() && gate.is_idle(70));
+    assert!(matches!(gate.ask(LIMITS, NEW, 80), Answer::Send { pause_ms: 0, .. }));
+
+    let (limits, mut gate) = (Limits { rate: Some(1.0), ..LIMITS }, Gate::default());
+    send(&mut gate, limits, NEW, 0);
+    assert!(matches!(gate.ask(limits, NEW, 10), Answer::Hold { until: Until::In(_), why: Why::Rate }));
+    assert!(matches!(gate.limited(20), Some(Limited { by: Why::Rate, since_ms: 10, until_ms: 1_010.. })));
+    assert!(gate.lift(20) && gate.limited(20).is_none());
+    assert!(matches!(gate.ask(limits, NEW, 900), Answer::Send { pause_ms: 100, .. }), "the rate itself stays");
+}
+
 proptest! {
     /// Whatever is asked, begun and finished in whatever order: no more than the limit is in flight, nobody waits for
     /// longer than its patience, and the books balance.

@@ -47,6 +47,11 @@ impl Spacing {
         (at - now_ms as f64).ceil() as u64
     }
 
+    /// Takes back all promises: those who had them come at once.
+    pub fn forget_promises(&mut self) {
+        self.promised_ms = 0.0;
+    }
+
     /// How far ahead times are promised.
     pub fn reserved_ms(&self, now_ms: u64) -> u64 {
         (self.promised_ms - now_ms as f64).max(0.0) as u64
@@ -76,16 +81,25 @@ const GROWTH: f64 = 1.1;
 /// Once it has grown to so many times what it was, the restraint is over.
 const FORGIVEN: f64 = 2.0;
 
+/// A pause of this length is worth telling all workers of; a shorter one is over before anybody could lift it.
+const SHARED: Duration = Duration::from_secs(5);
+/// The answers of one overload come within this time.
+const ONE_OVERLOAD_MS: u64 = 1_000;
+
 /// Restraint after 429, or 503 with `Retry-After`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Throttle {
     restraint: Option<Restraint>,
+    /// The end of the pause that all workers were told of.
+    told_ms: u64,
     this_second: (u64, u32),
     last_second: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Restraint {
+    /// The first wish, and the last one.
+    began_ms: u64,
     since_ms: u64,
     until_ms: u64,
     /// Requests in a second right after the pause, and the rate at which it ends.
@@ -104,23 +118,41 @@ impl Throttle {
         self.this_second.1 += 1;
     }
 
-    /// Requests that began before the last wish do not count again: they are one and the same overload.
-    pub fn slow_down(&mut self, started_ms: u64, asked: Option<Duration>, now_ms: u64) {
-        let until_ms = now_ms + asked.unwrap_or(UNASKED).as_millis() as u64;
+    /// Requests that began before the last wish do not count again: they are one and the same overload. Returns the length of
+    /// a pause that all workers should know of, if this wish makes one, or makes it longer.
+    pub fn slow_down(&mut self, started_ms: u64, asked: Option<Duration>, now_ms: u64) -> Option<Duration> {
+        let pause = asked.unwrap_or(UNASKED);
+        let until_ms = now_ms + pause.as_millis() as u64;
         let restraint = match self.restraint.filter(|_| !self.is_over(now_ms)) {
             Some(before) if started_ms < before.since_ms => {
                 Restraint { until_ms: before.until_ms.max(until_ms), ..before }
             }
             Some(before) => {
                 let rate = (before.rate_at(now_ms) * CUT).max(SLOWEST);
-                Restraint { since_ms: now_ms, until_ms, rate, enough: before.enough }
+                Restraint { since_ms: now_ms, until_ms, rate, ..before }
             }
             None => {
                 let seen = f64::from(self.this_second.1.max(self.last_second)).max(SLOWEST);
-                Restraint { since_ms: now_ms, until_ms, rate: (seen * CUT).max(SLOWEST), enough: seen * FORGIVEN }
+                let (rate, enough) = ((seen * CUT).max(SLOWEST), seen * FORGIVEN);
+                Restraint { began_ms: now_ms, since_ms: now_ms, until_ms, rate, enough }
             }
         };
         self.restraint = Some(restraint);
+        let tell = pause >= SHARED && until_ms > self.told_ms + ONE_OVERLOAD_MS;
+        self.told_ms = if tell { until_ms } else { self.told_ms };
+        tell.then_some(pause)
+    }
+
+    /// An operator says that the endpoint is to be sent to as before.
+    pub fn lift(&mut self) {
+        (self.restraint, self.told_ms) = (None, 0);
+    }
+
+    /// Since when there is restraint, and when it will be over.
+    pub fn span_ms(&self, now_ms: u64) -> Option<(u64, u64)> {
+        let restraint = self.restraint.filter(|_| !self.is_over(now_ms))?;
+        let seconds = (restraint.enough / restraint.rate).max(1.0).log(GROWTH);
+        Some((restraint.began_ms, restraint.until_ms + (seconds * 1000.0).ceil() as u64))
     }
 
     /// The lower of the endpoint's limit and the restraint.

@@ -51,14 +51,46 @@ fn the_answers_of_one_overload_count_once() {
     let mut throttle = Throttle::default();
     (0..64).for_each(|n| throttle.sent(n));
     throttle.slow_down(0, None, 100);
-    (0..10).for_each(|n| throttle.slow_down(50, None, 110 + n));
+    (0..10).for_each(|n| assert_eq!(throttle.slow_down(50, None, 110 + n), None));
     assert_eq!(throttle.limit(None, 1_119), Some(32.0));
     throttle.slow_down(1_200, None, 1_250);
     let halved = throttle.limit(None, 2_250).unwrap();
     assert!((16.0..17.0).contains(&halved), "a new one after the pause counts: {halved}");
 }
 
+#[test]
+fn a_long_pause_is_told_once_and_nothing_is_left_of_one_that_is_lifted() {
+    let minute = Some(Duration::from_secs(60));
+    let mut throttle = Throttle::default();
+    assert_eq!(throttle.slow_down(0, None, 100), None, "over before anybody looks");
+    assert_eq!(throttle.slow_down(0, minute, 200), minute);
+    assert_eq!(throttle.slow_down(0, minute, 900), None, "the same overload");
+    assert_eq!(throttle.span_ms(900).map(|(since, _)| since), Some(100));
+    assert_eq!(throttle.slow_down(0, minute, 2_000), minute, "longer than what is known");
+    throttle.lift();
+    assert_eq!((throttle.pause_ms(2_000), throttle.limit(None, 2_000), throttle.span_ms(2_000)), (0, None, None));
+}
+
 proptest! {
+    /// Others are told of no more than was asked for, and know of all but a second of every pause that is long enough. What
+    /// is said of its end is true.
+    #[test]
+    fn what_others_are_told_covers_the_pause(wishes in prop::collection::vec((0u64..20_000, 0u64..90), 1..30)) {
+        let mut throttle = Throttle::default();
+        let (mut now, mut told) = (0, 0);
+        for (pause, seconds) in wishes {
+            now += pause;
+            throttle.sent(now);
+            let asked = Duration::from_secs(seconds);
+            let longer = throttle.slow_down(now, Some(asked), now);
+            prop_assert!(longer.is_none_or(|length| length == asked));
+            told = longer.map_or(told, |length| told.max(now + length.as_millis() as u64));
+            prop_assert!(asked < SHARED || told + ONE_OVERLOAD_MS >= now + seconds * 1_000);
+            let (since, until) = throttle.span_ms(now).expect("it has just begun");
+            prop_assert!(since <= now && throttle.is_over(until + 1) && !throttle.is_over(until - 2));
+        }
+    }
+
     /// Never above the rate in any second, allowing the stated burst.
     #[test]
     fn never_above_the_rate(rate in 1.0f64..2_000.0, asks in prop::collection::vec(0u64..40, 1..2_000)) {

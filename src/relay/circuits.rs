@@ -1,9 +1,10 @@
-//! Circuits whose time has come: half open after the cool-down, disabled after days, closed where circuits are off.
+//! Circuits whose time has come: half open after the cool-down, disabled after days, closed where circuits are off. And
+//! pauses whose time is over.
 
 use std::time::{Duration, Instant};
 
 use super::Context;
-use crate::store::{StoreError, circuits};
+use crate::store::{StoreError, circuits, pauses};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// What is measured in days is looked at less often.
@@ -21,6 +22,9 @@ impl Circuits {
             return Ok(());
         }
         self.last = Some(Instant::now());
+        for endpoint_id in pauses::end(&context.db).await? {
+            tracing::info!(%endpoint_id, "the endpoint is sent to again: the time that it asked for is over, or an operator has lifted it");
+        }
         if context.limits.circuits {
             for endpoint_id in circuits::half_open_due(&context.db).await? {
                 tracing::info!(%endpoint_id, "the circuit is half open: a few deliveries find out");

@@ -9,7 +9,7 @@ use super::Context;
 use crate::broker::BrokerError;
 use crate::broker::connection::Link;
 use crate::broker::declare::message_count;
-use crate::store::{circuits, held, outbox, stats};
+use crate::store::{circuits, held, outbox, pauses, stats};
 use crate::telemetry::metrics;
 
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -56,6 +56,11 @@ async fn database(context: &Context) -> bool {
     }
     if let Ok(open) = circuits::count_open(&context.db).await {
         metrics::circuits_open(open.max(0) as u64);
+    }
+    if let Ok(paused) = pauses::count(&context.db).await {
+        let behind = context.held.behind().len() as u64;
+        let known = paused.iter().map(|(reason, count)| (reason.as_str(), count.max(&0).unsigned_abs()));
+        metrics::endpoint_pauses(&known.chain([("behind", behind)]).collect());
     }
     if let Ok(watched) = stats::watched(&context.db).await {
         let age = Duration::try_from_secs_f64(watched.unconfirmed_oldest_age_seconds).unwrap_or_default();

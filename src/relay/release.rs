@@ -182,7 +182,7 @@ async fn in_parts(context: &Context, mut messages: Vec<Message>) {
 
 /// `None`: nothing may be let go.
 pub(super) fn mode(holder: &Holder) -> Option<Mode> {
-    match (holder.exists && holder.enabled, holder.circuit()) {
+    match (holder.exists && holder.enabled && !holder.paused, holder.circuit()) {
         (false, _) | (_, State::Open) => None,
         (true, State::HalfOpen) => Some(Mode::Probe(PROBES)),
         (true, State::Closed) if holder.circuit_trips > 0 => Some(Mode::Ramp),

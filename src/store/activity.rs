@@ -13,6 +13,15 @@ pub struct Report {
     pub attempts: i32,
     pub failures: i32,
     pub last_error: Option<String>,
+    pub limited: Option<Limited>,
+}
+
+/// What a worker makes an endpoint wait for: since so long ago, and for so much longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limited {
+    pub by: &'static str,
+    pub since_ms: i64,
+    pub for_ms: i64,
 }
 
 /// The figures of an endpoint over all workers.
@@ -34,11 +43,15 @@ pub async fn report(db: &Db, worker: &str, reports: &[Report]) -> Result<()> {
     db.run(async |c| {
         sqlx::query(
             "insert into posthaste.endpoint_activity as a
-                    (worker, endpoint_id, in_flight, attempts, failures, last_error)
-             select $1, * from unnest($2::uuid[], $3::int[], $4::int[], $5::int[], $6::text[])
+                    (worker, endpoint_id, in_flight, attempts, failures, last_error, limited_by, limited_since, limited_until)
+             select $1, r.id, r.in_flight, r.attempts, r.failures, r.error, r.limited_by,
+                    now() - r.since_ms * interval '1 millisecond', now() + r.for_ms * interval '1 millisecond'
+               from unnest($2::uuid[], $3::int[], $4::int[], $5::int[], $6::text[], $7::text[], $8::bigint[], $9::bigint[])
+                 as r(id, in_flight, attempts, failures, error, limited_by, since_ms, for_ms)
              on conflict (endpoint_id, worker) do update
                 set in_flight = excluded.in_flight, attempts = excluded.attempts, failures = excluded.failures,
-                    last_error = coalesce(excluded.last_error, a.last_error), reported_at = now()",
+                    last_error = coalesce(excluded.last_error, a.last_error), limited_by = excluded.limited_by,
+                    limited_since = excluded.limited_since, limited_until = excluded.limited_until, reported_at = now()",
         )
         .bind(worker)
         .bind(column(reports, |r| r.endpoint_id))
@@ -46,6 +59,9 @@ pub async fn report(db: &Db, worker: &str, reports: &[Report]) -> Result<()> {
         .bind(column(reports, |r| r.attempts))
         .bind(column(reports, |r| r.failures))
         .bind(column(reports, |r| r.last_error.clone()))
+        .bind(column(reports, |r| r.limited.map(|limited| limited.by)))
+        .bind(column(reports, |r| r.limited.map(|limited| limited.since_ms)))
+        .bind(column(reports, |r| r.limited.map(|limited| limited.for_ms)))
         .execute(c)
         .await
     })

@@ -62,7 +62,8 @@ macro_rules! matched {
     () => {
         "m as materialized (
   select f.id as event_id, ep.id as endpoint_id, least(f.max_attempts, coalesce(p.ceiling, $10)) as ceiling,
-         case when ep.status = 'enabled' and ep.circuit_state = 'closed' and ep.id <> all ($17)
+         case when ep.status = 'enabled' and ep.circuit_state = 'closed' and coalesce(ep.paused_until <= now(), true)
+                and ep.id <> all ($17)
               then 'pending' else 'held' end as status
     from f
     join posthaste.endpoints ep on ep.tenant = f.tenant and f.event_type like any (ep.event_like)

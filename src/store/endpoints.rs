@@ -156,31 +156,38 @@ pub async fn set(db: &Db, id: Uuid, changes: &Changes) -> Result<bool> {
     Ok(changed.rows_affected() > 0)
 }
 
-/// Enables (no reason) or disables an endpoint. Held deliveries are not touched here: the release finds them by state. With
-/// `probe`, one that was disabled or whose circuit is open gets a few deliveries first, and the rest when they succeed.
-pub async fn set_enabled(db: &Db, id: Uuid, enabled: bool, reason: Option<&str>, probe: bool) -> Result<bool> {
-    let status = if enabled { "enabled" } else { "disabled" };
-    let changed = db
+/// Disables an endpoint. False: there is no such endpoint.
+pub async fn disable(db: &Db, id: Uuid, reason: &str) -> Result<bool> {
+    let disable = "update posthaste.endpoints set status = 'disabled', disabled_reason = $2 where id = $1";
+    let disabled = db.run(async |c| sqlx::query(disable).bind(id).bind(reason).execute(c).await).await?;
+    Ok(disabled.rows_affected() > 0)
+}
+
+/// Enables an endpoint and lifts every pause of it. Held deliveries are not touched here: the release finds them by state.
+/// With `probe`, one whose circuit is open, or that was disabled and has deliveries held, gets a few of them first, and the
+/// rest when they succeed. With nothing to probe with, nothing is to be found out.
+pub async fn enable(db: &Db, id: Uuid, probe: bool) -> Result<bool> {
+    let enabled = db
         .run(async |c| {
             sqlx::query(
                 "update posthaste.endpoints e
-                    set status = $2, disabled_reason = $3,
+                    set status = 'enabled', disabled_reason = null,
+                        resumed_at = now(), paused_until = least(paused_until, now()),
                         circuit_state = case when p.probe then 'half_open' else circuit_state end,
                         circuit_trips = case when p.probe then greatest(circuit_trips, 1) else circuit_trips end,
                         circuit_opened_at = case when p.probe then now() else circuit_opened_at end
-                   from (select $4 and $2 = 'enabled' and (o.status = 'disabled' or o.circuit_state = 'open') as probe
+                   from (select $2 and (o.circuit_state = 'open' or (o.status = 'disabled' and exists (
+                                  select from posthaste.deliveries d where d.endpoint_id = o.id and d.status = 'held'))) as probe
                            from posthaste.endpoints o where o.id = $1) p
                   where e.id = $1",
             )
             .bind(id)
-            .bind(status)
-            .bind(reason)
             .bind(probe)
             .execute(c)
             .await
         })
         .await?;
-    Ok(changed.rows_affected() > 0)
+    Ok(enabled.rows_affected() > 0)
 }
 
 pub async fn remove(db: &Db, id: Uuid) -> Result<bool> {

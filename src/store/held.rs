@@ -21,6 +21,8 @@ pub struct Holder {
     pub enabled: bool,
     pub circuit_state: String,
     pub circuit_trips: i32,
+    /// It asked for time, and that is not over.
+    pub paused: bool,
     pub max_in_flight: Option<i32>,
     pub rate_limit: Option<f64>,
     /// Until the time of the first of them has come; negative: so long ago.
@@ -38,6 +40,7 @@ macro_rules! holder {
     () => {
         "select h.endpoint_id, e.id is not null as exists, coalesce(e.status = 'enabled', false) as enabled,
                 coalesce(e.circuit_state, 'closed') as circuit_state, coalesce(e.circuit_trips, 0) as circuit_trips,
+                coalesce(e.paused_until > now(), false) as paused,
                 e.max_in_flight, e.rate_limit_per_second as rate_limit,
                 ceil(extract(epoch from h.next_attempt_at - now()) * 1000)::bigint as due_in_ms "
     };

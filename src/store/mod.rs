@@ -33,6 +33,7 @@ pub mod markers;
 pub mod migrate;
 pub mod outbox;
 pub mod partitions;
+pub mod pauses;
 pub mod reconcile;
 pub mod relay_batches;
 pub mod release;

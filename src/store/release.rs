@@ -55,7 +55,7 @@ async fn became_of(db: &Db, day: Day, open: &[Let]) -> Result<Vec<(DeliveryKey, 
 
 /// Puts held deliveries of the day whose time has come back on their way: of each endpoint up to its count, those that are
 /// due first, and no more than `MOST` in all. Returns the messages to publish now that it is committed. Rows that another session holds are skipped, and so
-/// is an endpoint that is not enabled or whose circuit is open. The batch is listed under the relay until it is confirmed,
+/// is an endpoint that is not enabled, is paused or whose circuit is open. The batch is listed under the relay until it is confirmed,
 /// like a claimed one, so a crash in between costs no more than an adoption. Payloads of `MOST_BYTES` at most, but always
 /// one delivery.
 pub async fn release(db: &Db, relay: i64, day: Day, counts: &[(Uuid, u32)]) -> Result<due::Batch> {
@@ -63,6 +63,7 @@ pub async fn release(db: &Db, relay: i64, day: Day, counts: &[(Uuid, u32)]) -> R
         "with k as (
            select k.endpoint_id, k.n, k.ord from unnest($1::uuid[], $2::int[]) with ordinality as k(endpoint_id, n, ord)
              join posthaste.endpoints e on e.id = k.endpoint_id and e.status = 'enabled' and e.circuit_state <> 'open'
+                and coalesce(e.paused_until <= now(), true)
          ), r as materialized (
            select d.event_id, d.endpoint_id, d.next_attempt_at, k.ord from k cross join lateral (
              select h.event_id, h.endpoint_id, h.next_attempt_at from {deliveries} h

@@ -18,6 +18,10 @@ pub struct Sendable {
     pub circuit_state: String,
     pub circuit_until: Option<DateTime<Utc>>,
     pub circuit_trips: i32,
+    /// Time until its pause is over; null or negative: there is none.
+    pub paused_ms: Option<i64>,
+    /// When its pauses were last lifted, in Unix microseconds; 0 for never.
+    pub resumed_us: i64,
     pub headers: Option<Vec<u8>>,
     pub secret_key_ids: Vec<String>,
     pub secrets: Vec<Vec<u8>>,
@@ -38,7 +42,9 @@ macro_rules! version {
 
 const READ: &str = concat!(
     "select e.id, e.url, e.status, e.max_in_flight, e.rate_limit_per_second, e.timeout_ms, e.retry_policy,
-       e.circuit_state, e.circuit_until, e.circuit_trips, e.headers, s.*, ",
+       e.circuit_state, e.circuit_until, e.circuit_trips, e.headers, s.*,
+       ceil(extract(epoch from e.paused_until - now()) * 1000)::bigint as paused_ms,
+       coalesce((extract(epoch from e.resumed_at) * 1000000)::bigint, 0) as resumed_us, ",
     version!(),
     " as version
   from posthaste.endpoints e

@@ -1,5 +1,6 @@
 //! Recording: one typed function for each thing that happens, and the recorder behind them.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -106,6 +107,14 @@ pub fn dead_letter_depth(messages: u64) {
 
 pub fn circuits_open(endpoints: u64) {
     gauge!(CIRCUITS_OPEN.name).set(endpoints as f64);
+}
+
+/// What is not named is 0.
+pub fn endpoint_pauses(endpoints: &HashMap<&str, u64>) {
+    for reason in PAUSES {
+        let count = endpoints.get(reason).copied().unwrap_or_default();
+        gauge!(ENDPOINT_PAUSES.name, "reason" => reason).set(count as f64);
+    }
 }
 
 pub fn held_deliveries(deliveries: u64) {

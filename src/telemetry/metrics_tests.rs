@@ -14,6 +14,7 @@ fn rendered(work: impl FnOnce()) -> String {
 }
 
 fn record_everything() {
+    endpoint_pauses(&[("slowed", 2)].into());
     outbox(7, Duration::from_millis(1500));
     unmatched(1);
     watched(2, Duration::from_secs(3), 7);
@@ -86,6 +87,8 @@ fn values_are_those_recorded() {
         "posthaste_deliveries_in_flight 0",
         "posthaste_dead_letters_total{reason=\"gone\"} 1",
         "posthaste_held_total{reason=\"retry_after\"} 1",
+        "posthaste_endpoint_pauses{reason=\"slowed\"} 2",
+        "posthaste_endpoint_pauses{reason=\"disabled\"} 0",
     ] {
         assert!(text.lines().any(|shown| shown == line), "{line}:\n{text}");
     }

@@ -91,6 +91,8 @@ table! {
         "Messages in the dead letter queue.");
     CIRCUITS_OPEN = gauge("posthaste_endpoints_circuit_open", &[], "endpoints",
         "Endpoints whose circuit is open or half open.");
+    ENDPOINT_PAUSES = gauge("posthaste_endpoint_pauses", &["reason"], "endpoints",
+        "Endpoints that are not sent to, or not as fast as there is work for them.");
     HELD_DELIVERIES = gauge("posthaste_held_deliveries", &[], "deliveries",
         "Deliveries that wait in PostgreSQL, not in the broker, up to 100000.");
     HELD = counter("posthaste_held_total", &["reason"], "deliveries",
@@ -151,6 +153,9 @@ impl HeldReason {
         }
     }
 }
+
+/// Why an endpoint is not sent to, as in `posthaste.endpoint_pauses`.
+pub const PAUSES: [&str; 6] = ["disabled", "circuit_open", "circuit_half_open", "slowed", "rate_limit", "behind"];
 
 /// What the leading relay does again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

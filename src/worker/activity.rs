@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::gates::Gates;
 use crate::domain::circuit::Health;
+use crate::domain::gate::Limited;
 use crate::store::Db;
 use crate::store::activity::{self, Report};
 
@@ -25,6 +26,8 @@ pub struct Seen {
     before: Count,
     last_error: Option<String>,
     reported: Option<(i32, Count)>,
+    /// The last report said that it is limited.
+    said_limited: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -56,22 +59,38 @@ impl Seen {
         }
     }
 
-    /// The figures, if they are others than the last ones that were reported.
-    pub fn report(&mut self, endpoint_id: Uuid, in_flight: usize, now_ms: u64) -> Option<Report> {
+    /// The figures, if they are others than the last ones that were reported. What holds on is said again and again: who is
+    /// silent is gone.
+    pub fn report(
+        &mut self,
+        endpoint_id: Uuid,
+        in_flight: usize,
+        limited: Option<Limited>,
+        now_ms: u64,
+    ) -> Option<Report> {
         self.roll(now_ms);
         let said = (in_flight as i32, self.sum());
-        if self.reported == Some(said) && in_flight == 0 {
+        let was_limited = std::mem::replace(&mut self.said_limited, limited.is_some());
+        if self.reported == Some(said) && in_flight == 0 && limited.is_none() && !was_limited {
             return None;
         }
         self.reported = Some(said);
         let Count { attempts, failures } = said.1;
-        Some(Report { endpoint_id, in_flight: said.0, attempts, failures, last_error: self.last_error.clone() })
+        let limited = limited.map(|limited| activity::Limited {
+            by: limited.by.as_str(),
+            since_ms: now_ms.saturating_sub(limited.since_ms) as i64,
+            for_ms: limited.until_ms.saturating_sub(now_ms) as i64,
+        });
+        let last_error = self.last_error.clone();
+        Some(Report { endpoint_id, in_flight: said.0, attempts, failures, last_error, limited })
     }
 
     /// Nothing happened for a minute, and that was reported.
     pub fn is_over(&mut self, now_ms: u64) -> bool {
         self.roll(now_ms);
-        self.sum() == Count::default() && self.reported.is_none_or(|said| said == (0, Count::default()))
+        !self.said_limited
+            && self.sum() == Count::default()
+            && self.reported.is_none_or(|said| said == (0, Count::default()))
     }
 }
 
@@ -122,6 +141,7 @@ pub async fn keep_reporting(db: Db, worker: String, gates: Gates, stop: Cancella
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::gate::Why;
 
     #[test]
     fn every_endpoint_that_changes_has_its_turn() {
@@ -140,13 +160,27 @@ mod tests {
         assert!(seen.is_over(0));
         seen.attempt(Health::Good, None, 1_000);
         seen.attempt(Health::Bad, Some("status 500".into()), 31_000);
-        let report = seen.report(Uuid::nil(), 0, 31_000).unwrap();
+        let report = seen.report(Uuid::nil(), 0, None, 31_000).unwrap();
         assert_eq!((report.attempts, report.failures, report.last_error.as_deref()), (2, 1, Some("status 500")));
-        assert_eq!(seen.report(Uuid::nil(), 0, 32_000), None);
+        assert_eq!(seen.report(Uuid::nil(), 0, None, 32_000), None);
         assert!(!seen.is_over(32_000));
-        let later = seen.report(Uuid::nil(), 0, 61_000).unwrap();
+        let later = seen.report(Uuid::nil(), 0, None, 61_000).unwrap();
         assert_eq!((later.attempts, later.failures), (1, 1), "the first one is forgotten");
-        assert_eq!(seen.report(Uuid::nil(), 0, 200_000).unwrap().attempts, 0);
+        assert_eq!(seen.report(Uuid::nil(), 0, None, 200_000).unwrap().attempts, 0);
         assert!(seen.is_over(200_000));
+    }
+
+    #[test]
+    fn what_limits_an_endpoint_is_said_until_it_is_over() {
+        let mut seen = Seen::default();
+        let limited = Some(Limited { by: Why::Slowed, since_ms: 1_000, until_ms: 9_000 });
+        for now in [2_000, 4_000] {
+            let said = seen.report(Uuid::nil(), 0, limited, now).unwrap().limited.unwrap();
+            assert_eq!((said.by, said.since_ms, said.for_ms), ("slowed", now as i64 - 1_000, 9_000 - now as i64));
+            assert!(!seen.is_over(now));
+        }
+        assert_eq!(seen.report(Uuid::nil(), 0, None, 10_000).unwrap().limited, None);
+        assert_eq!(seen.report(Uuid::nil(), 0, None, 12_000), None);
+        assert!(seen.is_over(12_000));
     }
 }

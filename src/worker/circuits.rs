@@ -1,4 +1,8 @@
-//! Turning an endpoint's circuit, as all workers share it.
+//! Turning an endpoint's circuit, and pausing it, as all workers share it.
+
+use std::time::Duration;
+
+use uuid::Uuid;
 
 use super::Context;
 use super::coalesce::{Stopping, persist};
@@ -8,7 +12,7 @@ use crate::domain::backoff::Policy;
 use crate::domain::circuit::{self, Turn};
 use crate::domain::decision::asked_to_slow_down;
 use crate::domain::outcome::Outcome;
-use crate::store::circuits;
+use crate::store::{circuits, pauses};
 
 pub fn verdict(outcome: &Outcome, policy: &Policy) -> Verdict {
     Verdict {
@@ -35,6 +39,17 @@ pub async fn turn(context: &Context, endpoint: &Ready, turn: Turn) -> Result<(),
             Turn::Close => tracing::info!(endpoint_id = %id, "the circuit is closed: the endpoint answers again"),
             Turn::Heal => tracing::info!(endpoint_id = %id, "the endpoint has been healthy for a while"),
         }
+    }
+    context.endpoints.forget(id);
+    Ok(())
+}
+
+/// Stores that the endpoint asked for time. Where that is not possible now, this worker keeps to it all the same.
+pub async fn pause(context: &Context, id: Uuid, length: Duration) -> Result<(), Stopping> {
+    let store = async || pauses::pause(&context.db, id, length).await;
+    if persist(&context.abandon, "pause an endpoint", store).await? {
+        let pause_ms = length.as_millis() as u64;
+        tracing::warn!(endpoint_id = %id, pause_ms, "nothing is sent for a while: the endpoint asked so with Retry-After");
     }
     context.endpoints.forget(id);
     Ok(())

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::activity::{Changed, Seen};
+use super::ready::Ready;
 use crate::domain::circuit::{Circuit, Health, Rules, Turn, Window};
 use crate::domain::gate::{Answer, Arrival, Gate, Limits, Ticket, Until, Why};
 use crate::domain::rooms::Room;
@@ -38,6 +39,7 @@ struct Entry {
     seen: Seen,
     finished: Arc<Notify>,
     touched_ms: u64,
+    resumed_us: i64,
 }
 
 /// Leave to make one request. Dropping it tells the gate that the request is over.
@@ -58,6 +60,8 @@ pub struct Verdict {
 /// What follows for the endpoint.
 pub struct Judgement {
     pub turn: Option<Turn>,
+    /// It asked for so much time that all workers should know.
+    pub pause: Option<Duration>,
     pub keeps_failing: bool,
 }
 
@@ -74,9 +78,9 @@ impl Default for Gates {
 
 impl Gates {
     /// Waits at the endpoint's gate, for as long as the gate finds that reasonable.
-    pub async fn enter(&self, endpoint: Uuid, limits: Limits, arrival: Arrival) -> Entrance {
-        let began = Instant::now();
-        let (mut answer, finished) = self.first(endpoint, limits, arrival);
+    pub async fn enter(&self, known: &Ready, limits: Limits, arrival: Arrival) -> Entrance {
+        let (began, endpoint) = (Instant::now(), known.id);
+        let (mut answer, finished) = self.first(known, limits, arrival);
         // One place in the line for the whole wait: a new one after each look would be at its end again.
         let mut line = std::pin::pin!(finished.notified());
         loop {
@@ -107,10 +111,11 @@ impl Gates {
         }
     }
 
-    fn first(&self, endpoint: Uuid, limits: Limits, arrival: Arrival) -> (Answer, Arc<Notify>) {
+    fn first(&self, known: &Ready, limits: Limits, arrival: Arrival) -> (Answer, Arc<Notify>) {
         let now = self.now_ms();
         let mut all = self.lock();
-        let entry = all.entry(endpoint, now);
+        let entry = all.entry(known.id, now);
+        entry.resume(known, now);
         (entry.gate.ask(limits, arrival, now), entry.finished.clone())
     }
 
@@ -130,7 +135,7 @@ impl Gates {
         let mut reports = Vec::new();
         for id in all.changed.take(most) {
             let Some(entry) = all.entries.get_mut(&id) else { continue };
-            reports.extend(entry.seen.report(id, entry.gate.in_flight(), now));
+            reports.extend(entry.seen.report(id, entry.gate.in_flight(), entry.gate.limited(now), now));
             if entry.is_idle(now) {
                 all.entries.remove(&id);
             } else {
@@ -159,6 +164,16 @@ impl All {
 }
 
 impl Entry {
+    /// Forgets what was learned before an operator lifted the endpoint's pauses. Whoever knows less than that changes nothing.
+    fn resume(&mut self, known: &Ready, now_ms: u64) {
+        if known.resumed_us > self.resumed_us {
+            self.resumed_us = known.resumed_us;
+            if self.gate.lift(now_ms) {
+                tracing::info!(endpoint_id = %known.id, "sent to as before: an operator has lifted its pauses");
+            }
+        }
+    }
+
     fn is_idle(&mut self, now_ms: u64) -> bool {
         let forgiven = self.window.is_empty() || now_ms.saturating_sub(self.touched_ms) >= FORGET_MS;
         forgiven && self.gate.is_idle(now_ms) && self.seen.is_over(now_ms)
@@ -183,12 +198,10 @@ impl Leave {
         let now = self.gates.now_ms();
         let mut all = self.gates.lock();
         let entry = all.entry(self.endpoint, now);
-        if let Some(asked) = verdict.slow_down {
-            entry.gate.slow_down(self.ticket, asked, now);
-        }
+        let pause = verdict.slow_down.and_then(|asked| entry.gate.slow_down(self.ticket, asked, now));
         entry.seen.attempt(verdict.health, verdict.error, now);
         let keeps_failing = entry.window.keeps_failing(circuit, rules);
-        Judgement { turn: entry.window.fold(verdict.health, circuit, rules, now), keeps_failing }
+        Judgement { turn: entry.window.fold(verdict.health, circuit, rules, now), pause, keeps_failing }
     }
 }
 

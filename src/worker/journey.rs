@@ -209,15 +209,16 @@ impl Journey {
         match self.context.endpoints.get(id).await? {
             None => self.bury(DeadReason::EndpointRemoved, "the endpoint was removed").await,
             Some(endpoint) if !endpoint.enabled => self.hold(Until::Now, HeldReason::Disabled).await,
-            // The relay lets nothing go before the circuit is half open, whatever the row's time says.
+            // The relay lets nothing go before the circuit is half open, or the pause over, whatever the row's time says.
             Some(endpoint) if endpoint.circuit.state == State::Open => self.hold(Until::Now, HeldReason::Circuit).await,
+            Some(endpoint) if endpoint.is_paused() => self.hold(Until::Now, HeldReason::Slowed).await,
             Some(endpoint) => Ok(Stage::Go(endpoint)),
         }
     }
 
     async fn pass_gate(&self, endpoint: &Ready) -> Result<Stage<Leave>, Stopping> {
         let limits = share::limits(&self.context, endpoint, &self.lane);
-        match self.context.gates.enter(endpoint.id, limits, self.lane.arrival()).await {
+        match self.context.gates.enter(endpoint, limits, self.lane.arrival()).await {
             Entrance::Granted(leave) => Ok(Stage::Go(leave)),
             Entrance::Held { until, why } => self.hold(until, reason(endpoint, why)).await,
         }
@@ -289,6 +290,9 @@ impl Journey {
         drop(leave);
         if let Some(turn) = judgement.turn {
             circuits::turn(&self.context, endpoint, turn).await?;
+        }
+        if let Some(length) = judgement.pause {
+            circuits::pause(&self.context, endpoint.id, length).await?;
         }
         let (key, attempt) = (self.message.key(), self.message.attempt);
         let made = attempt - self.message.base_attempts;

@@ -1,7 +1,7 @@
 //! An endpoint ready to send to, with its secrets opened.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -21,6 +21,9 @@ pub struct Ready {
     pub rate_limit: Option<f64>,
     pub circuit: Circuit,
     pub circuit_until: Option<DateTime<Utc>>,
+    paused_until: Option<Instant>,
+    /// When its pauses were last lifted: what a worker learned before does not count any more.
+    pub resumed_us: i64,
     pub timeout: Option<Duration>,
     pub retry_policy: Option<String>,
     /// Newest first.
@@ -46,6 +49,11 @@ impl Ready {
         Cow::Owned(live.map(|(secret, _)| secret.clone()).collect())
     }
 
+    /// It asked for time, and that is not over.
+    pub fn is_paused(&self) -> bool {
+        self.paused_until.is_some_and(|until| Instant::now() < until)
+    }
+
     pub fn open(stored: Sendable, key: &Key) -> Ready {
         let opened = open_secrets(&stored, key);
         let headers = open_headers(&stored, key);
@@ -64,6 +72,8 @@ impl Ready {
                 trips: stored.circuit_trips.max(0) as u32,
             },
             circuit_until: stored.circuit_until,
+            paused_until: stored.paused_ms.filter(|ms| *ms > 0).and_then(after),
+            resumed_us: stored.resumed_us,
             timeout: stored.timeout_ms.map(|ms| Duration::from_millis(ms.max(1) as u64)),
             retry_policy: stored.retry_policy,
             secrets: opened.unwrap_or_default(),
@@ -73,6 +83,11 @@ impl Ready {
             version: stored.version,
         }
     }
+}
+
+/// From now, as the database's clock has measured it.
+fn after(ms: i64) -> Option<Instant> {
+    Instant::now().checked_add(Duration::from_millis(ms.unsigned_abs()))
 }
 
 fn open_secrets(stored: &Sendable, key: &Key) -> Result<Vec<Secret>, SealError> {
@@ -111,6 +126,8 @@ mod tests {
                 circuit_state: "closed".into(),
                 circuit_until: None,
                 circuit_trips: 0,
+                paused_ms: None,
+                resumed_us: 0,
                 headers: None,
                 secret_key_ids: Vec::new(),
                 secrets: Vec::new(),

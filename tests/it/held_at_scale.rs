@@ -9,7 +9,7 @@ use posthaste::domain::flows::Let;
 use posthaste::domain::ids::DeliveryKey;
 use posthaste::store::days::Day;
 use posthaste::store::reconcile::{self, Proofs};
-use posthaste::store::{Db, circuits, ended, endpoints, held, markers, release, requeue};
+use posthaste::store::{Db, circuits, ended, endpoints, held, markers, pauses, release, requeue};
 use uuid::Uuid;
 
 use crate::harness::{Stack, eventually, within};
@@ -146,9 +146,17 @@ async fn what_else_the_relay_asks_again_and_again_reads_no_history() {
         touched(&stack, async |db| circuits::disable_stale(&db, Duration::from_secs(1)).await.unwrap()).await;
     assert!(stale.is_empty());
     assert_few("circuits open for too long", &reads, 12, 1);
+    let (over, reads) = touched(&stack, async |db| pauses::end(&db).await.unwrap()).await;
+    assert!(over.is_empty());
+    assert_few("pauses that are over", &reads, 8, 1);
+    let (paused, reads) = touched(&stack, async |db| pauses::count(&db).await.unwrap()).await;
+    assert!(paused.contains(&("disabled".to_owned(), 3_000)), "{paused:?}");
+    let other: Vec<&String> = reads.keys().filter(|table| !table.starts_with("endpoint")).collect();
+    assert!(other.is_empty(), "counting pauses reads {other:?}");
     let (longest, reads) = touched(&stack, async |db| endpoints::longest_timeout(&db).await.unwrap()).await;
     assert_eq!(longest, Some(Duration::from_secs(20)));
-    assert_few("the longest time-out", &reads, 8, 1);
+    // To plan, one page of each index of the endpoints.
+    assert_few("the longest time-out", &reads, 10, 1);
     let (_, reads) = touched(&stack, async |db| {
         markers::proof(&db, "retry", Duration::ZERO).await.unwrap();
         markers::prune(&db, Duration::from_secs(3600)).await.unwrap();

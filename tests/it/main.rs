@@ -20,6 +20,7 @@ mod operations;
 mod pacing;
 mod panics;
 mod partitions;
+mod pauses;
 mod people;
 mod poison;
 mod publishing;

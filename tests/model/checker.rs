@@ -84,6 +84,7 @@ pub fn policy() -> Policy {
         budget: 0,
         permanent_status_codes: [].into(),
         max_retry_after: Duration::from_secs(3600),
+        max_pause: Duration::from_secs(3600),
     };
     Policy::new("model", &settings).expect("the schedule is valid")
 }

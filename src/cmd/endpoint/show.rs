@@ -12,6 +12,7 @@ use crate::cli::{EndpointId, ListEndpoints};
 use crate::config::Config;
 use crate::store::activity::{self, Activity};
 use crate::store::endpoints::{self, Endpoint};
+use crate::store::pauses::{self, Pause};
 use crate::store::{Db, secrets};
 
 pub async fn list(config: &Config, args: ListEndpoints) -> Outcome {
@@ -20,21 +21,22 @@ pub async fn list(config: &Config, args: ListEndpoints) -> Outcome {
     if let (true, Some(tenant)) = (found.is_empty(), &args.tenant) {
         warn_of_unknown(&db, tenant).await?;
     }
-    let mut activity = read(&db, &found).await?;
+    let mut seen = read(&db, &found).await?;
     let both = found.into_iter().map(|e| {
-        let activity = activity.remove(&e.id).unwrap_or_default();
-        (e, activity)
+        let seen = seen.remove(&e.id).unwrap_or_default();
+        (e, seen)
     });
     if args.output.json {
-        let all = both.map(|(e, activity)| with_activity(&e, &activity)).collect::<Result<Vec<Value>, Failure>>()?;
+        let all = both.map(|(e, seen)| with_activity(&e, &seen)).collect::<Result<Vec<Value>, Failure>>()?;
         return output::json(&all);
     }
-    let rows = both.map(|(e, activity)| {
+    let rows = both.map(|(e, Seen { activity, pauses })| {
         vec![
             e.id.to_string(),
             e.tenant,
             e.status,
             e.circuit_state,
+            reasons(&pauses),
             activity.held.to_string(),
             activity.in_flight.to_string(),
             share(&activity),
@@ -43,7 +45,8 @@ pub async fn list(config: &Config, args: ListEndpoints) -> Outcome {
             e.retry_policy.unwrap_or_else(|| "default".into()),
         ]
     });
-    let head = ["id", "tenant", "status", "circuit", "held", "in flight", "failing", "url", "types", "policy"];
+    let head =
+        ["id", "tenant", "status", "circuit", "paused", "held", "in flight", "failing", "url", "types", "policy"];
     output::table(&head, rows)
 }
 
@@ -51,15 +54,17 @@ pub async fn one(config: &Config, args: &EndpointId) -> Outcome {
     let db = compose::command_db(config)?;
     let endpoint = existing(&db, args.id).await?;
     let live = secrets::live(&db, args.id).await?;
-    let activity = read(&db, std::slice::from_ref(&endpoint)).await?.remove(&args.id).unwrap_or_default();
+    let seen = read(&db, std::slice::from_ref(&endpoint)).await?.remove(&args.id).unwrap_or_default();
     if args.output.json {
-        let mut value = with_activity(&endpoint, &activity)?;
+        let mut value = with_activity(&endpoint, &seen)?;
         value["live_secrets"] = json!(live);
         return output::json(&value);
     }
     print(&endpoint)?;
+    let Seen { activity, pauses } = seen;
     output::pairs(&[
         ("live secrets", live.to_string()),
+        ("paused", if pauses.is_empty() { "-".into() } else { pauses.iter().map(told).collect::<Vec<_>>().join("; ") }),
         ("held", activity.held.to_string()),
         ("in flight", activity.in_flight.to_string()),
         ("failing", share(&activity)),
@@ -67,10 +72,36 @@ pub async fn one(config: &Config, args: &EndpointId) -> Outcome {
     ])
 }
 
-async fn read(db: &Db, endpoints: &[Endpoint]) -> Result<HashMap<Uuid, Activity>, Failure> {
+/// What is going on at an endpoint.
+#[derive(Default)]
+struct Seen {
+    activity: Activity,
+    pauses: Vec<Pause>,
+}
+
+async fn read(db: &Db, endpoints: &[Endpoint]) -> Result<HashMap<Uuid, Seen>, Failure> {
     let ids: Vec<Uuid> = endpoints.iter().map(|endpoint| endpoint.id).collect();
-    let activity = activity::read(db, &ids).await?;
-    Ok(activity.into_iter().map(|activity| (activity.endpoint_id, activity)).collect())
+    let mut seen: HashMap<Uuid, Seen> = HashMap::new();
+    for activity in activity::read(db, &ids).await? {
+        seen.insert(activity.endpoint_id, Seen { activity, pauses: Vec::new() });
+    }
+    for pause in pauses::of(db, &ids).await? {
+        seen.entry(pause.endpoint_id).or_default().pauses.push(pause);
+    }
+    Ok(seen)
+}
+
+/// The reasons alone.
+pub fn reasons(pauses: &[Pause]) -> String {
+    let reasons: Vec<&str> = pauses.iter().map(|pause| pause.reason.as_str()).collect();
+    if reasons.is_empty() { "-".into() } else { reasons.join(",") }
+}
+
+/// A pause with its times.
+fn told(pause: &Pause) -> String {
+    let since = pause.since.map(|at| format!(" since {}", at.format("%F %T UTC")));
+    let until = pause.until.map(|at| format!(" until {}", at.format("%F %T UTC")));
+    format!("{}{}{}", pause.reason, since.unwrap_or_default(), until.unwrap_or_default())
 }
 
 fn share(activity: &Activity) -> String {
@@ -81,12 +112,13 @@ pub fn to_json(endpoint: &Endpoint) -> Result<Value, Failure> {
     serde_json::to_value(endpoint).map_err(|error| Failure::Failed(error.to_string()))
 }
 
-fn with_activity(endpoint: &Endpoint, activity: &Activity) -> Result<Value, Failure> {
+fn with_activity(endpoint: &Endpoint, Seen { activity, pauses }: &Seen) -> Result<Value, Failure> {
     let mut value = to_json(endpoint)?;
     value["held"] = json!(activity.held);
     value["in_flight"] = json!(activity.in_flight);
     value["recent_failure_share"] = json!(activity.recent_failure_share);
     value["last_error"] = json!(activity.last_error);
+    value["pauses"] = json!(pauses);
     Ok(value)
 }
 

@@ -24,6 +24,7 @@ pub fn check(input: &[u8]) {
         budget: 0,
         permanent_status_codes: [code].into(),
         max_retry_after: Duration::from_secs(86_400),
+        max_pause: Duration::from_secs(3_600),
     };
     let policy = match Policy::new("fuzzed", &settings) {
         Ok(policy) => policy,

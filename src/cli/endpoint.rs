@@ -86,6 +86,9 @@ pub struct AddEndpoint {
     /// Extra header, 'Name: value'; may be repeated. Encrypted at rest.
     #[arg(long = "header", value_name = "HEADER")]
     pub headers: Vec<Header>,
+    /// Seal with a key that has sealed nothing in this database yet.
+    #[arg(long)]
+    pub new_key: bool,
     #[command(flatten)]
     pub output: Output,
 }
@@ -124,6 +127,9 @@ pub struct SetEndpoint {
     /// Remove all extra headers.
     #[arg(long, conflicts_with = "headers")]
     pub no_headers: bool,
+    /// Seal with a key that has sealed nothing in this database yet.
+    #[arg(long)]
+    pub new_key: bool,
     #[command(flatten)]
     pub output: Output,
 }
@@ -150,6 +156,9 @@ pub struct RotateSecret {
     /// The new secret, whsec_ and base64 [default: a new one].
     #[arg(long, value_name = "WHSEC", value_parser = parse::secret)]
     pub secret: Option<Secret>,
+    /// Seal with a key that has sealed nothing in this database yet.
+    #[arg(long)]
+    pub new_key: bool,
     #[command(flatten)]
     pub output: Output,
 }

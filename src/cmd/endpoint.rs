@@ -10,13 +10,11 @@ use uuid::Uuid;
 use super::output::{self, or_dash};
 use super::{Failure, Outcome, compose, confirm};
 use crate::broker::publisher::Publisher;
-use crate::cli::{AddEndpoint, Endpoint, EndpointId, Header, RotateSecret, SetEndpoint, Setting};
+use crate::cli::{AddEndpoint, Endpoint, EndpointId, RotateSecret, SetEndpoint, Setting};
 use crate::config::Config;
 use crate::domain::delivery::DeadReason;
 use crate::domain::ids;
 use crate::domain::message::Message;
-use crate::domain::sealing::{Key, NONCE_BYTES};
-use crate::domain::signature::Secret;
 use crate::http::resolver::ResolveError;
 use crate::http::target;
 use crate::relay::letters;
@@ -25,8 +23,11 @@ use crate::store::requeue::{self, Filter};
 use crate::store::{Db, secrets};
 use crate::worker::{self, test_request};
 
+mod sealing;
 mod show;
 mod switch;
+
+use sealing::{new_secret, seal, sealed_headers};
 
 pub async fn run(config: &Config, command: Endpoint) -> Outcome {
     match command {
@@ -47,10 +48,10 @@ pub async fn run(config: &Config, command: Endpoint) -> Outcome {
 }
 
 async fn add(config: &Config, args: AddEndpoint) -> Outcome {
-    let key = compose::key(config)?;
     let url = checked_url(config, &args.url).await?;
     known_policy(config, args.retry_policy.as_deref())?;
     let db = compose::command_db(config)?;
+    let key = sealing::key(config, &db, args.new_key).await?;
     let id = ids::new_v7(Utc::now().timestamp_millis() as u64, rand::random());
     let secret = args.secret.map_or_else(new_secret, Ok)?;
     let sealed = seal(&key, id, secret.as_bytes())?;
@@ -86,7 +87,9 @@ async fn set(config: &Config, args: SetEndpoint) -> Outcome {
     let headers = match (args.no_headers, args.headers.is_empty()) {
         (true, _) => Some(None),
         (false, true) => None,
-        (false, false) => Some(sealed_headers(&compose::key(config)?, args.id, &args.headers)?),
+        (false, false) => {
+            Some(sealed_headers(&sealing::key(config, &db, args.new_key).await?, args.id, &args.headers)?)
+        }
     };
     let changes = Changes {
         url,
@@ -135,9 +138,9 @@ async fn remove(config: &Config, args: &EndpointId, yes: bool) -> Outcome {
 }
 
 async fn rotate(config: &Config, args: RotateSecret) -> Outcome {
-    let key = compose::key(config)?;
     let db = compose::command_db(config)?;
     existing(&db, args.id).await?;
+    let key = sealing::key(config, &db, args.new_key).await?;
     let secret = args.secret.map_or_else(new_secret, Ok)?;
     let sealed = seal(&key, args.id, secret.as_bytes())?;
     secrets::rotate(&db, args.id, &key.id(), &sealed, args.grace).await?;
@@ -230,25 +233,6 @@ fn value_of<T>(setting: Setting<T>) -> Option<T> {
 
 fn millis(duration: Duration) -> i32 {
     duration.as_millis().clamp(1, 600_000) as i32
-}
-
-fn new_secret() -> Result<Secret, Failure> {
-    Secret::from_bytes(rand::random::<[u8; 32]>().to_vec()).map_err(|error| Failure::Failed(error.to_string()))
-}
-
-fn seal(key: &Key, owner: Uuid, plain: &[u8]) -> Result<Vec<u8>, Failure> {
-    let nonce: [u8; NONCE_BYTES] = rand::random();
-    key.seal(nonce, owner.as_bytes(), plain).map_err(|error| Failure::Failed(error.to_string()))
-}
-
-/// The key's id, then the sealed JSON list of names and values.
-fn sealed_headers(key: &Key, owner: Uuid, headers: &[Header]) -> Result<Option<Vec<u8>>, Failure> {
-    if headers.is_empty() {
-        return Ok(None);
-    }
-    let pairs: Vec<(&str, &str)> = headers.iter().map(|h| (h.name.as_str(), h.value.as_str())).collect();
-    let plain = serde_json::to_vec(&pairs).map_err(|error| Failure::Failed(error.to_string()))?;
-    Ok(Some([key.id().into_bytes(), seal(key, owner, &plain)?].concat()))
 }
 
 /// Nothing was found for this endpoint and tenant: there may be neither, or a slip of the hand.

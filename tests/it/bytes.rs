@@ -175,3 +175,31 @@ async fn a_worker_with_another_key_spends_no_attempt() {
     assert!(wait.num_milliseconds() as u128 >= Duration::from_secs(1).as_millis(), "{wait}");
     assert!(worker.log().contains("cannot be opened"), "{}", worker.log());
 }
+
+#[tokio::test]
+async fn what_the_workers_could_not_open_is_not_sealed() {
+    const OTHER: [(&str, &str); 1] = [("security.encryption_key", "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=")];
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    let endpoint = stack.endpoint("acme", &receiver.url("/"), &[]).await.id.to_string();
+    stack.run().await;
+    let url = receiver.url("/other");
+    for command in [
+        &["endpoint", "rotate-secret", &endpoint, "--json"][..],
+        &["endpoint", "set", &endpoint, "--header", "X-Key: 1"],
+        &["endpoint", "add", "--tenant", "acme", "--url", &url],
+    ] {
+        let refused = stack.cli_with(command, &OTHER).await;
+        assert_eq!(refused.code, 1, "{command:?}: {refused:?}");
+        assert!(refused.stderr.contains("the key that the workers have"), "{}", refused.stderr);
+    }
+
+    let id = stack.emit("acme", "order.created", "{}").await;
+
+    stack.wait_status(id, "delivered").await;
+    let keys = "select count(distinct key_id) from posthaste.endpoint_secrets";
+    assert_eq!((stack.number(keys).await, receiver.count()), (1, 1));
+    // Meant so: the key was lost.
+    let rotate = ["endpoint", "rotate-secret", &endpoint, "--grace", "0s", "--new-key"];
+    stack.cli_with(&rotate, &OTHER).await.ok();
+    stack.cli_with(&rotate[..5], &OTHER).await.ok();
+}

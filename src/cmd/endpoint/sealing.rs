@@ -1,0 +1,42 @@
+//! Secrets and headers on their way into the database, sealed with a key that the workers have too.
+
+use uuid::Uuid;
+
+use super::super::{Failure, compose};
+use crate::cli::Header;
+use crate::config::Config;
+use crate::domain::sealing::{Key, NONCE_BYTES};
+use crate::domain::signature::Secret;
+use crate::store::{Db, secrets};
+
+/// The configured key, if it is the database's. What another key seals, no worker can open: the endpoint would stand still.
+pub async fn key(config: &Config, db: &Db, is_new: bool) -> Result<Key, Failure> {
+    let key = compose::key(config)?;
+    match secrets::another_key(db, &key.id()).await? {
+        Some(theirs) if !is_new => Err(Failure::Failed(format!(
+            "security.encryption_key: this key (id {}) has sealed nothing in this database, whose secrets are sealed with key id {theirs}; \
+             set the key that the workers have, or add --new-key if they have this one from now on",
+            key.id()
+        ))),
+        _ => Ok(key),
+    }
+}
+
+pub fn new_secret() -> Result<Secret, Failure> {
+    Secret::from_bytes(rand::random::<[u8; 32]>().to_vec()).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+pub fn seal(key: &Key, owner: Uuid, plain: &[u8]) -> Result<Vec<u8>, Failure> {
+    let nonce: [u8; NONCE_BYTES] = rand::random();
+    key.seal(nonce, owner.as_bytes(), plain).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+/// The key's id, then the sealed JSON list of names and values.
+pub fn sealed_headers(key: &Key, owner: Uuid, headers: &[Header]) -> Result<Option<Vec<u8>>, Failure> {
+    if headers.is_empty() {
+        return Ok(None);
+    }
+    let pairs: Vec<(&str, &str)> = headers.iter().map(|h| (h.name.as_str(), h.value.as_str())).collect();
+    let plain = serde_json::to_vec(&pairs).map_err(|error| Failure::Failed(error.to_string()))?;
+    Ok(Some([key.id().into_bytes(), seal(key, owner, &plain)?].concat()))
+}

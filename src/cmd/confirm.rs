@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, output};
 
 /// Goes on with `--yes`, or when somebody at a terminal agrees. Without a terminal there is nobody to ask.
 pub fn ask(question: &str, yes: bool) -> Outcome {
@@ -12,7 +12,7 @@ pub fn ask(question: &str, yes: bool) -> Outcome {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::Usage(format!("{question} Nobody can be asked here: add --yes")));
     }
-    eprint!("{question} [y/N] ");
+    eprint!("{} [y/N] ", output::plain(question));
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);

@@ -80,7 +80,8 @@ pub fn main(cli: Cli) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            logging::say(&format!("posthaste: {failure}{}", failure.advice()));
+            let text = format!("posthaste: {failure}{}", failure.advice());
+            logging::say(&text.split('\n').map(output::plain).collect::<Vec<_>>().join("\n"));
             failure.code()
         }
     }

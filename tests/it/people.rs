@@ -160,3 +160,33 @@ async fn a_producer_that_emits_by_command_gets_the_id_though_it_may_see_nothing_
     let found = sqlx::query_scalar::<_, i64>("select count(*) from posthaste.outbox where id = $1").bind(id);
     assert_eq!(found.fetch_one(&stack.db).await.unwrap(), 1);
 }
+
+#[tokio::test]
+async fn what_others_wrote_does_not_reach_the_terminal_as_commands() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    let endpoint = stack.endpoint("acme", &receiver.url("/"), &[]).await.id;
+    stack
+        .change(
+            endpoint,
+            r"update posthaste.endpoints set tenant = E'acme\x1b[2J\u009b31m\u202e', status = 'disabled',
+                 description = E'a\x1b]0;owned\x07\r\nnote', disabled_reason = E'\x1b[31m' where id = $1",
+        )
+        .await;
+    let event = stack.emit("acme\u{1b}[2J\u{9b}31m\u{202e}", "order.created", "{}").await.to_string();
+    stack.relay().await;
+    stack.wait_relayed().await;
+    let id = endpoint.to_string();
+    for command in [
+        &["endpoint", "list"][..],
+        &["endpoint", "show", &id],
+        &["event", "list"],
+        &["event", "show", &event],
+        &["stats"],
+    ] {
+        let done = stack.cli(command).await.ok();
+        let active = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!done.stdout.contains(active) && !done.stderr.contains(active), "{command:?}: {done:?}");
+    }
+    let shown = stack.cli(&["endpoint", "show", &id]).await.ok().stdout;
+    assert!(shown.contains(r"acme\u{1b}[2J\u{9b}31m\u{202e}") && shown.contains(r"\r\nnote"), "{shown}");
+}

@@ -24,7 +24,8 @@ pub struct Seen {
     half: u64,
     now: Count,
     before: Count,
-    last_error: Option<String>,
+    /// With the moment in which it came.
+    last_error: Option<(String, u64)>,
     reported: Option<(i32, Count)>,
     /// The last report said that it is limited.
     said_limited: bool,
@@ -41,7 +42,7 @@ impl Seen {
         self.roll(now_ms);
         self.now.attempts += 1;
         self.now.failures += i32::from(health == Health::Bad);
-        self.last_error = error.or(self.last_error.take());
+        self.last_error = error.map(|error| (error, now_ms)).or(self.last_error.take());
     }
 
     fn roll(&mut self, now_ms: u64) {
@@ -81,7 +82,10 @@ impl Seen {
             since_ms: now_ms.saturating_sub(limited.since_ms) as i64,
             for_ms: limited.until_ms.saturating_sub(now_ms) as i64,
         });
-        let last_error = self.last_error.clone();
+        let last_error = self
+            .last_error
+            .clone()
+            .map(|(error, at)| activity::LastError { error, ago_ms: now_ms.saturating_sub(at) as i64 });
         Some(Report { endpoint_id, in_flight: said.0, attempts, failures, last_error, limited })
     }
 
@@ -161,7 +165,8 @@ mod tests {
         seen.attempt(Health::Good, None, 1_000);
         seen.attempt(Health::Bad, Some("status 500".into()), 31_000);
         let report = seen.report(Uuid::nil(), 0, None, 31_000).unwrap();
-        assert_eq!((report.attempts, report.failures, report.last_error.as_deref()), (2, 1, Some("status 500")));
+        assert_eq!((report.attempts, report.failures), (2, 1));
+        assert_eq!(report.last_error.map(|last| (last.error, last.ago_ms)), Some(("status 500".to_owned(), 0)));
         assert_eq!(seen.report(Uuid::nil(), 0, None, 32_000), None);
         assert!(!seen.is_over(32_000));
         let later = seen.report(Uuid::nil(), 0, None, 61_000).unwrap();

@@ -78,7 +78,7 @@ async fn a_failing_endpoint_is_left_alone_then_probed_and_its_backlog_delivered(
     })
     .await;
     assert_eq!((&shown["circuit_state"], &shown["held"]), (&json!("open"), &json!(220)));
-    assert!(shown["recent_failure_share"].as_f64() > Some(0.9), "{shown}");
+    assert!(shown["recent_failure_share"].as_f64() > Some(0.9) && shown["last_error_at"].is_string(), "{shown}");
     let untouched = "select count(*) from posthaste.deliveries where status = 'held' and attempts = 0";
     assert!(stack.number(untouched).await >= 200, "holding spends no attempt");
 

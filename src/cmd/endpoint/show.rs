@@ -68,8 +68,13 @@ pub async fn one(config: &Config, args: &EndpointId) -> Outcome {
         ("held", activity.held.to_string()),
         ("in flight", activity.in_flight.to_string()),
         ("failing", share(&activity)),
-        ("last error", or_dash(activity.last_error)),
+        ("last error", last_error(&activity)),
     ])
+}
+
+fn last_error(activity: &Activity) -> String {
+    let at = activity.last_error_at.map(|at| format!(", {}", at.format("%F %T UTC")));
+    activity.last_error.as_ref().map_or_else(|| "-".into(), |error| format!("{error}{}", at.unwrap_or_default()))
 }
 
 /// What is going on at an endpoint.
@@ -118,6 +123,7 @@ fn with_activity(endpoint: &Endpoint, Seen { activity, pauses }: &Seen) -> Resul
     value["in_flight"] = json!(activity.in_flight);
     value["recent_failure_share"] = json!(activity.recent_failure_share);
     value["last_error"] = json!(activity.last_error);
+    value["last_error_at"] = json!(activity.last_error_at);
     value["pauses"] = json!(pauses);
     Ok(value)
 }

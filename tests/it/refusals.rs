@@ -9,6 +9,21 @@ use uuid::Uuid;
 use crate::harness::{Receiver, Stack, eventually, nowhere};
 
 #[tokio::test]
+async fn a_traceparent_of_zeros_is_refused() {
+    let stack = Stack::new().await;
+    let (trace, span, none) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "0");
+    let emit = "select posthaste.emit('acme', 'a.b', '{}', traceparent => $1)";
+    for zeros in [format!("00-{none:0>32}-{span}-01"), format!("00-{trace}-{none:0>16}-01")] {
+        let error = sqlx::query(emit).bind(&zeros).execute(&stack.db).await.expect_err(&zeros);
+        assert!(
+            error.to_string().contains("posthaste: traceparent: ") && error.to_string().contains("zeros"),
+            "{error}"
+        );
+    }
+    sqlx::query(emit).bind(format!("00-{trace}-{span}-00")).execute(&stack.db).await.unwrap();
+}
+
+#[tokio::test]
 async fn sql_refuses_bad_input_by_the_name_of_its_field() {
     let stack = Stack::new().await;
     let cases = [

@@ -69,7 +69,7 @@ pub fn main(cli: Cli) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("posthaste: cannot start: {error}");
+            logging::say(&format!("posthaste: cannot start: {error}"));
             return ExitCode::FAILURE;
         }
     };

@@ -1,6 +1,6 @@
 //! Logs go to stderr, for people or as one JSON object a line; stdout belongs to the data of commands.
 
-use std::io::{self, IsTerminal, stderr};
+use std::io::{self, IsTerminal, Write, stderr};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -56,7 +56,8 @@ pub fn say(text: &str) {
             lines.add(format!("{text}\n").as_bytes());
             lines.flush(LAST);
         }
-        None => eprintln!("{text}"),
+        // Whoever reads may have seen enough, which is no reason to panic.
+        None => drop(writeln!(stderr(), "{text}")),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::harness::{Done, Receiver, Reply, Stack, at_a_terminal, nowhere};
+use crate::harness::{Done, Receiver, Reply, Stack, at_a_terminal, command, nowhere};
 
 /// Runs a command at a terminal, without keeping the test's other tasks waiting.
 async fn at_terminal(stack: &Stack, arguments: &[&str], typed: &'static str) -> Done {
@@ -189,4 +189,19 @@ async fn what_others_wrote_does_not_reach_the_terminal_as_commands() {
     }
     let shown = stack.cli(&["endpoint", "show", &id]).await.ok().stdout;
     assert!(shown.contains(r"acme\u{1b}[2J\u{9b}31m\u{202e}") && shown.contains(r"\r\nnote"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_reader_that_has_gone_changes_no_exit_code() {
+    let without_configuration = ["--config", "/nowhere/posthaste.toml", "stats"];
+    for (arguments, code) in [(&["topology", "check"][..], 1), (&without_configuration, 64), (&["keygen"], 0)] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = command(arguments, directory.path());
+        command.env("AMQP_URL", "amqp://127.0.0.1:1").stdin(Stdio::null());
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        command.stdout(writer.try_clone().unwrap()).stderr(writer);
+        let status = tokio::task::spawn_blocking(move || command.status().unwrap()).await.unwrap();
+        assert_eq!(status.code(), Some(code), "{arguments:?}");
+    }
 }

@@ -1,5 +1,6 @@
 //! `dead list`, `dead show` and `requeue`.
 
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::num::NonZeroU32;
 
@@ -12,6 +13,7 @@ use crate::broker::publisher::Publisher;
 use crate::cli::{Dead, DeadFilter, DeliveryId, ListDead};
 use crate::config::Config;
 use crate::domain::delivery::DeadReason;
+use crate::lifecycle::{EXIT_FORCED, Shutdown, signals};
 use crate::relay;
 use crate::relay::requeue::{Done, Missing, Plan, Requeue};
 use crate::relay::sweep::{GRACE, Sweep, Swept};
@@ -19,6 +21,9 @@ use crate::store::locks::Role;
 use crate::store::replay::{self, Window};
 use crate::store::requeue::{self, Filter};
 use crate::store::{Db, attempts, deliveries};
+
+/// How a run ends that somebody has interrupted.
+const STOPPED: &str = "stopped by a signal";
 
 pub async fn run(config: &Config, command: Dead) -> Outcome {
     match command {
@@ -91,6 +96,7 @@ pub async fn requeue(config: &Config, args: crate::cli::Requeue) -> Outcome {
     let publisher = Publisher::new(broker.clone(), names.clone(), "posthaste requeue");
     let (session, relay) = relay::open_session(&options).await?;
     let selection = selection(&args);
+    let shutdown = Shutdown::new();
     let missing = missing(config, &db, &args).await?;
     let requeue = Requeue {
         db: db.clone(),
@@ -106,6 +112,7 @@ pub async fn requeue(config: &Config, args: crate::cli::Requeue) -> Outcome {
         rate: NonZeroU32::new(args.rate.map_or(config.relay.release_rate, i32::unsigned_abs)),
         grace: GRACE,
         missing,
+        stop: shutdown.token().clone(),
     };
     let plan = requeue.plan().await?;
     if plan == Plan::default() {
@@ -120,27 +127,42 @@ pub async fn requeue(config: &Config, args: crate::cli::Requeue) -> Outcome {
     if !session.try_role(Role::Requeue).await? {
         return Err(Failure::Failed("another requeue is running; wait for it or stop it first".into()));
     }
-    let account = replay::begin(&db, &selection, plan.deliveries() as i64).await?;
+    let signals = signals().map_err(|error| Failure::Failed(error.to_string()))?;
+    shutdown.on_signals(signals, || std::process::exit(EXIT_FORCED));
+    let done = grant(&db, &requeue, &plan, &selection).await?;
+    let sweep = Sweep { db, broker, names, publisher: publisher.clone(), grace: GRACE };
+    // A sweep may end anywhere: the next one does the rest.
+    let swept = tokio::select! {
+        biased;
+        () = shutdown.asked() => None,
+        swept = sweep.run() => Some(swept.map_err(|error| unswept(done, &error))?),
+    };
+    publisher.close().await;
+    session.close().await;
+    let stopped = swept.is_none();
+    report(args.output.json, &plan, done, false, swept)?;
+    if stopped { Err(Failure::Failed(format!("{STOPPED}; run the same again for the rest"))) } else { Ok(()) }
+}
+
+/// The run and its account.
+async fn grant(db: &Db, requeue: &Requeue, plan: &Plan, selection: &Value) -> Result<Done, Failure> {
+    let account = replay::begin(db, selection, plan.deliveries() as i64).await?;
     let bar = progress(plan.deliveries());
-    let done = requeue.run(&plan, account, |done| bar.set_position(done)).await;
+    let done = requeue.run(plan, account, |done| bar.set_position(done)).await;
     bar.finish_and_clear();
-    let error = done.as_ref().err().map(ToString::to_string);
-    replay::finish(&db, account, error.as_deref()).await?;
-    let done = done.map_err(|error| {
+    let stopped = requeue.stop.is_cancelled().then(|| STOPPED.to_owned());
+    let error = done.as_ref().err().map(ToString::to_string).or(stopped);
+    replay::finish(db, account, error.as_deref()).await?;
+    done.map_err(|error| {
         Failure::Failed(format!(
             "{error}; nothing is lost: what was granted is published by a relay, and the rest by running the same again"
         ))
-    })?;
-    let sweep = Sweep { db, broker, names, publisher: publisher.clone(), grace: GRACE };
-    let swept = sweep.run().await.map_err(|error| {
-        let count = done.total();
-        Failure::Failed(format!(
-            "requeued {count}, but the dead-letter queue was not swept: {error}; run the same again"
-        ))
-    })?;
-    publisher.close().await;
-    session.close().await;
-    report(args.output.json, &plan, done, false, Some(swept))
+    })
+}
+
+fn unswept(done: Done, error: &impl Display) -> Failure {
+    let count = done.total();
+    Failure::Failed(format!("requeued {count}, but the dead-letter queue was not swept: {error}; run the same again"))
 }
 
 /// The selection as given, for the account.

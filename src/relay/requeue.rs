@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::publish::publish_due;
@@ -31,6 +32,8 @@ pub struct Requeue {
     /// What died more recently is waited for: its worker may still be writing the letter.
     pub grace: Duration,
     pub missing: Option<Missing>,
+    /// Nothing more is granted; what was, is published.
+    pub stop: CancellationToken,
 }
 
 /// A replay of what one endpoint has missed: events of the window that it was never owed.
@@ -108,7 +111,9 @@ impl Requeue {
         for (endpoint, _) in &plan.endpoints {
             let mut after = Uuid::nil();
             loop {
-                pace.wait().await;
+                if !self.goes_on(&pace).await {
+                    return Ok(done);
+                }
                 let relay = self.relay.into();
                 let granted = requeue::grant(&self.db, relay, *endpoint, &filter, after, pace.batch.into()).await?;
                 let Some(last) = granted.messages.last() else { break };
@@ -134,7 +139,9 @@ impl Requeue {
     ) -> Result<(), SweepError> {
         let mut from = missing.window.from();
         loop {
-            pace.wait().await;
+            if !self.goes_on(pace).await {
+                return Ok(());
+            }
             let (relay, endpoint) = (self.relay.into(), missing.endpoint);
             let created =
                 replay::create(&self.db, relay, endpoint, from, missing.window, missing.ceiling, pace.batch.into())
@@ -156,12 +163,24 @@ impl Requeue {
         Ok(replay::progress(&self.db, account, done.requeued as i64, done.created as i64).await?)
     }
 
+    /// Waits for the next batch's turn. False: there is none any more.
+    async fn goes_on(&self, pace: &Pace) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => false,
+            () = pace.wait() => true,
+        }
+    }
+
     async fn wait_for_recent(&self, plan: &Plan, filter: &Filter, start: DateTime<Utc>) -> Result<(), StoreError> {
         let grace = chrono::TimeDelta::from_std(self.grace).unwrap_or_default();
         let recent = Filter { since: Some(start - grace), ..filter.clone() };
         for (endpoint, _) in &plan.endpoints {
             if requeue::count(&self.db, *endpoint, &recent).await? > 0 {
-                tokio::time::sleep(self.grace).await;
+                tokio::select! {
+                    () = tokio::time::sleep(self.grace) => {}
+                    () = self.stop.cancelled() => {}
+                }
                 return Ok(());
             }
         }

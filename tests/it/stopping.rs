@@ -1,6 +1,7 @@
 //! Processes end: asked to, or killed. Nothing is lost, and what they were busy with is somebody else's work then.
 
 use std::collections::HashMap;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::harness::{Door, Proxy, Receiver, Reply, Stack, eventually};
+use crate::harness::{Door, Proxy, Receiver, Reply, Stack, eventually, terminate};
 
 const STOPPING: &str = "stopping; a second signal ends the process at once";
 
@@ -247,4 +248,31 @@ async fn a_rolling_restart_of_all_relays_and_workers_under_load_loses_and_double
     assert_eq!(committed.iter().filter(|id| !counts.contains_key(&id.to_string())).count(), 0, "lost");
     assert_eq!(doubled(&counts), 0, "posted twice, of {}", committed.len());
     assert!(stack.deliveries().await.iter().all(|delivery| delivery.attempts == 1));
+}
+
+#[tokio::test]
+async fn a_requeue_that_is_interrupted_ends_in_order_and_says_how_far_it_came() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    let endpoint = stack.endpoint("acme", &receiver.url("/"), &[]).await.id;
+    for _ in 0..30 {
+        stack.dead(endpoint, ("acme", "order.created"), "exhausted", 10).await;
+    }
+    stack.run().await;
+    let mut command = stack.command(&["requeue", "--all", "--yes", "--json", "--rate", "1"], &[]);
+    let requeue = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    receiver.wait_for(1).await;
+
+    terminate(requeue.id());
+
+    let output = tokio::task::spawn_blocking(|| requeue.wait_with_output().unwrap()).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("run the same again"), "{said}");
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let requeued = summary["requeued"].as_i64().unwrap();
+    assert!((1..30).contains(&requeued), "{summary}");
+    let account =
+        "select requeued from posthaste.requeues where finished_at is not null and error = 'stopped by a signal'";
+    assert_eq!(stack.number(account).await, requeued);
+    stack.wait_statuses("delivered", requeued).await;
+    stack.wait_statuses("dead", 30 - requeued).await;
 }

@@ -70,7 +70,8 @@ pub async fn create(db: &Db, relay: i64, terms: Terms, slice: &Slice, limit: i64
     let text = format!(
         "with m as materialized (
            select e.id, least(e.max_attempts, $4) as ceiling,
-                  case when ep.status = 'enabled' and ep.circuit_state = 'closed' and not $7
+                  case when ep.status = 'enabled' and ep.circuit_state = 'closed'
+                        and coalesce(ep.paused_until <= now(), true) and not $7
                        then 'pending' else 'held' end as status
              from {missed} order by e.id limit $5
          ), d as (

@@ -196,7 +196,8 @@ pub async fn grant(db: &Db, relay: i64, filter: &Filter, next: Next) -> Result<d
         ($events:expr) => {
             concat!(
                 "with p as materialized (
-                   select case when status = 'enabled' and circuit_state = 'closed' and not $13
+                   select case when status = 'enabled' and circuit_state = 'closed'
+                                     and coalesce(paused_until <= now(), true) and not $13
                                then 'pending' else 'held' end as status
                      from posthaste.endpoints where id = $1
                  ), r as materialized (

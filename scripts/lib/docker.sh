@@ -9,8 +9,25 @@ DOCKER_PASSWORD=""         # of the superuser posthaste
 # docker_answers: is there an engine? The client alone is often installed. One on another machine is of no use: its ports
 # are not ours.
 docker_answers() {
-    case ${DOCKER_HOST:-} in tcp:* | ssh:*) return 1 ;; esac
-    have docker && bounded 10 docker info
+    have docker || return 1
+    case $(docker_endpoint) in tcp:* | ssh:*) return 1 ;; esac
+    bounded 10 docker info
+}
+
+# docker_endpoint: where the engine is, as the environment or the client's context says.
+docker_endpoint() {
+    if [ -n "${DOCKER_HOST:-}" ]; then
+        printf '%s\n' "$DOCKER_HOST"
+    else
+        docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null
+    fi
+}
+
+# export_docker_host: for those who know nothing of contexts, as testcontainers.
+export_docker_host() {
+    local endpoint
+    endpoint=$(docker_endpoint)
+    [ -z "$endpoint" ] || export DOCKER_HOST="$endpoint"
 }
 
 # docker_images: the images that docker-compose.yml names, which is the one place that names them.
@@ -39,6 +56,9 @@ compose() {
         docker compose --project-name "$DOCKER_NAME" --file "$TOP/docker-compose.yml" "$@"
 }
 
+# As root, and before the server has made the Erlang cookie, the tool would make one that the server cannot read.
+RABBITMQ_IS_UP='test -s /var/lib/rabbitmq/.erlang.cookie && exec rabbitmq-diagnostics -q check_port_connectivity'
+
 run_containers() {
     local image
     for image in $(docker_images); do
@@ -46,7 +66,7 @@ run_containers() {
     done
     # By TCP: the server that initializes the database listens on its socket alone.
     await_container postgres pg_isready -q -h 127.0.0.1 &&
-        await_container rabbitmq rabbitmq-diagnostics -q check_port_connectivity
+        await_container rabbitmq sh -c "$RABBITMQ_IS_UP"
 }
 
 # run_container IMAGE: --env NAME without a value takes it from here, so that the password is in no command line.

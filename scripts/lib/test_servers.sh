@@ -17,6 +17,7 @@ choose_test_servers() {
     case $SERVERS in
         docker)
             TEST_SERVERS=testcontainers
+            export_docker_host
             say "Servers: containers, which the tests start themselves (testcontainers)"
             ;;
         native)

@@ -37,6 +37,9 @@ pub struct ReceiverArgs {
     /// Address to listen on; port 0 is any free port, and is printed.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
+    /// Where to serve /metrics, with a count of verified signatures [default: nowhere].
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
     /// Secret to verify signatures with; may be repeated. Without one nothing is verified.
     #[arg(long = "secret", value_name = "WHSEC", value_parser = parse::secret)]
     pub secrets: Vec<Secret>,

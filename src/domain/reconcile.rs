@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-/// Covers the way from commit to broker, and how late a delay queue may be.
+/// Covers the way from commit to broker. A delay queue that expires late has the grace as well: what is settled before a
+/// marker is proof is not looked at.
 pub const SLACK: Duration = Duration::from_secs(5);
 
 /// A marker that came through its queue. Times in milliseconds of the database's clock.
@@ -73,6 +74,18 @@ mod tests {
         fn what_was_due_after_the_marker_is_never_lost(due in 0i64..1_000_000, behind in 0i64..1_000_000, attempts in 0i32..5) {
             let published = due - behind;
             prop_assert!(!is_lost(attempts, due, Some(published), Some(published)));
+        }
+
+        /// A delay queue that expires late, and a worker after it, have the slack and the grace: what is settled until then
+        /// was never lost, however soon each marker came through.
+        #[test]
+        fn what_expires_late_has_the_slack_and_the_grace(due in 50_000i64..1_000_000, late in 0i64..=15_000, every in 1i64..5_000) {
+            let now = due + late;
+            let published = (due - 50_000..=now).step_by(every as usize);
+            let markers: Vec<Marker> =
+                published.map(|at| Marker { published_ms: at, recorded_ms: at }).collect();
+            let proof = proof(&markers, now, GRACE);
+            prop_assert!(proof.is_some() && !is_lost(1, due, proof, None));
         }
     }
 }

@@ -224,7 +224,8 @@ impl Drop for Running {
 #[tokio::test]
 async fn the_test_receiver_verifies_and_counts_and_changes_its_behaviour_while_it_runs() {
     let secret = format!("whsec_{}", "QUJD".repeat(8));
-    let receiver = Running::start(&["--secret", &secret, "--behaviour", "fail-first:1", "--quiet"]);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let receiver = Running::start(&["--secret", &secret, "--behaviour", "fail-first:1", "--quiet", "--metrics", &free]);
     let (stack, url) = (Stack::new().await, receiver.url.clone());
     stack.endpoint("acme", &format!("{url}/hook"), &["--secret", &secret]).await;
     stack.endpoint("forger", &format!("{url}/hook"), &[]).await;
@@ -246,6 +247,10 @@ async fn the_test_receiver_verifies_and_counts_and_changes_its_behaviour_while_i
     };
     // An id without a right signature is nobody's.
     counted([3, 6, 6, 3, 3]).await;
+    let metrics = request(&free, "GET", "/metrics", "").await;
+    let counts =
+        |result: &str| metrics.contains(&format!("posthaste_receiver_verifications_total{{result=\"{result}\"}}"));
+    assert!(counts("ok"), "{metrics}");
 
     assert_eq!(ask(&url, "PUT", "behaviour", "status:503").await, "status:503\n");
     let refused = stack.emit("acme", "order.created", "{}").await;
@@ -262,10 +267,13 @@ async fn the_test_receiver_verifies_and_counts_and_changes_its_behaviour_while_i
 
 /// The body of the answer of one of the receiver's own paths.
 async fn ask(url: &str, method: &str, path: &str, body: &str) -> String {
+    request(url.strip_prefix("http://").unwrap(), method, &format!("/_control/{path}"), body).await
+}
+
+async fn request(host: &str, method: &str, path: &str, body: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let host = url.strip_prefix("http://").unwrap();
     let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
-    let head = format!("{method} /_control/{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
     let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut text = String::new();

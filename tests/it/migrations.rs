@@ -30,11 +30,14 @@ async fn impatient(stack: &Stack) -> PgConnection {
 #[tokio::test]
 async fn any_number_of_migrations_may_run_at_the_same_time() {
     let stack = Stack::new().await;
-    for _ in 0..3 {
+    for _ in 0..2 {
         stack.execute("drop schema posthaste cascade").await;
-        let all = (0..10).map(|_| stack.cli(&["migrate"]));
-        for done in futures_util::future::join_all(all).await {
-            done.ok();
+        // The second time there is nothing left to do, and the limits are written all the same.
+        for _ in 0..2 {
+            let all = (0..12).map(|_| stack.cli(&["migrate"]));
+            for done in futures_util::future::join_all(all).await {
+                done.ok();
+            }
         }
     }
     stack.emit("acme", "order.created", "{}").await;

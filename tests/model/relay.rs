@@ -179,6 +179,11 @@ pub fn grant(world: &World, moves: &Moves<'_>) -> World {
             next.broker.add(retry(world.row.map_or(1, |row| row.next())));
             next.requeue = Requeue::Early;
         }
+        // As a claim does it: the release owns what its endpoint cannot get now.
+        Some(granted) if !world.enabled => {
+            next.commit(&Row { status: Status::Held, ..granted });
+            next.requeue = sweep(&next, moves);
+        }
         Some(granted) => {
             next.commit(&granted);
             next.requeue = Requeue::Publish(granted.attempts as u8 + 1);

@@ -163,7 +163,7 @@ impl Containers {
         let settings = ["postgres", "-c", "fsync=off", "-c", "max_connections=300"];
         let postgres = Postgres::default().with_tag("16").with_cmd(settings).with_startup_timeout(CONTAINER_START);
         let up = WaitFor::message_on_stdout("Server startup complete");
-        let rabbitmq = RabbitMq::default().with_tag("4-management").with_ready_conditions(vec![up]);
+        let rabbitmq = RabbitMq::default().with_tag("4.0-management").with_ready_conditions(vec![up]);
         let rabbitmq = rabbitmq.with_startup_timeout(CONTAINER_START);
         let (postgres, rabbitmq) = tokio::try_join!(postgres.start(), rabbitmq.start())?;
         Ok(Containers { postgres, rabbitmq })

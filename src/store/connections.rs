@@ -8,11 +8,14 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::{Conn, Options, Pool, StoreError, connect};
 
 /// A connection that was in use so shortly ago is taken as it is; one that waited longer is asked first.
 const TRUSTED: Duration = Duration::from_secs(1);
+/// To say that it lives, one that is asked has this long.
+const ANSWER: Duration = Duration::from_secs(1);
 /// One that was not needed for so long is closed.
 const NEEDED: Duration = Duration::from_secs(300);
 /// So is one of this age: what the server process remembers of each day's tables only grows.
@@ -83,12 +86,14 @@ impl Connections {
                 if self.is_alive(&mut free).await {
                     return Ok(Lent { connection: free.connection, opened: free.opened, _permit: permit });
                 }
+                // Those below it were idle for longer, over the same network.
                 drop(free.connection.detach());
+                self.forget_idle();
             }
             let connection = self.pool.acquire().await?;
             Ok(Lent { connection, opened: Instant::now(), _permit: permit })
         };
-        tokio::time::timeout(self.patience, lend).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        timeout(self.patience, lend).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
     fn take(&self) -> Option<Free> {
@@ -100,7 +105,12 @@ impl Connections {
             let trouble = self.state().trouble;
             free.since.elapsed() < TRUSTED && trouble.is_none_or(|last| last < free.since)
         };
-        trusted || free.connection.ping().await.is_ok()
+        trusted || matches!(timeout(ANSWER, free.connection.ping()).await, Ok(Ok(())))
+    }
+
+    fn forget_idle(&self) {
+        let idle = std::mem::take(&mut self.state().free);
+        idle.into_iter().for_each(|free| drop(free.connection.detach()));
     }
 
     /// After an operation that ended well: the connection is ready for the next one.
@@ -132,9 +142,8 @@ impl Connections {
 
     pub async fn close(&self) {
         self.permits.close();
-        let free = std::mem::take(&mut self.state().free);
-        drop(free);
+        self.forget_idle();
         // Bounded: closing waits for connections in use.
-        let _ = tokio::time::timeout(Duration::from_secs(2), self.pool.close()).await;
+        let _ = timeout(Duration::from_secs(2), self.pool.close()).await;
     }
 }

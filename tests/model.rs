@@ -30,7 +30,8 @@ mod worker;
 mod world;
 
 use checker::{Explored, Model, Scenario, explore};
-use posthaste::domain::delivery::{DeadReason, Status};
+use posthaste::domain::dead_reason::DeadReason;
+use posthaste::domain::delivery::Status;
 use rules::RULES;
 use sweep::alone;
 use world::{Due, Slot, Stored};

@@ -14,6 +14,7 @@ pub mod declare;
 pub mod depth;
 pub mod letters;
 mod pipeline;
+pub mod published;
 pub mod publisher;
 pub mod topology;
 pub mod wire;

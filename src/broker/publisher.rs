@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lapin::Channel;
-use thiserror::Error;
 use tokio::sync::Mutex;
 
 use super::connection::Link;
 use super::pipeline::{Part, Parts, send_all};
+use super::published::{PublishError, Published};
 use super::topology::{DEAD, DELIVER, Names, RETRY};
 use super::wire::{self, Undecodable};
 use super::{BrokerError, Settings};
@@ -49,26 +49,8 @@ impl WorkQueue {
     }
 }
 
-#[derive(Debug, Error)]
-pub enum PublishError {
-    /// No queue is bound for the message: the topology is incomplete.
-    #[error("the broker returned the message: {0}")]
-    Returned(String),
-    /// The queue refused it, for example because it is full.
-    #[error("the broker refused the message")]
-    Nacked,
-    /// The broker closed the channel over this message or one beside it, for example because it is too large.
-    #[error("{0}")]
-    Refused(BrokerError),
-    /// Nothing is known: the connection broke or no confirm came in time.
-    #[error("{0}")]
-    Lost(BrokerError),
-}
-
 /// An alarm lasts for seconds at least.
 const LOOK_FOR_ALARMS: Duration = Duration::from_millis(100);
-
-pub type Published = Result<(), PublishError>;
 
 /// One connection with one confirming channel, made again when it breaks. Cheap to clone.
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Output;
 use super::parse::{self, Payload};
-use crate::domain::delivery::DeadReason;
+use crate::domain::dead_reason::DeadReason;
 
 #[derive(Debug, Subcommand)]
 pub enum Event {

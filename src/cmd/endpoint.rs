@@ -12,7 +12,7 @@ use super::{Failure, Outcome, compose, confirm};
 use crate::broker::publisher::Publisher;
 use crate::cli::{AddEndpoint, Endpoint, EndpointId, RotateSecret, SetEndpoint, Setting};
 use crate::config::Config;
-use crate::domain::delivery::DeadReason;
+use crate::domain::dead_reason::DeadReason;
 use crate::domain::ids;
 use crate::domain::message::Message;
 use crate::http::resolver::ResolveError;

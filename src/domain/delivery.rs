@@ -4,6 +4,7 @@
 //! equal and merge when n is recorded, so the protocol needs no generation number and no token.
 
 use super::backoff::DelayQueues;
+use super::dead_reason::DeadReason;
 use super::decision::Decision;
 use super::suspicion::SUSPECT_DELIVERY_COUNT;
 
@@ -14,20 +15,6 @@ pub enum Status {
     Held,
     Delivered,
     Dead,
-}
-
-/// Why a delivery will not be tried again unless somebody requeues it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum DeadReason {
-    Exhausted,
-    Gone,
-    PermanentStatus,
-    Poison,
-    Undecodable,
-    Unpublishable,
-    EndpointRemoved,
-    /// Held for longer than the configured time.
-    Expired,
 }
 
 /// What the protocol needs to know of a delivery's row.
@@ -230,35 +217,5 @@ impl Status {
 
     pub fn parse(text: &str) -> Option<Status> {
         Status::ALL.into_iter().find(|status| status.as_str() == text)
-    }
-}
-
-impl DeadReason {
-    pub const ALL: [DeadReason; 8] = [
-        DeadReason::Exhausted,
-        DeadReason::Gone,
-        DeadReason::PermanentStatus,
-        DeadReason::Poison,
-        DeadReason::Undecodable,
-        DeadReason::Unpublishable,
-        DeadReason::EndpointRemoved,
-        DeadReason::Expired,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            DeadReason::Exhausted => "exhausted",
-            DeadReason::Gone => "gone",
-            DeadReason::PermanentStatus => "permanent_status",
-            DeadReason::Poison => "poison",
-            DeadReason::Undecodable => "undecodable",
-            DeadReason::Unpublishable => "unpublishable",
-            DeadReason::EndpointRemoved => "endpoint_removed",
-            DeadReason::Expired => "expired",
-        }
-    }
-
-    pub fn parse(text: &str) -> Option<DeadReason> {
-        DeadReason::ALL.into_iter().find(|reason| reason.as_str() == text)
     }
 }

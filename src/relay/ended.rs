@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::holders::Page;
 use super::{Context, letters};
-use crate::domain::delivery::DeadReason;
+use crate::domain::dead_reason::DeadReason;
 use crate::domain::message::Message;
 use crate::store::days::Day;
 use crate::store::deliveries::Snapshot;

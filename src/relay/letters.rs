@@ -1,6 +1,7 @@
 //! Letters for deliveries that ended in PostgreSQL, without a message in hand.
 
-use crate::broker::publisher::{PublishError, Publisher, Target};
+use crate::broker::published::PublishError;
+use crate::broker::publisher::{Publisher, Target};
 use crate::domain::message::Message;
 use crate::store::deliveries::Snapshot;
 

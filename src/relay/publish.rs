@@ -2,8 +2,9 @@
 
 use super::{Context, letters};
 use crate::broker::declare::ABSENCE;
-use crate::broker::publisher::{PublishError, Published, Publisher, Target};
-use crate::domain::delivery::DeadReason;
+use crate::broker::published::{PublishError, Published};
+use crate::broker::publisher::{Publisher, Target};
+use crate::domain::dead_reason::DeadReason;
 use crate::domain::message::Message;
 use crate::domain::reconnect;
 use crate::store::deliveries;

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::days::{Arguments, Day, same_key};
 use super::{Db, Result, StoreError, days};
-use crate::domain::delivery::{DeadReason, Row, Status};
+use crate::domain::dead_reason::DeadReason;
+use crate::domain::delivery::{Row, Status};
 use crate::domain::ids::DeliveryKey;
 use crate::domain::message::Obituary;
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::deliveries::{Raw, Snapshot, columns, columns_of};
 use super::replay::Window;
 use super::{Conn, Db, Result, due};
-use crate::domain::delivery::DeadReason;
+use crate::domain::dead_reason::DeadReason;
 use crate::domain::ids::{self, DeliveryKey};
 use crate::domain::message::Message;
 

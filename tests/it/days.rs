@@ -1,8 +1,9 @@
 //! Statements that name the partition of their day: what they cost, and what they do where the day is not there.
 
 use chrono::{TimeDelta, Utc};
+use posthaste::domain::dead_reason::DeadReason;
 use posthaste::domain::decision::Decision;
-use posthaste::domain::delivery::{DeadReason, Status};
+use posthaste::domain::delivery::Status;
 use posthaste::domain::ids::{DeliveryKey, new_v7};
 use posthaste::store::days::{self, Day};
 use posthaste::store::deliveries::{self, Hold};

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use posthaste::domain::dead_reason::DeadReason;
 use posthaste::domain::decision::{Decision, Parked};
-use posthaste::domain::delivery::{self as domain, DeadReason, Row, Status};
+use posthaste::domain::delivery::{self as domain, Row, Status};
 use posthaste::domain::ids::{DeliveryKey, new_v7};
 use posthaste::store::days::Day;
 use posthaste::store::deliveries::{self, Snapshot};

@@ -1,6 +1,7 @@
 //! What must hold in every state, at every step, and where the system comes to rest.
 
-use posthaste::domain::delivery::{DeadReason, Status};
+use posthaste::domain::dead_reason::DeadReason;
+use posthaste::domain::delivery::Status;
 
 use crate::checker::{Model, Move, Who};
 use crate::world::{Due, MOST, Slot, Stored, World};

@@ -2,8 +2,9 @@
 //! nothing. The marked rules of the protocol are all here.
 
 use posthaste::domain::backoff::DelayQueues;
+use posthaste::domain::dead_reason::DeadReason;
 use posthaste::domain::decision::Decision;
-use posthaste::domain::delivery::{self, DeadReason, DropReason, Received, Row, Status, Step, Successor};
+use posthaste::domain::delivery::{self, DropReason, Received, Row, Status, Step, Successor};
 
 use crate::checker::{Model, Scenario, explore};
 use crate::faults::Fault;

@@ -1,10 +1,10 @@
 //! The rules one by one, over random rows, messages and decisions.
 
 use posthaste::domain::backoff::DelayQueues;
+use posthaste::domain::dead_reason::DeadReason;
 use posthaste::domain::decision::{Decision, Parked, decide};
 use posthaste::domain::delivery::{
-    DeadReason, Received, Row, Status, Step, Successor, bury, hold, is_exhausted, receive, release, requeue, settle,
-    successor,
+    Received, Row, Status, Step, Successor, bury, hold, is_exhausted, receive, release, requeue, settle, successor,
 };
 use posthaste::domain::ids::DeliveryKey;
 use proptest::prelude::*;

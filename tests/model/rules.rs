@@ -2,8 +2,9 @@
 //! of the code; each test that proves the checker able to fail replaces one of them.
 
 use posthaste::domain::backoff::{DelayQueues, Policy};
+use posthaste::domain::dead_reason::DeadReason;
 use posthaste::domain::decision::{self, Decision};
-use posthaste::domain::delivery::{self, DeadReason, Received, Row, Step, Successor};
+use posthaste::domain::delivery::{self, Received, Row, Step, Successor};
 use posthaste::domain::ids::DeliveryKey;
 use posthaste::domain::outcome::Outcome;
 

@@ -1,6 +1,7 @@
 //! A worker's steps, in the order of the code: receive, read the row, gate, request, settle, publish, acknowledge.
 
-use posthaste::domain::delivery::{DeadReason, Received, Row, Step, Successor};
+use posthaste::domain::dead_reason::DeadReason;
+use posthaste::domain::delivery::{Received, Row, Step, Successor};
 use posthaste::domain::suspicion::SUSPECT_DELIVERY_COUNT;
 
 use crate::checker::{Model, Moves, Who};

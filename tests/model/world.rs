@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use posthaste::domain::delivery::{DeadReason, Row, Status, Successor};
+use posthaste::domain::dead_reason::DeadReason;
+use posthaste::domain::delivery::{Row, Status, Successor};
 
 use crate::reconcile::Mark;
 

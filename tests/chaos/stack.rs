@@ -64,7 +64,7 @@ pub fn settings(changes: Settings) -> Settings {
         ("security.encryption_key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
         ("telemetry.log_format", "json"),
         // Without the line of each attempt.
-        ("telemetry.log_level", "info,posthaste::worker::settler=warn"),
+        ("telemetry.log_level", "info,posthaste::attempts=warn"),
     ]
     .map(|(key, value)| (key, value.to_owned()))
     .to_vec();

@@ -1,6 +1,8 @@
 //! The style guide as tests. They read the sources as text, so they also see what the compiler leaves out.
 #![cfg(feature = "service")]
 
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/docs.rs"]
 mod docs;
 #[path = "tidy/habits.rs"]
@@ -46,6 +48,11 @@ fn the_sources_are_found() {
 #[test]
 fn imports_go_down_only() {
     assert_holds(layers::import_direction(&Tree::load()));
+}
+
+#[test]
+fn no_files_import_each_other() {
+    assert_holds(circles::import_circles(&Tree::load()));
 }
 
 #[test]
@@ -96,6 +103,13 @@ fn tests_wait_on_signals() {
 }
 
 #[test]
+fn files_that_documents_name_exist() {
+    assert_holds(docs::named_files_exist(&Tree::load()));
+    let files = [("docs/a.md", "See `src/a.rs`, `src/b.rs` and `cargo test`.\n"), ("src/a.rs", "")];
+    assert_finds(docs::named_files_exist, &files, &["docs/a.md:1: there is no `src/b.rs`"]);
+}
+
+#[test]
 fn links_lead_somewhere() {
     assert_holds(docs::links_lead_somewhere(&Tree::load()));
 }
@@ -130,6 +144,23 @@ fn an_import_upwards_is_found_however_it_is_written() {
         "src/stray.rs:1: `stray` has no place",
     ];
     assert_finds(layers::import_direction, &files, &expected);
+}
+
+#[test]
+fn a_circle_of_imports_is_found() {
+    let files = [
+        ("src/relay/mod.rs", "mod a;\nmod b;\nmod c;\nmod d;\n"),
+        ("src/relay/a.rs", "use super::b::{B, more::C};\n"),
+        ("src/relay/b.rs", "fn f() { super::c::g() }\n"),
+        ("src/relay/c.rs", "use crate::relay::{a::A, d};\n"),
+        ("src/relay/d.rs", "#[cfg(test)]\nmod tests {\n    use super::super::a::A;\n}\n"),
+    ];
+    let circle = |name, other| format!("src/relay/{name}.rs:1: a circle of imports goes through relay::{other}");
+    let expected = [circle("a", "b"), circle("b", "c"), circle("c", "a")];
+    assert_finds(circles::import_circles, &files, &expected.each_ref().map(String::as_str));
+    let parent = [("src/relay/mod.rs", "mod a;\nfn f() { a::g() }\n"), ("src/relay/a.rs", "use super::Context;\n")];
+    let expected = ["src/relay/mod.rs:1: a circle", "src/relay/a.rs:1: a circle of imports goes through relay"];
+    assert_finds(circles::import_circles, &parent, &expected);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Args, Subcommand};
 
-use super::Output;
+use super::output::Output;
 use super::parse;
 use crate::domain::signature::Secret;
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 
-use super::Output;
+use super::output::Output;
 use super::parse::{self, Payload};
 use crate::domain::dead_reason::DeadReason;
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::{Failure, Outcome, compose, confirm, output};
+use super::failure::{Failure, Outcome};
+use super::{compose, confirm, output};
 use crate::broker::connection::Link;
 use crate::broker::declare;
 use crate::broker::topology::Topology as Queues;

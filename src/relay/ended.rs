@@ -5,8 +5,9 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use uuid::Uuid;
 
+use super::context::Context;
 use super::holders::Page;
-use super::{Context, letters};
+use super::letters;
 use crate::domain::dead_reason::DeadReason;
 use crate::domain::message::Message;
 use crate::store::days::Day;

@@ -28,10 +28,7 @@ pub(super) type Refused = (usize, PublishError);
 ///
 /// Over a letter that it refuses the broker closes the channel, and with it those beside it fail. So what has failed is
 /// tried once more, each alone.
-pub(super) async fn write_all(
-    publisher: &Publisher,
-    letters: &[(Target, &Message)],
-) -> Result<Vec<Refused>, PublishError> {
+pub async fn write_all(publisher: &Publisher, letters: &[(Target, &Message)]) -> Result<Vec<Refused>, PublishError> {
     let mut refused = Vec::new();
     for (place, answer) in publisher.publish(letters).await.into_iter().enumerate() {
         if answer.is_ok() {

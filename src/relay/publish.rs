@@ -1,6 +1,8 @@
 //! Publishing batches until every copy is confirmed, and finding the message that can never be.
 
-use super::{Context, letters};
+use super::context::Context;
+use super::declare::declare;
+use super::letters;
 use crate::broker::declare::ABSENCE;
 use crate::broker::published::{PublishError, Published};
 use crate::broker::publisher::{Publisher, Target};
@@ -112,36 +114,7 @@ async fn set_aside(context: &Context, publisher: &Publisher, message: &Message, 
 async fn declare_again(context: &Context) {
     tracing::warn!("the broker has no queue for a message; declaring the topology again");
     tokio::time::sleep(ABSENCE).await;
-    if let Err(error) = super::declare(&context.db, &context.broker, &context.topology).await {
+    if let Err(error) = declare(&context.db, &context.broker, &context.topology).await {
         tracing::warn!(%error, "cannot declare the topology");
-    }
-}
-
-/// A broker that is away for longer than this many tries ends a command.
-const COMMAND_TRIES: u32 = 8;
-
-/// Publishes for a command: it gives up in the end, and says so. What it listed is adopted by a relay.
-pub(super) async fn publish_due(publisher: &Publisher, messages: Vec<Message>) -> Result<(), PublishError> {
-    let mut open = messages;
-    let mut failures = 0;
-    loop {
-        let batch: Vec<(Target, &Message)> = open.iter().map(|message| (Target::Retry, message)).collect();
-        let answers = publisher.publish(&batch).await;
-        let mut failed = Vec::new();
-        let mut last = None;
-        for (message, answer) in open.into_iter().zip(answers) {
-            if let Err(error) = answer {
-                last = Some(error);
-                failed.push(message);
-            }
-        }
-        let Some(error) = last else { return Ok(()) };
-        if failures >= COMMAND_TRIES {
-            return Err(error);
-        }
-        tracing::warn!(%error, messages = failed.len(), failures, "publishing failed; trying again");
-        tokio::time::sleep(reconnect::pause(failures, rand::random())).await;
-        failures += 1;
-        open = failed;
     }
 }

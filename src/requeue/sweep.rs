@@ -7,24 +7,22 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
-
-use super::letters;
+use super::error::RequeueError;
 use crate::broker::connection::Link;
 use crate::broker::consumer::{Content, Delivery};
 use crate::broker::declare::message_count;
 use crate::broker::letters::Pass;
-use crate::broker::published::PublishError;
 use crate::broker::publisher::{Publisher, Target};
 use crate::broker::topology::Names;
-use crate::broker::{self, BrokerError};
+use crate::broker::{self};
 use crate::domain::dead_reason::DeadReason;
 use crate::domain::delivery::Status;
 use crate::domain::ids::DeliveryKey;
 use crate::domain::message::Message;
+use crate::relay::letters;
+use crate::store::Db;
 use crate::store::deliveries::{self, Snapshot};
 use crate::store::requeue::{self, Filter};
-use crate::store::{Db, StoreError};
 
 /// A worker writes the letter right after the row; this is ample for it.
 pub const GRACE: Duration = Duration::from_secs(2);
@@ -60,16 +58,6 @@ pub struct Swept {
     pub refused: u64,
 }
 
-#[derive(Debug, Error)]
-pub enum SweepError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-    #[error("publishing failed: {0}")]
-    Publish(#[from] PublishError),
-}
-
 /// Letters: delivery -> the attempts that its letter was written for.
 type Letters = HashMap<DeliveryKey, i32>;
 
@@ -94,7 +82,7 @@ impl Found {
 }
 
 impl Sweep {
-    pub async fn run(&self) -> Result<Swept, SweepError> {
+    pub async fn run(&self) -> Result<Swept, RequeueError> {
         let mut swept = Swept::default();
         let mut found = Found::default();
         self.look_through(&mut found, &mut swept).await?;
@@ -103,7 +91,7 @@ impl Sweep {
     }
 
     /// Every letter that is there is looked at once, in bounded passes.
-    async fn look_through(&self, found: &mut Found, swept: &mut Swept) -> Result<(), SweepError> {
+    async fn look_through(&self, found: &mut Found, swept: &mut Swept) -> Result<(), RequeueError> {
         let link = Arc::new(Link::open(&self.broker, "posthaste sweep").await?);
         let count = message_count(&link, &self.names.dead()).await?.unwrap_or(0);
         if count <= u32::from(PASS) {
@@ -125,7 +113,7 @@ impl Sweep {
         count: u32,
         found: &mut Found,
         swept: &mut Swept,
-    ) -> Result<(), SweepError> {
+    ) -> Result<(), RequeueError> {
         let mut there = u64::from(count);
         for _ in 0..REPEATS {
             found.kept.clear();
@@ -164,7 +152,7 @@ impl Sweep {
         count: u32,
         found: &mut Found,
         swept: &mut Swept,
-    ) -> Result<(), SweepError> {
+    ) -> Result<(), RequeueError> {
         let mut to_see = count as usize;
         // Channels stay open for a while: closing one at once could lose its last acknowledgement.
         let mut passes = VecDeque::new();
@@ -201,7 +189,7 @@ impl Sweep {
     }
 
     /// Rows are read after their letters were received: a letter that is dropped is dropped for what the row says now.
-    async fn with_rows(&self, letters: Vec<Delivery>) -> Result<Vec<(Delivery, Option<Snapshot>)>, SweepError> {
+    async fn with_rows(&self, letters: Vec<Delivery>) -> Result<Vec<(Delivery, Option<Snapshot>)>, RequeueError> {
         let keys: Vec<DeliveryKey> = letters.iter().filter_map(|l| l.content.message().map(Message::key)).collect();
         let rows = deliveries::read(&self.db, &keys).await?;
         let rows: HashMap<DeliveryKey, Snapshot> = rows.into_iter().map(|row| (row.key, row)).collect();
@@ -209,7 +197,7 @@ impl Sweep {
         Ok(letters.into_iter().map(|letter| (row_of(&letter), letter)).map(|(row, letter)| (letter, row)).collect())
     }
 
-    async fn stays(&self, letter: &Delivery, row: Option<&Snapshot>, found: &mut Found) -> Result<bool, SweepError> {
+    async fn stays(&self, letter: &Delivery, row: Option<&Snapshot>, found: &mut Found) -> Result<bool, RequeueError> {
         let message = match &letter.content {
             Content::Message(message) => message,
             // A marker that was handed out too often; newer ones have taken its place.
@@ -227,7 +215,7 @@ impl Sweep {
 
     /// The broker's own letter: the message was handed out too often. Its delivery ends as poison and gets a letter of ours
     /// at once: the broker's own one is not acknowledged before. Where the row has moved on, it was the last copy of nothing.
-    async fn end_poison(&self, message: &Message, found: &mut Found) -> Result<(), SweepError> {
+    async fn end_poison(&self, message: &Message, found: &mut Found) -> Result<(), RequeueError> {
         let error = Some("the broker handed the message out too often");
         let ended = deliveries::bury(&self.db, message.key(), message.attempt, DeadReason::Poison, error).await?;
         if let Some(row) = ended {
@@ -239,7 +227,7 @@ impl Sweep {
     }
 
     /// All of a pass with one wait for the confirms.
-    async fn to_the_tail(&self, staying: &[(Delivery, Option<Snapshot>)]) -> Result<(), SweepError> {
+    async fn to_the_tail(&self, staying: &[(Delivery, Option<Snapshot>)]) -> Result<(), RequeueError> {
         let mut letters = Vec::new();
         for (letter, row) in staying {
             match (&letter.content, row) {
@@ -251,7 +239,7 @@ impl Sweep {
         self.write(&letters).await
     }
 
-    async fn write_missing(&self, found: &Found, swept: &mut Swept) -> Result<(), SweepError> {
+    async fn write_missing(&self, found: &Found, swept: &mut Swept) -> Result<(), RequeueError> {
         for endpoint in requeue::endpoints(&self.db, &Filter::default()).await? {
             let mut after = uuid::Uuid::nil();
             loop {
@@ -266,7 +254,7 @@ impl Sweep {
         Ok(())
     }
 
-    async fn write_letters(&self, missing: &[DeliveryKey], swept: &mut Swept) -> Result<(), SweepError> {
+    async fn write_letters(&self, missing: &[DeliveryKey], swept: &mut Swept) -> Result<(), RequeueError> {
         for chunk in missing.chunks(CHUNK) {
             let dead = requeue::letters(&self.db, chunk).await?;
             let letters: Vec<(Target, Message)> = dead
@@ -288,7 +276,7 @@ impl Sweep {
     }
 
     /// Letters whose place in the queue is given up: each must be confirmed.
-    async fn write(&self, letters: &[(Target, &Message)]) -> Result<(), SweepError> {
+    async fn write(&self, letters: &[(Target, &Message)]) -> Result<(), RequeueError> {
         match letters::write_all(&self.publisher, letters).await?.into_iter().next() {
             Some((_, error)) => Err(error.into()),
             None => Ok(()),

@@ -15,7 +15,7 @@ use super::published::{PublishError, Published};
 use super::topology::{DEAD, DELIVER, Names, RETRY};
 use super::wire::{self, Undecodable};
 use super::{BrokerError, Settings};
-use crate::domain::message::{Message, Obituary};
+use crate::domain::message::{DeadLetterHeaders, Message};
 
 /// Where a message goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum Target {
     /// The delay queue of this many milliseconds.
     Delay(u64),
     /// The dead-letter queue.
-    Dead(Obituary),
+    Dead(DeadLetterHeaders),
 }
 
 /// The two queues that workers consume.
@@ -109,7 +109,7 @@ impl Publisher {
         }
     }
 
-    /// A letter for bytes that could not be read as a message.
+    /// A dead letter for bytes that could not be read as a message.
     pub async fn publish_undecodable(&self, error: &Undecodable, body: &[u8]) -> Published {
         let properties = wire::undecodable_properties(error);
         self.publish_part(Part { exchange: self.inner.names.dead(), key: DEAD.to_owned(), properties, body }).await
@@ -128,7 +128,7 @@ impl Publisher {
             Target::Deliver => (names.work().to_owned(), DELIVER.to_owned(), wire::properties(message)),
             Target::Retry => (names.work().to_owned(), RETRY.to_owned(), wire::properties(message)),
             Target::Delay(ms) => (names.delay_exchange(), ms.to_string(), wire::properties(message)),
-            Target::Dead(obituary) => (names.dead(), DEAD.to_owned(), wire::letter_properties(message, obituary)),
+            Target::Dead(why) => (names.dead(), DEAD.to_owned(), wire::dead_letter_properties(message, why)),
         };
         Part { exchange, key, properties, body: &message.body }
     }

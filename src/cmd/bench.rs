@@ -70,7 +70,7 @@ async fn burst(config: &Config, args: Burst) -> Outcome {
     let result = measure(&db, &args, &tenant, &endpoints, &handle).await;
     for endpoint in &endpoints {
         endpoints::remove(&db, *endpoint).await?;
-        requeue::bury_removed(&db, *endpoint, i64::from(i32::MAX)).await?;
+        requeue::mark_dead_of_removed(&db, *endpoint, i64::from(i32::MAX)).await?;
     }
     stop.cancel();
     let _ = serving.await;

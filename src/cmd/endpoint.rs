@@ -18,7 +18,7 @@ use crate::domain::ids;
 use crate::domain::message::Message;
 use crate::http::resolver::ResolveError;
 use crate::http::target;
-use crate::relay::letters;
+use crate::relay::dead_letters;
 use crate::store::endpoints::{self, Changes};
 use crate::store::requeue::{self, Filter};
 use crate::store::{Db, secrets};
@@ -125,11 +125,11 @@ async fn remove(config: &Config, args: &EndpointId, yes: bool) -> Outcome {
     let names = compose::topology(config).names;
     let publisher = Publisher::new(broker, names, "posthaste endpoint remove");
     loop {
-        let batch = requeue::bury_removed(&db, args.id, BATCH).await?;
+        let batch = requeue::mark_dead_of_removed(&db, args.id, BATCH).await?;
         if batch.is_empty() {
             break;
         }
-        letters::write(&publisher, batch).await;
+        dead_letters::write(&publisher, batch).await;
     }
     publisher.close().await;
     // A relay may have been faster with some of them, so they are counted rather than added up.

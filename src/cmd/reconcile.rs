@@ -39,7 +39,7 @@ pub async fn run(config: &Config, args: Reconcile) -> Outcome {
         let sweep = Sweep { db, broker, names, publisher: publisher.clone(), grace: GRACE };
         Some(sweep.run().await.map_err(|error| Failure::Failed(error.to_string()))?)
     } else {
-        // Two sweeps at once would each take the letters that the other one has in hand for missing.
+        // Two sweeps at once would each take the dead letters that the other one has in hand for missing.
         tracing::warn!("a requeue or another reconcile is running; the dead-letter queue is left to it");
         None
     };

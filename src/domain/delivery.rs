@@ -94,8 +94,8 @@ pub enum Successor {
     Retry {
         attempt: i32,
     },
-    /// A letter to the dead-letter queue.
-    Letter {
+    /// A dead letter to the dead-letter queue.
+    DeadLetter {
         attempts: i32,
     },
     Nothing,
@@ -110,7 +110,7 @@ pub fn receive(message: Received, row: Option<&Row>, queues: &DelayQueues) -> St
         return Step::Drop(DropReason::Future);
     }
     // Only a redelivered message proves that somebody may have died between recording and publishing. Republishing for
-    // others would start second chains; republishing for none would lose letters.
+    // others would start second chains; republishing for none would lose dead letters.
     let follow_if_redelivered = || {
         if message.redelivered { Step::Follow(successor(row, queues)) } else { Step::Drop(DropReason::Stale) }
     };
@@ -134,7 +134,7 @@ pub fn successor(row: &Row, queues: &DelayQueues) -> Successor {
                 None => Successor::Retry { attempt },
             }
         }
-        Status::Dead => Successor::Letter { attempts: row.attempts },
+        Status::Dead => Successor::DeadLetter { attempts: row.attempts },
         Status::Pending | Status::Held | Status::Delivered => Successor::Nothing,
     }
 }
@@ -178,7 +178,7 @@ pub fn hold(row: &Row, n: i32, delay_ms: u64) -> Option<Row> {
 }
 
 /// Ends the delivery without an attempt: a message that kills workers, an endpoint that was removed.
-pub fn bury(row: &Row, n: i32, reason: DeadReason) -> Option<Row> {
+pub fn mark_dead(row: &Row, n: i32, reason: DeadReason) -> Option<Row> {
     is_live(row, n).then_some(Row { status: Status::Dead, due_in_ms: None, dead_reason: Some(reason), ..*row })
 }
 

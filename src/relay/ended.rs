@@ -6,8 +6,8 @@ use chrono::{TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::context::Context;
+use super::dead_letters;
 use super::holders::Page;
-use super::letters;
 use crate::domain::dead_reason::DeadReason;
 use crate::domain::message::Message;
 use crate::store::days::Day;
@@ -57,6 +57,6 @@ async fn write(
         tracing::warn!(event_id = %snapshot.key.event_id, endpoint_id = %snapshot.key.endpoint_id, "{said}");
     }
     if !ended.is_empty() {
-        letters::write(&context.publisher, ended).await;
+        dead_letters::write(&context.publisher, ended).await;
     }
 }

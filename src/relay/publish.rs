@@ -1,8 +1,8 @@
 //! Publishing batches until every copy is confirmed, and finding the message that can never be.
 
 use super::context::Context;
+use super::dead_letters;
 use super::declare::declare;
-use super::letters;
 use crate::broker::declare::ABSENCE;
 use crate::broker::published::{PublishError, Published};
 use crate::broker::publisher::{Publisher, Target};
@@ -92,13 +92,13 @@ async fn one(context: &Context, publisher: &Publisher, target: &Target, message:
 async fn set_aside(context: &Context, publisher: &Publisher, message: &Message, error: &str) -> bool {
     let key = message.key();
     let reason = DeadReason::Unpublishable;
-    match deliveries::bury(&context.db, key, message.attempt, reason, Some(error)).await {
+    match deliveries::mark_dead(&context.db, key, message.attempt, reason, Some(error)).await {
         Ok(Some(row)) => {
             metrics::dead_letter(reason);
             tracing::error!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, error,
                 "set aside: the broker does not take the message");
-            // A payload that is too large for a work queue is too large for a letter as well, but it may be the queue.
-            letters::write(publisher, vec![(message.clone(), row)]).await;
+            // A payload that is too large for a work queue is too large for a dead letter as well, but it may be the queue.
+            dead_letters::write(publisher, vec![(message.clone(), row)]).await;
             true
         }
         // The row has moved on: then somebody else has published it after all.

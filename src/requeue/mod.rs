@@ -37,7 +37,7 @@ pub struct Requeue {
     pub filter: Filter,
     /// Deliveries per second.
     pub rate: Option<NonZeroU32>,
-    /// What died more recently is waited for: its worker may still be writing the letter.
+    /// What died more recently is waited for: its worker may still be writing the dead letter.
     pub grace: Duration,
     pub missing: Option<Missing>,
     /// Nothing more is granted; what was, is published.

@@ -49,7 +49,7 @@ pub fn follow(successor: Successor, snapshot: &Snapshot, message: &Message) -> O
     let (target, attempt) = match successor {
         Successor::Delay { attempt, ms } => (Target::Delay(ms), attempt),
         Successor::Retry { attempt } => (Target::Retry, attempt),
-        Successor::Letter { attempts } => (Target::Dead(snapshot.obituary()), attempts),
+        Successor::DeadLetter { attempts } => (Target::Dead(snapshot.dead_letter_headers()), attempts),
         Successor::Nothing => return None,
     };
     // The row knows best; the message's own headers may be from before a requeue.
@@ -84,7 +84,7 @@ impl Successors {
     /// Publishes all, also when the channel that brought a source message is gone: the copy that the broker hands out again may
     /// have been consumed before the row changed, and then nobody else would publish this.
     ///
-    /// A retry that the broker does not take is held. A letter has no other place, so its source stays with the broker.
+    /// A retry that the broker does not take is held. A dead letter has no other place, so its source stays with the broker.
     pub async fn publish(&self, owed: Vec<Owed>) -> Result<(), Stopping> {
         let (letters, retries) =
             owed.into_iter().partition(|owed: &Owed| matches!(owed.follow.target, Target::Dead(_)));
@@ -176,7 +176,7 @@ impl Successors {
         future::try_join_all(owed.into_iter().map(hold)).await.map(drop)
     }
 
-    /// A letter for bytes that are no message of ours, until it is confirmed or the source channel is gone.
+    /// A dead letter for bytes that are no message of ours, until it is confirmed or the source channel is gone.
     pub async fn undecodable(&self, error: &Undecodable, body: &[u8], receipt: &Receipt) -> Result<(), Stopping> {
         let mut failures = 0;
         while let Err(failure) = self.publisher.publish_undecodable(error, body).await {

@@ -45,7 +45,7 @@ impl Processing {
     /// Ends the delivery without an attempt, and writes its dead letter.
     pub(super) async fn mark_dead<T>(&self, reason: DeadReason, error: &str) -> Result<Stage<T>, Stopping> {
         let (key, n) = (self.message.key(), self.message.attempt);
-        let end = || deliveries::bury(&self.context.db, key, n, reason, Some(error));
+        let end = || deliveries::mark_dead(&self.context.db, key, n, reason, Some(error));
         let (snapshot, unsure) = until_answered_or_done(&self.context.abandon, "end a delivery", end).await?;
         match snapshot {
             Some(snapshot) => self.dead_letter(&snapshot, reason).await?,

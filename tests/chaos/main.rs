@@ -4,6 +4,7 @@ mod audit;
 mod binary;
 mod blame;
 mod faults;
+mod kind;
 mod ledger;
 mod options;
 mod postgres;

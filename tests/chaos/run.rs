@@ -11,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 use crate::audit;
 use crate::binary::Settings;
 use crate::faults::{self, Happened};
+use crate::kind::Role;
 use crate::ledger::{Books, Ledger};
 use crate::options::Options;
 use crate::producers::{Load, produce};
 use crate::receiver::Notes;
 use crate::report::{Report, Run};
-use crate::schedule::{Fault, Role, plan};
+use crate::schedule::{Fault, plan};
 use crate::service::{DISCARDED, HELD, REPUBLISHED};
 use crate::stack::{Stack, settings};
 

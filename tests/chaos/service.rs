@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::process::Child;
 
 use crate::binary::{Settings, command, get, sum};
+use crate::kind::{Role, Server};
 use crate::programs::{free_port, log_file};
 use crate::proxy::Proxy;
-use crate::schedule::{Role, Server};
 use crate::unix::{Signal, signal};
 use crate::{postgres, rabbitmq};
 

@@ -38,6 +38,11 @@ pub enum Kind {
     Cut(Role, Server),
     /// Connections stay open and nothing comes through.
     Swallow(Role, Server),
+    /// Connections of the relay that leads to PostgreSQL stay open, and nothing comes through for far longer than a session
+    /// with locks may be silent.
+    SwallowLeader,
+    /// PostgreSQL carries out what the process asks for, and the connection is closed in place of the answer.
+    LoseAnswers(Role),
     /// The broker's memory alarm: it takes no messages.
     Alarm,
     DeleteWorkQueue,
@@ -69,6 +74,9 @@ impl Kind {
         Kind::Swallow(Role::Relay, Server::Broker),
         Kind::Swallow(Role::Worker, Server::Postgres),
         Kind::Swallow(Role::Worker, Server::Broker),
+        Kind::SwallowLeader,
+        Kind::LoseAnswers(Role::Relay),
+        Kind::LoseAnswers(Role::Worker),
         Kind::Alarm,
         Kind::DeleteWorkQueue,
         Kind::DeleteDelayQueue,
@@ -99,6 +107,9 @@ impl Kind {
             Kind::Swallow(Relay, Broker) => "swallow relay - broker",
             Kind::Swallow(Worker, Postgres) => "swallow worker - PostgreSQL",
             Kind::Swallow(Worker, Broker) => "swallow worker - broker",
+            Kind::SwallowLeader => "swallow leader - PostgreSQL",
+            Kind::LoseAnswers(Relay) => "lose answers to relay",
+            Kind::LoseAnswers(Worker) => "lose answers to worker",
             Kind::Alarm => "broker memory alarm",
             Kind::DeleteWorkQueue => "delete work queue",
             Kind::DeleteDelayQueue => "delete delay queue",
@@ -112,6 +123,8 @@ impl Kind {
     /// How many workers may have had a request in flight whose outcome it can cost.
     pub fn workers_hit(self) -> usize {
         match self {
+            // What was done without an answer is found out, not done again.
+            Kind::LoseAnswers(_) => 0,
             Kind::Stop(_) | Kind::ReceiverFails | Kind::ReceiverHangs | Kind::ReceiverResets => 0,
             Kind::Kill(Role::Worker) | Kind::Freeze | Kind::Cut(Role::Worker, _) | Kind::Swallow(Role::Worker, _) => 1,
             // A copy that was published twice may reach any worker, and so may what a server forgets or hands out again.
@@ -129,7 +142,11 @@ impl Kind {
 
     pub fn candidates(self) -> usize {
         match self {
-            Kind::Kill(role) | Kind::Stop(role) | Kind::Cut(role, _) | Kind::Swallow(role, _) => match role {
+            Kind::Kill(role)
+            | Kind::Stop(role)
+            | Kind::Cut(role, _)
+            | Kind::Swallow(role, _)
+            | Kind::LoseAnswers(role) => match role {
                 Role::Relay => RELAYS,
                 Role::Worker => WORKERS,
             },
@@ -140,11 +157,15 @@ impl Kind {
         }
     }
 
-    pub fn hold(self, rng: &mut StdRng) -> Duration {
+    /// In quick runs no longer than it takes to show something.
+    pub fn hold(self, quick: bool, rng: &mut StdRng) -> Duration {
         let milliseconds = match self {
             Kind::Kill(_) | Kind::Stop(_) | Kind::KillServer(_) | Kind::RestartServer(_) => 100..1_500,
             Kind::Freeze => return FREEZE,
-            Kind::Cut(..) => 300..3_000,
+            Kind::Cut(..) | Kind::LoseAnswers(_) => 300..3_000,
+            // Or until another relay leads, if that takes longer.
+            Kind::SwallowLeader if quick => 0..1,
+            Kind::SwallowLeader => 35_000..60_000,
             // Shorter than the time-outs, or longer than all of them.
             Kind::Swallow(..) => [1_500..3_000, 9_000..11_000].choose(rng).cloned().unwrap_or(1_500..3_000),
             Kind::Alarm => 2_000..5_000,

@@ -3,6 +3,7 @@
 mod audit;
 mod binary;
 mod blame;
+mod conversation;
 mod faults;
 mod kind;
 mod ledger;

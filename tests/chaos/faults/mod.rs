@@ -1,5 +1,6 @@
 //! Carrying out one fault, and waiting until work flows again. Below it is one file for each family of faults.
 
+mod leader;
 mod network;
 mod processes;
 mod queues;
@@ -71,6 +72,11 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// The text is a figure of the report.
+    pub fn of(seen: String) -> Verdict {
+        Verdict { seen: Some(seen), broken: None }
+    }
+
     /// The text is a figure of the report and, where it is over its bound, a problem too.
     pub fn bounded(seen: String, kept: bool) -> Verdict {
         let broken = (!kept).then(|| seen.clone());
@@ -145,6 +151,8 @@ async fn once(stack: &Stack, fault: Fault) -> Result<Verdict, String> {
         Kind::Freeze => processes::freeze(process(stack, fault)?, fault.hold).await,
         Kind::Cut(_, server) => network::disturb(process(stack, fault)?, server, Mode::Cut, fault.hold).await,
         Kind::Swallow(_, server) => network::disturb(process(stack, fault)?, server, Mode::Swallow, fault.hold).await,
+        Kind::SwallowLeader => leader::swallow(stack, fault.hold).await,
+        Kind::LoseAnswers(role) => network::lose_answers(process(stack, fault)?, role, fault.hold).await,
         Kind::KillServer(server) => servers::restart(stack, server, false, fault.hold).await,
         Kind::RestartServer(server) => servers::restart(stack, server, true, fault.hold).await,
         Kind::Wipe => servers::wipe(stack).await,

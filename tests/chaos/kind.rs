@@ -47,6 +47,10 @@ pub enum Kind {
     Alarm,
     DeleteWorkQueue,
     DeleteDelayQueue,
+    /// The alarm while the endpoints refuse some of the events.
+    AlarmWhileFailing,
+    /// A delay queue is deleted, and the workers may not declare it, while the endpoints refuse some of the events.
+    ForbidDelayQueue,
     /// The broker comes back with an empty data directory.
     Wipe,
     /// An endpoint answers 500, never answers, or resets the connection.
@@ -78,8 +82,10 @@ impl Kind {
         Kind::LoseAnswers(Role::Relay),
         Kind::LoseAnswers(Role::Worker),
         Kind::Alarm,
+        Kind::AlarmWhileFailing,
         Kind::DeleteWorkQueue,
         Kind::DeleteDelayQueue,
+        Kind::ForbidDelayQueue,
         Kind::Wipe,
         Kind::ReceiverFails,
         Kind::ReceiverHangs,
@@ -111,8 +117,10 @@ impl Kind {
             Kind::LoseAnswers(Relay) => "lose answers to relay",
             Kind::LoseAnswers(Worker) => "lose answers to worker",
             Kind::Alarm => "broker memory alarm",
+            Kind::AlarmWhileFailing => "memory alarm, retries due",
             Kind::DeleteWorkQueue => "delete work queue",
             Kind::DeleteDelayQueue => "delete delay queue",
+            Kind::ForbidDelayQueue => "forbid delay queue",
             Kind::Wipe => "wipe broker",
             Kind::ReceiverFails => "receiver answers 500",
             Kind::ReceiverHangs => "receiver hangs",
@@ -169,6 +177,8 @@ impl Kind {
             // Shorter than the time-outs, or longer than all of them.
             Kind::Swallow(..) => [1_500..3_000, 9_000..11_000].choose(rng).cloned().unwrap_or(1_500..3_000),
             Kind::Alarm => 2_000..5_000,
+            Kind::AlarmWhileFailing | Kind::ForbidDelayQueue if quick => 2_000..3_000,
+            Kind::AlarmWhileFailing | Kind::ForbidDelayQueue => 3_000..6_000,
             Kind::DeleteWorkQueue | Kind::DeleteDelayQueue | Kind::Wipe => 0..1,
             Kind::ReceiverFails | Kind::ReceiverHangs | Kind::ReceiverResets => 2_000..6_000,
         };

@@ -63,6 +63,10 @@ impl Fault {
             Kind::SwallowLeader => (0..RELAYS).map(Scope::Process).chain([Scope::Server(Server::Postgres)]).collect(),
             // It needs messages in the queue, which a failing endpoint makes.
             Kind::DeleteDelayQueue => vec![Scope::Server(Server::Broker), Scope::Endpoint(self.target)],
+            // They need retries, of which nothing else may keep any.
+            Kind::AlarmWhileFailing | Kind::ForbidDelayQueue => {
+                (0..ENDPOINTS).map(Scope::Endpoint).chain([Scope::Server(Server::Broker)]).collect()
+            }
             kind if kind.is_receiver() => vec![Scope::Endpoint(self.target)],
             _ => self.process().map(Scope::Process).into_iter().collect(),
         }

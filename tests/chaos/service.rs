@@ -134,6 +134,11 @@ impl Service {
         Some(value(&self.metrics().await?, "posthaste_relay_leads")? > 0.0)
     }
 
+    /// Deliveries that this worker has held since it started because of a fault of ours; nothing while it does not answer.
+    pub async fn held_for_our_fault(&self) -> Option<f64> {
+        Some(value(&self.metrics().await?, r#"posthaste_held_total{reason="our_fault"}"#).unwrap_or(0.0))
+    }
+
     /// Remembers the counters, since they are gone with the process.
     pub async fn tally(&self) {
         let Some(text) = self.metrics().await else { return };

@@ -6,6 +6,7 @@ mod processes;
 mod queues;
 mod receivers;
 mod recovery;
+mod retries;
 pub mod servers;
 
 use std::time::{Duration, Instant};
@@ -159,6 +160,8 @@ async fn once(stack: &Stack, fault: Fault) -> Result<Verdict, String> {
         Kind::Alarm => servers::alarm(stack, fault.hold).await,
         Kind::DeleteWorkQueue => queues::delete_work_queue(stack, fault.target).await,
         Kind::DeleteDelayQueue => queues::delete_delay_queue(stack, fault.target).await,
+        Kind::AlarmWhileFailing => retries::alarm(stack, fault.hold).await,
+        Kind::ForbidDelayQueue => retries::forbid_delay_queue(stack, fault.hold).await,
         Kind::ReceiverFails => receivers::misbehave(stack, fault, Manner::Fail).await,
         Kind::ReceiverHangs => receivers::misbehave(stack, fault, Manner::Hang).await,
         Kind::ReceiverResets => receivers::misbehave(stack, fault, Manner::Reset).await,

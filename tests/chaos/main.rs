@@ -3,7 +3,9 @@
 mod audit;
 mod binary;
 mod blame;
+mod conversation;
 mod faults;
+mod kind;
 mod ledger;
 mod options;
 mod postgres;

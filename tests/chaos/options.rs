@@ -2,7 +2,7 @@
 
 use clap::{Parser, ValueEnum};
 
-use crate::schedule::Kind;
+use crate::kind::Kind;
 
 /// Kills, cuts, freezes and wipes whatever Posthaste stands on while events are committed, then audits what became of every
 /// one of them. Exits with 1 when an event was lost, or when one was delivered that was never committed.
@@ -15,7 +15,8 @@ pub struct Options {
     /// Events to commit, at least.
     #[arg(long, value_name = "N")]
     events: Option<u64>,
-    /// Faults to cause; from 24 on, every kind at least once.
+    /// Faults to cause; where there are at least as many as kinds, every kind at least once [default: each kind twice,
+    /// or once with --quick].
     #[arg(long, value_name = "N")]
     faults: Option<usize>,
     /// Decides the schedule of the faults [default: a random one, which is printed].

@@ -14,6 +14,8 @@ use tokio::process::{Child, Command};
 use crate::programs::{Owner, free_port, log_file, own, server_directory, variable, wait_for};
 use crate::unix::{Signal, signal, signal_group};
 
+/// Of the relays and workers, and of this program.
+const USER: &str = "guest";
 const PID_FILE: &str = "node.pid";
 const START: Duration = Duration::from_secs(120);
 const STOP: Duration = Duration::from_secs(60);
@@ -36,7 +38,7 @@ pub struct RabbitMq {
 
 /// The URL through some port: its own, or a proxy's.
 pub fn url(port: u16) -> String {
-    format!("amqp://guest:guest@127.0.0.1:{port}/%2f")
+    format!("amqp://{USER}:guest@127.0.0.1:{port}/%2f")
 }
 
 impl RabbitMq {
@@ -121,6 +123,19 @@ impl RabbitMq {
         let limit: &[&str] = if on { &["absolute", "1"] } else { &["0.8"] };
         let limited = self.control("rabbitmqctl", "set_vm_memory_high_watermark", limit).await?;
         if limited { Ok(()) } else { Err("rabbitmqctl could not set the limit of memory".to_owned()) }
+    }
+
+    /// Whether the user of relays and workers may declare and delete; what is published and consumed stays allowed.
+    pub async fn may_declare(&self, may: bool) -> Result<(), String> {
+        let what = if may { ".*" } else { "^$" };
+        let set = self.control("rabbitmqctl", "set_permissions", &[USER, what, ".*", ".*"]).await?;
+        if set { Ok(()) } else { Err("rabbitmqctl could not set the permissions".to_owned()) }
+    }
+
+    /// With the broker's own tools, which need no permission.
+    pub async fn delete_queue_by_force(&self, queue: &str) -> Result<(), String> {
+        let deleted = self.control("rabbitmqctl", "delete_queue", &[queue]).await?;
+        if deleted { Ok(()) } else { Err(format!("rabbitmqctl could not delete {queue}")) }
     }
 
     /// Whether an alarm is on.

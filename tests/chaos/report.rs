@@ -7,9 +7,9 @@ use serde::Serialize;
 use crate::audit::Findings;
 use crate::blame::{SeenTwice, by_fault, excess, seen_twice};
 use crate::faults::Happened;
+use crate::kind::Kind;
 use crate::ledger::Books;
 use crate::receiver::Notes;
-use crate::schedule::Kind;
 
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -175,7 +175,7 @@ fn by_kind(
     notes: &Notes,
 ) -> BTreeMap<&'static str, OfKind> {
     let mut kinds = BTreeMap::new();
-    for kind in Kind::ALL {
+    for kind in Kind::ALL.iter().copied() {
         let of: Vec<(usize, &Happened)> = faults.iter().enumerate().filter(|(_, fault)| fault.kind == kind).collect();
         if of.is_empty() {
             continue;

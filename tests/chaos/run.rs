@@ -11,22 +11,19 @@ use tokio_util::sync::CancellationToken;
 use crate::audit;
 use crate::binary::Settings;
 use crate::faults::{self, Happened};
+use crate::kind::Role;
 use crate::ledger::{Books, Ledger};
 use crate::options::Options;
 use crate::producers::{Load, produce};
 use crate::receiver::Notes;
 use crate::report::{Report, Run};
-use crate::schedule::{Fault, Role, plan};
+use crate::schedule::{Fault, plan};
 use crate::service::{DISCARDED, HELD, REPUBLISHED};
 use crate::stack::{Stack, settings};
 
 /// How long everything may take to be delivered once the faults are over.
 const DRAIN: Duration = Duration::from_secs(300);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-
-/// The share of rounds with two faults at the same time. When quick, every fault that can has another one beside it.
-const PAIRS: f64 = 0.25;
-const PAIRS_WHEN_QUICK: f64 = 1.0;
 
 /// A stack and what looks after it.
 pub struct Running {
@@ -53,7 +50,7 @@ impl Producing {
 
 pub async fn with_faults(options: &Options, dir: &Path) -> Result<Report, String> {
     let seed = options.seed();
-    let rounds = plan(seed, options.faults(), if options.quick { PAIRS_WHEN_QUICK } else { PAIRS });
+    let rounds = plan(seed, options.faults(), options.quick);
     eprintln!("seed {seed}: {} faults, {} events at {:.0}/s", options.faults(), options.events(), options.rate());
     let running = Running::start(dir, Vec::new(), &[], seed).await?;
     running.start_services(&[Role::Relay, Role::Worker]).await;

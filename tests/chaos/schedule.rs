@@ -6,52 +6,16 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 
+use crate::kind::{Kind, Role, Server};
+
 /// How many of each there are.
 pub const RELAYS: usize = 2;
 pub const WORKERS: usize = 3;
 pub const ENDPOINTS: usize = 3;
 
-/// Longer than every time-out and heartbeat of the run.
-const FREEZE: Duration = Duration::from_secs(12);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    Relay,
-    Worker,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Server {
-    Postgres,
-    Broker,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// SIGKILL, then started again.
-    Kill(Role),
-    /// SIGKILL of the server with all its processes, then started again on the same data.
-    KillServer(Server),
-    /// SIGTERM, then started again.
-    Stop(Role),
-    RestartServer(Server),
-    /// SIGSTOP of a worker, then SIGCONT.
-    Freeze,
-    /// Connections are closed, and new ones refused.
-    Cut(Role, Server),
-    /// Connections stay open and nothing comes through.
-    Swallow(Role, Server),
-    /// The broker's memory alarm: it takes no messages.
-    Alarm,
-    DeleteWorkQueue,
-    DeleteDelayQueue,
-    /// The broker comes back with an empty data directory.
-    Wipe,
-    /// An endpoint answers 500, never answers, or resets the connection.
-    ReceiverFails,
-    ReceiverHangs,
-    ReceiverResets,
-}
+/// The share of rounds with two faults at the same time. When quick, every fault that can has another one beside it.
+const PAIRS: f64 = 0.25;
+const PAIRS_WHEN_QUICK: f64 = 1.0;
 
 /// What a fault takes for itself: two that want the same cannot happen at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,120 +34,19 @@ pub struct Fault {
     pub hold: Duration,
 }
 
-impl Kind {
-    pub const ALL: [Kind; 24] = [
-        Kind::Kill(Role::Relay),
-        Kind::Kill(Role::Worker),
-        Kind::KillServer(Server::Broker),
-        Kind::KillServer(Server::Postgres),
-        Kind::Stop(Role::Relay),
-        Kind::Stop(Role::Worker),
-        Kind::RestartServer(Server::Broker),
-        Kind::RestartServer(Server::Postgres),
-        Kind::Freeze,
-        Kind::Cut(Role::Relay, Server::Postgres),
-        Kind::Cut(Role::Relay, Server::Broker),
-        Kind::Cut(Role::Worker, Server::Postgres),
-        Kind::Cut(Role::Worker, Server::Broker),
-        Kind::Swallow(Role::Relay, Server::Postgres),
-        Kind::Swallow(Role::Relay, Server::Broker),
-        Kind::Swallow(Role::Worker, Server::Postgres),
-        Kind::Swallow(Role::Worker, Server::Broker),
-        Kind::Alarm,
-        Kind::DeleteWorkQueue,
-        Kind::DeleteDelayQueue,
-        Kind::Wipe,
-        Kind::ReceiverFails,
-        Kind::ReceiverHangs,
-        Kind::ReceiverResets,
-    ];
-
-    pub fn name(self) -> &'static str {
-        use Role::{Relay, Worker};
-        use Server::{Broker, Postgres};
-        match self {
-            Kind::Kill(Relay) => "kill -9 relay",
-            Kind::Kill(Worker) => "kill -9 worker",
-            Kind::KillServer(Broker) => "kill -9 broker",
-            Kind::KillServer(Postgres) => "kill -9 PostgreSQL",
-            Kind::Stop(Relay) => "SIGTERM relay",
-            Kind::Stop(Worker) => "SIGTERM worker",
-            Kind::RestartServer(Broker) => "restart broker",
-            Kind::RestartServer(Postgres) => "restart PostgreSQL",
-            Kind::Freeze => "freeze worker",
-            Kind::Cut(Relay, Postgres) => "cut relay - PostgreSQL",
-            Kind::Cut(Relay, Broker) => "cut relay - broker",
-            Kind::Cut(Worker, Postgres) => "cut worker - PostgreSQL",
-            Kind::Cut(Worker, Broker) => "cut worker - broker",
-            Kind::Swallow(Relay, Postgres) => "swallow relay - PostgreSQL",
-            Kind::Swallow(Relay, Broker) => "swallow relay - broker",
-            Kind::Swallow(Worker, Postgres) => "swallow worker - PostgreSQL",
-            Kind::Swallow(Worker, Broker) => "swallow worker - broker",
-            Kind::Alarm => "broker memory alarm",
-            Kind::DeleteWorkQueue => "delete work queue",
-            Kind::DeleteDelayQueue => "delete delay queue",
-            Kind::Wipe => "wipe broker",
-            Kind::ReceiverFails => "receiver answers 500",
-            Kind::ReceiverHangs => "receiver hangs",
-            Kind::ReceiverResets => "receiver resets",
-        }
-    }
-
-    /// How many workers may have had a request in flight whose outcome it can cost.
-    pub fn workers_hit(self) -> usize {
-        match self {
-            Kind::Stop(_) | Kind::ReceiverFails | Kind::ReceiverHangs | Kind::ReceiverResets => 0,
-            Kind::Kill(Role::Worker) | Kind::Freeze | Kind::Cut(Role::Worker, _) | Kind::Swallow(Role::Worker, _) => 1,
-            // A copy that was published twice may reach any worker, and so may what a server forgets or hands out again.
-            _ => WORKERS,
-        }
-    }
-
-    pub fn is_hard_kill(self) -> bool {
-        matches!(self, Kind::Kill(_) | Kind::KillServer(_) | Kind::Wipe)
-    }
-
-    pub fn is_receiver(self) -> bool {
-        matches!(self, Kind::ReceiverFails | Kind::ReceiverHangs | Kind::ReceiverResets)
-    }
-
-    fn candidates(self) -> usize {
-        match self {
-            Kind::Kill(role) | Kind::Stop(role) | Kind::Cut(role, _) | Kind::Swallow(role, _) => match role {
-                Role::Relay => RELAYS,
-                Role::Worker => WORKERS,
-            },
-            Kind::Freeze => WORKERS,
-            Kind::ReceiverFails | Kind::ReceiverHangs | Kind::ReceiverResets | Kind::DeleteDelayQueue => ENDPOINTS,
-            Kind::DeleteWorkQueue => 2,
-            _ => 1,
-        }
-    }
-
-    fn hold(self, rng: &mut StdRng) -> Duration {
-        let milliseconds = match self {
-            Kind::Kill(_) | Kind::Stop(_) | Kind::KillServer(_) | Kind::RestartServer(_) => 100..1_500,
-            Kind::Freeze => return FREEZE,
-            Kind::Cut(..) => 300..3_000,
-            // Shorter than the time-outs, or longer than all of them.
-            Kind::Swallow(..) => [1_500..3_000, 9_000..11_000].choose(rng).cloned().unwrap_or(1_500..3_000),
-            Kind::Alarm => 2_000..5_000,
-            Kind::DeleteWorkQueue | Kind::DeleteDelayQueue | Kind::Wipe => 0..1,
-            Kind::ReceiverFails | Kind::ReceiverHangs | Kind::ReceiverResets => 2_000..6_000,
-        };
-        Duration::from_millis(rng.random_range(milliseconds))
-    }
-}
-
 impl Fault {
-    fn draw(kind: Kind, rng: &mut StdRng) -> Fault {
-        Fault { kind, target: rng.random_range(0..kind.candidates()), hold: kind.hold(rng) }
+    fn draw(kind: Kind, quick: bool, rng: &mut StdRng) -> Fault {
+        Fault { kind, target: rng.random_range(0..kind.candidates()), hold: kind.hold(quick, rng) }
     }
 
     /// Processes are numbered: the relays first, then the workers.
     pub fn process(&self) -> Option<usize> {
         match self.kind {
-            Kind::Kill(role) | Kind::Stop(role) | Kind::Cut(role, _) | Kind::Swallow(role, _) => match role {
+            Kind::Kill(role)
+            | Kind::Stop(role)
+            | Kind::Cut(role, _)
+            | Kind::Swallow(role, _)
+            | Kind::LoseAnswers(role) => match role {
                 Role::Relay => Some(self.target),
                 Role::Worker => Some(RELAYS + self.target),
             },
@@ -196,8 +59,14 @@ impl Fault {
         match self.kind {
             Kind::KillServer(server) | Kind::RestartServer(server) => vec![Scope::Server(server)],
             Kind::Alarm | Kind::DeleteWorkQueue | Kind::Wipe => vec![Scope::Server(Server::Broker)],
+            // Any relay may lead, and a server that is down ends its session at once.
+            Kind::SwallowLeader => (0..RELAYS).map(Scope::Process).chain([Scope::Server(Server::Postgres)]).collect(),
             // It needs messages in the queue, which a failing endpoint makes.
             Kind::DeleteDelayQueue => vec![Scope::Server(Server::Broker), Scope::Endpoint(self.target)],
+            // They need retries, of which nothing else may keep any.
+            Kind::AlarmWhileFailing | Kind::ForbidDelayQueue => {
+                (0..ENDPOINTS).map(Scope::Endpoint).chain([Scope::Server(Server::Broker)]).collect()
+            }
             kind if kind.is_receiver() => vec![Scope::Endpoint(self.target)],
             _ => self.process().map(Scope::Process).into_iter().collect(),
         }
@@ -208,8 +77,8 @@ impl Fault {
     }
 }
 
-/// The faults in rounds: those of a round begin together. `pairs` is the share of rounds that have two.
-pub fn plan(seed: u64, count: usize, pairs: f64) -> Vec<Vec<Fault>> {
+/// The faults in rounds: those of a round begin together.
+pub fn plan(seed: u64, count: usize, quick: bool) -> Vec<Vec<Fault>> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut kinds = Kind::ALL.to_vec();
     kinds.shuffle(&mut rng);
@@ -218,11 +87,11 @@ pub fn plan(seed: u64, count: usize, pairs: f64) -> Vec<Vec<Fault>> {
         kinds.extend(Kind::ALL.choose(&mut rng));
     }
     kinds.shuffle(&mut rng);
-    let mut left: Vec<Fault> = kinds.into_iter().map(|kind| Fault::draw(kind, &mut rng)).collect();
+    let mut left: Vec<Fault> = kinds.into_iter().map(|kind| Fault::draw(kind, quick, &mut rng)).collect();
     let mut rounds = Vec::new();
     while let Some(first) = left.pop() {
         let mut round = vec![first];
-        if rng.random_bool(pairs)
+        if rng.random_bool(if quick { PAIRS_WHEN_QUICK } else { PAIRS })
             && let Some(at) = left.iter().rposition(|fault| !fault.excludes(&first))
         {
             round.push(left.remove(at));

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio::process::Child;
 
-use crate::binary::{Settings, command, get, sum};
+use crate::binary::{Settings, command, get, sum, value};
+use crate::kind::{Role, Server};
 use crate::programs::{free_port, log_file};
 use crate::proxy::Proxy;
-use crate::schedule::{Role, Server};
 use crate::unix::{Signal, signal};
 use crate::{postgres, rabbitmq};
 
@@ -50,8 +50,8 @@ impl Service {
         Ok(Service {
             name: format!("{kind}-{number}"),
             role,
-            database: Proxy::to(servers.0).await?,
-            broker: Proxy::to(servers.1).await?,
+            database: Proxy::to(Server::Postgres, servers.0).await?,
+            broker: Proxy::to(Server::Broker, servers.1).await?,
             metrics_port: free_port(),
             settings: settings.clone(),
             dir: dir.to_owned(),
@@ -127,6 +127,16 @@ impl Service {
             Role::Worker => "posthaste_attempts_total",
         };
         Some(sum(&self.metrics().await?, name))
+    }
+
+    /// Whether this relay says that it leads; nothing while it does not answer.
+    pub async fn leads(&self) -> Option<bool> {
+        Some(value(&self.metrics().await?, "posthaste_relay_leads")? > 0.0)
+    }
+
+    /// Deliveries that this worker has held since it started because of a fault of ours; nothing while it does not answer.
+    pub async fn held_for_our_fault(&self) -> Option<f64> {
+        Some(value(&self.metrics().await?, r#"posthaste_held_total{reason="our_fault"}"#).unwrap_or(0.0))
     }
 
     /// Remembers the counters, since they are gone with the process.

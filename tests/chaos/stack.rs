@@ -11,11 +11,12 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::binary::{Settings, command, output};
+use crate::kind::Role;
 use crate::ledger::{Clock, TYPES};
 use crate::postgres::{self, Postgres};
 use crate::rabbitmq::{self, RabbitMq};
 use crate::receiver::Receiver;
-use crate::schedule::{ENDPOINTS, RELAYS, Role, WORKERS};
+use crate::schedule::{ENDPOINTS, RELAYS, WORKERS};
 use crate::service::Service;
 
 /// Requests in flight in all workers together. A third of them is for what is due again: fewer could not keep up with an endpoint

@@ -121,6 +121,15 @@ impl Report {
             let (count, duplicates) = (of.count.to_string(), of.duplicates.to_string());
             line(text, name, [count, duplicates, share, flowing, p50, max, beside, whole])?;
         }
+        self.write_seen(text)
+    }
+
+    /// What single faults have shown beside that.
+    fn write_seen(&self, text: &mut String) -> std::fmt::Result {
+        for fault in &self.faults {
+            let Some(seen) = &fault.seen else { continue };
+            writeln!(text, "{} at {:.1} s: {seen}", fault.name, fault.began)?;
+        }
         Ok(())
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::kind::Role;
 use crate::options::Options;
 use crate::report::Report;
 use crate::run::Running;
-use crate::schedule::Role;
 use crate::service::REPUBLISHED;
 
 const RATE: f64 = 2_000.0;

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::kind::{Kind, Role};
 use crate::options::Options;
 use crate::report::Report;
 use crate::run::Running;
-use crate::schedule::{Fault, Kind, RELAYS, Role, WORKERS};
+use crate::schedule::{Fault, RELAYS, WORKERS};
 
 const ROUNDS: usize = 3;
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use sqlx::{Connection, PgConnection};
 
+use crate::kind::Role;
 use crate::options::Options;
 use crate::report::Report;
 use crate::run::{Running, unfinished};
-use crate::schedule::Role;
 
 const STATISTICS: &[&str] = &["shared_preload_libraries=pg_stat_statements", "pg_stat_statements.max=10000"];
 /// The run is looked at in so many parts.

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::faults;
+use crate::faults::servers;
+use crate::kind::Role;
 use crate::options::Options;
 use crate::programs::wait_for;
 use crate::receiver::Manner;
 use crate::report::Report;
 use crate::run::Running;
-use crate::schedule::{ENDPOINTS, Role};
+use crate::schedule::ENDPOINTS;
 use crate::service::REPUBLISHED;
 use crate::stack::Stack;
 
@@ -35,7 +36,7 @@ pub async fn run(options: &Options, dir: &Path) -> Result<Report, String> {
     count_down(&running, "every first attempt", "status = 'pending'").await?;
     (0..ENDPOINTS).for_each(|endpoint| receiver.behave(endpoint, Manner::Accept));
     let delayed = count(&running, "status = 'retrying'").await.map_err(|error| error.to_string())?;
-    faults::wipe(stack).await?;
+    servers::wipe(stack).await?;
     let up = stack.clock.now();
     eprintln!("[{up:6.1} s] the broker is back, empty; {delayed} deliveries were delayed");
     let rebuilding = tokio::spawn(rebuilt(stack.clone(), delayed as u64));

@@ -1,0 +1,15 @@
+//! An endpoint fails.
+
+use super::{Verdict, really};
+use crate::receiver::Manner;
+use crate::schedule::Fault;
+use crate::stack::Stack;
+
+pub async fn misbehave(stack: &Stack, fault: Fault, manner: Manner) -> Result<Verdict, String> {
+    let before = stack.receiver.treated(fault.target, manner);
+    stack.receiver.behave(fault.target, manner);
+    // It fails for that long.
+    tokio::time::sleep(fault.hold).await;
+    stack.receiver.behave(fault.target, Manner::Accept);
+    really(stack.receiver.treated(fault.target, manner) > before, "no request came")
+}

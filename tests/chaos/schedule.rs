@@ -38,7 +38,11 @@ impl Fault {
     /// Processes are numbered: the relays first, then the workers.
     pub fn process(&self) -> Option<usize> {
         match self.kind {
-            Kind::Kill(role) | Kind::Stop(role) | Kind::Cut(role, _) | Kind::Swallow(role, _) => match role {
+            Kind::Kill(role)
+            | Kind::Stop(role)
+            | Kind::Cut(role, _)
+            | Kind::Swallow(role, _)
+            | Kind::StopReconnecting(role, _) => match role {
                 Role::Relay => Some(self.target),
                 Role::Worker => Some(RELAYS + self.target),
             },
@@ -59,7 +63,9 @@ impl Fault {
     }
 
     fn excludes(&self, other: &Fault) -> bool {
-        self.scopes().iter().any(|scope| other.scopes().contains(scope))
+        self.kind.wants_to_be_alone()
+            || other.kind.wants_to_be_alone()
+            || self.scopes().iter().any(|scope| other.scopes().contains(scope))
     }
 }
 

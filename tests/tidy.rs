@@ -93,6 +93,22 @@ fn no_panic_without_a_reason() {
 }
 
 #[test]
+fn no_task_is_unwatched() {
+    let tree = Tree::load();
+    assert_holds(habits::tasks_are_watched(&tree));
+    assert_eq!(habits::noticed_tasks_exist(&tree), [""; 0], "no longer needed");
+}
+
+#[test]
+fn a_task_that_nobody_watches_is_found() {
+    let files = [(
+        "src/relay/a.rs",
+        "fn f() {\n    tasks.spawn(\"a\", g());\n    tokio::spawn(helpers.watched(\"b\", g()));\n    tokio::spawn(g());\n}\n#[cfg(test)]\nmod tests {\n    fn t() {\n        tokio::spawn(g());\n    }\n}\n",
+    )];
+    assert_finds(habits::tasks_are_watched, &files, &["src/relay/a.rs:4: nobody would notice"]);
+}
+
+#[test]
 fn nothing_is_left_unfinished() {
     assert_holds(habits::nothing_unfinished(&Tree::load()));
 }

@@ -57,7 +57,21 @@ pub enum Kind {
     ReceiverFails,
     ReceiverHangs,
     ReceiverResets,
+    /// All workers are killed again and again, each time with requests under way that nobody answers.
+    CrashLoop,
+    /// Another session has an endpoint's row locked.
+    LockEndpoint,
+    /// SIGTERM while a process has lost a server and tries to connect again, then started again.
+    StopReconnecting(Role, Server),
+    /// SIGKILL of all relays while they sleep.
+    KillAsleep,
+    /// SIGSTOP of all relays while they sleep, then SIGCONT.
+    FreezeAsleep,
 }
+
+/// How often a crash loop kills: three times make suspects of what the workers have in hand, two more leave them to be tried
+/// alone, and after three more they would be proven to be what kills, if all of them were tried.
+pub const CRASHES: usize = 9;
 
 impl Kind {
     pub const ALL: &[Kind] = &[
@@ -90,6 +104,14 @@ impl Kind {
         Kind::ReceiverFails,
         Kind::ReceiverHangs,
         Kind::ReceiverResets,
+        Kind::CrashLoop,
+        Kind::LockEndpoint,
+        Kind::StopReconnecting(Role::Relay, Server::Postgres),
+        Kind::StopReconnecting(Role::Relay, Server::Broker),
+        Kind::StopReconnecting(Role::Worker, Server::Postgres),
+        Kind::StopReconnecting(Role::Worker, Server::Broker),
+        Kind::KillAsleep,
+        Kind::FreezeAsleep,
     ];
 
     pub fn name(self) -> &'static str {
@@ -125,6 +147,14 @@ impl Kind {
             Kind::ReceiverFails => "receiver answers 500",
             Kind::ReceiverHangs => "receiver hangs",
             Kind::ReceiverResets => "receiver resets",
+            Kind::CrashLoop => "crash loop of all workers",
+            Kind::LockEndpoint => "lock an endpoint's row",
+            Kind::StopReconnecting(Relay, Postgres) => "SIGTERM relay, no PostgreSQL",
+            Kind::StopReconnecting(Relay, Broker) => "SIGTERM relay, no broker",
+            Kind::StopReconnecting(Worker, Postgres) => "SIGTERM worker, no PostgreSQL",
+            Kind::StopReconnecting(Worker, Broker) => "SIGTERM worker, no broker",
+            Kind::KillAsleep => "kill -9 all relays asleep",
+            Kind::FreezeAsleep => "freeze all relays asleep",
         }
     }
 
@@ -133,15 +163,22 @@ impl Kind {
         match self {
             // What was done without an answer is found out, not done again.
             Kind::LoseAnswers(_) => 0,
-            Kind::Stop(_) | Kind::ReceiverFails | Kind::ReceiverHangs | Kind::ReceiverResets => 0,
+            Kind::Stop(_) | Kind::ReceiverFails | Kind::ReceiverHangs | Kind::ReceiverResets | Kind::LockEndpoint => 0,
             Kind::Kill(Role::Worker) | Kind::Freeze | Kind::Cut(Role::Worker, _) | Kind::Swallow(Role::Worker, _) => 1,
+            Kind::StopReconnecting(Role::Worker, _) => 1,
+            Kind::CrashLoop => CRASHES * WORKERS,
             // A copy that was published twice may reach any worker, and so may what a server forgets or hands out again.
             _ => WORKERS,
         }
     }
 
     pub fn is_hard_kill(self) -> bool {
-        matches!(self, Kind::Kill(_) | Kind::KillServer(_) | Kind::Wipe)
+        matches!(self, Kind::Kill(_) | Kind::KillServer(_) | Kind::Wipe | Kind::KillAsleep)
+    }
+
+    /// What it shows could not be told from what another fault does.
+    pub fn wants_to_be_alone(self) -> bool {
+        matches!(self, Kind::CrashLoop | Kind::LockEndpoint | Kind::KillAsleep | Kind::FreezeAsleep)
     }
 
     pub fn is_receiver(self) -> bool {
@@ -154,11 +191,13 @@ impl Kind {
             | Kind::Stop(role)
             | Kind::Cut(role, _)
             | Kind::Swallow(role, _)
-            | Kind::LoseAnswers(role) => match role {
+            | Kind::LoseAnswers(role)
+            | Kind::StopReconnecting(role, _) => match role {
                 Role::Relay => RELAYS,
                 Role::Worker => WORKERS,
             },
             Kind::Freeze => WORKERS,
+            Kind::CrashLoop | Kind::LockEndpoint => ENDPOINTS,
             Kind::ReceiverFails | Kind::ReceiverHangs | Kind::ReceiverResets | Kind::DeleteDelayQueue => ENDPOINTS,
             Kind::DeleteWorkQueue => 2,
             _ => 1,
@@ -181,6 +220,13 @@ impl Kind {
             Kind::AlarmWhileFailing | Kind::ForbidDelayQueue => 3_000..6_000,
             Kind::DeleteWorkQueue | Kind::DeleteDelayQueue | Kind::Wipe => 0..1,
             Kind::ReceiverFails | Kind::ReceiverHangs | Kind::ReceiverResets => 2_000..6_000,
+            // Of each life of the workers, from when they have work in hand. No request runs out of time.
+            Kind::CrashLoop => 200..600,
+            // Long enough for a circuit to be turned, and for a statement that waits to run out of time.
+            Kind::LockEndpoint => 5_500..7_500,
+            Kind::StopReconnecting(..) => 100..1_000,
+            // Beside the time in which commits are measured.
+            Kind::KillAsleep | Kind::FreezeAsleep => 0..1_000,
         };
         Duration::from_millis(rng.random_range(milliseconds))
     }

@@ -3,6 +3,7 @@
 mod audit;
 mod binary;
 mod blame;
+mod commits;
 mod conversation;
 mod faults;
 mod kind;

@@ -74,7 +74,8 @@ impl Running {
         let looking = stack.clone();
         let looking_after = tokio::spawn(async move { looking.look_after().await });
         let load_began = stack.clock.now();
-        Ok(Running { stack, ledger: Arc::default(), seed, looking_after, load_began })
+        let ledger = stack.ledger.clone();
+        Ok(Running { stack, ledger, seed, looking_after, load_began })
     }
 
     pub async fn start_services(&self, roles: &[Role]) {
@@ -87,7 +88,8 @@ impl Running {
     pub fn produce(&self, rate: f64, events: u64) -> Producing {
         let enough = CancellationToken::new();
         let load = Load { rate, events, seed: self.seed, database_url: self.stack.database_url.clone() };
-        let task = tokio::spawn(produce(load, self.ledger.clone(), self.stack.clock, enough.clone()));
+        let pause = self.stack.pause.clone();
+        let task = tokio::spawn(produce(load, self.ledger.clone(), self.stack.clock, pause, enough.clone()));
         Producing { enough, task }
     }
 

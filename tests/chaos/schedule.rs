@@ -46,7 +46,8 @@ impl Fault {
             | Kind::Stop(role)
             | Kind::Cut(role, _)
             | Kind::Swallow(role, _)
-            | Kind::LoseAnswers(role) => match role {
+            | Kind::LoseAnswers(role)
+            | Kind::StopReconnecting(role, _) => match role {
                 Role::Relay => Some(self.target),
                 Role::Worker => Some(RELAYS + self.target),
             },
@@ -73,7 +74,9 @@ impl Fault {
     }
 
     fn excludes(&self, other: &Fault) -> bool {
-        self.scopes().iter().any(|scope| other.scopes().contains(scope))
+        self.kind.wants_to_be_alone()
+            || other.kind.wants_to_be_alone()
+            || self.scopes().iter().any(|scope| other.scopes().contains(scope))
     }
 }
 

@@ -72,6 +72,13 @@ impl Service {
         *self.child.lock().await = Some(self.spawn());
     }
 
+    pub async fn start_unless_running(&self) {
+        let mut child = self.child.lock().await;
+        if child.is_none() {
+            *child = Some(self.spawn());
+        }
+    }
+
     fn spawn(&self) -> Child {
         self.keep_tallies();
         let role = if self.role == Role::Relay { "relay" } else { "worker" };
@@ -173,7 +180,17 @@ impl Service {
         self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it says that it has lost the server; nothing while it does not answer.
+    pub async fn lacks(&self, server: Server) -> Option<bool> {
+        let check = if server == Server::Postgres { "database" } else { "broker" };
+        Some(self.get("/readyz").await?.contains(&format!("\"{check}\":")))
+    }
+
     async fn metrics(&self) -> Option<String> {
-        tokio::time::timeout(ANSWER, get(self.metrics_port, "/metrics")).await.ok()?.ok()
+        self.get("/metrics").await
+    }
+
+    async fn get(&self, path: &str) -> Option<String> {
+        tokio::time::timeout(ANSWER, get(self.metrics_port, path)).await.ok()?.ok()
     }
 }

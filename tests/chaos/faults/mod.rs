@@ -1,10 +1,14 @@
 //! Carrying out one fault, and waiting until work flows again. Below it is one file for each family of faults.
 
+mod asleep;
+mod crash_loop;
 mod leader;
+mod locks;
 mod network;
 mod processes;
 mod queues;
 mod receivers;
+mod reconnects;
 mod recovery;
 mod retries;
 pub mod servers;
@@ -165,6 +169,11 @@ async fn once(stack: &Stack, fault: Fault) -> Result<Verdict, String> {
         Kind::ReceiverFails => receivers::misbehave(stack, fault, Manner::Fail).await,
         Kind::ReceiverHangs => receivers::misbehave(stack, fault, Manner::Hang).await,
         Kind::ReceiverResets => receivers::misbehave(stack, fault, Manner::Reset).await,
+        Kind::CrashLoop => crash_loop::crash(stack, fault).await,
+        Kind::LockEndpoint => locks::lock_endpoint(stack, fault).await,
+        Kind::StopReconnecting(_, server) => reconnects::stop(process(stack, fault)?, server, fault.hold).await,
+        Kind::KillAsleep => asleep::strike(stack, asleep::Blow::Kill, fault.hold).await,
+        Kind::FreezeAsleep => asleep::strike(stack, asleep::Blow::Freeze, fault.hold).await,
     }
 }
 

@@ -61,7 +61,7 @@ choose_native() {
 get_native() {
     local offered
     can_install_packages || die "there is no Docker engine and not all programs are installed; missing:$(missing_text "$1").
-Start Docker, or install them (Debian and Ubuntu: as root this script does it; macOS: brew install postgresql@16 rabbitmq)."
+Start Docker, or install them (Debian and Ubuntu: as root this script does it; macOS: brew install postgresql@17 rabbitmq)."
     update_packages
     case $1 in
         *rabbitmq*)

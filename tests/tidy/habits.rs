@@ -96,7 +96,7 @@ const NOTICED: [(&str, &str, &str); 6] = [
     ("src/store/locks.rs", "tokio::spawn(beat(", "the server, which ends a silent session"),
     ("src/telemetry/lines.rs", "(\"log\".into()).spawn(", "nobody: the work goes on without a log"),
     ("src/telemetry/server.rs", "tokio::spawn(serve(", "whoever asks /healthz and /readyz"),
-    ("src/worker/intake.rs", "consuming.spawn(consume(", "the session, which consumes again on a new channel"),
+    ("src/worker/consume.rs", "consuming.spawn(consume(", "the session, which consumes again on a new channel"),
 ];
 
 /// Without one of its tasks a process looks healthy and does nothing.

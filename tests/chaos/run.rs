@@ -17,6 +17,7 @@ use crate::options::Options;
 use crate::producers::{Load, produce};
 use crate::receiver::Notes;
 use crate::report::{Report, Run};
+use crate::rounds::gather;
 use crate::schedule::{Fault, plan};
 use crate::service::{DISCARDED, HELD, REPUBLISHED};
 use crate::stack::{Stack, settings};
@@ -28,6 +29,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// The share of rounds with two faults at the same time. When quick, every fault that can has another one beside it.
 const PAIRS: f64 = 0.25;
 const PAIRS_WHEN_QUICK: f64 = 1.0;
+/// Of an answer where many faults at once leave little time for catching up.
+const WORK_WHEN_DENSE_MS: (u64, u64) = (5, 20);
 
 /// A stack and what looks after it.
 pub struct Running {
@@ -55,8 +58,15 @@ impl Producing {
 pub async fn with_faults(options: &Options, dir: &Path) -> Result<Report, String> {
     let seed = options.seed();
     let rounds = plan(seed, options.faults(), if options.quick { PAIRS_WHEN_QUICK } else { PAIRS });
+    let rounds = match options.at_once() {
+        Some(most) => gather(rounds, most),
+        None => rounds,
+    };
     eprintln!("seed {seed}: {} faults, {} events at {:.0}/s", options.faults(), options.events(), options.rate());
     let running = Running::start(dir, Vec::new(), &[], seed).await?;
+    if options.at_once().is_some() {
+        running.stack.receiver.take_time(WORK_WHEN_DENSE_MS);
+    }
     running.start_services(&[Role::Relay, Role::Worker]).await;
     let producing = running.produce(options.rate(), options.events());
     running.flows().await?;
@@ -74,11 +84,15 @@ impl Running {
         postgres_options: &'static [&'static str],
         seed: u64,
     ) -> Result<Running, String> {
-        let stack = Arc::new(Stack::start(dir, settings(changes), postgres_options).await?);
+        Ok(Running::on(Stack::start(dir, settings(changes), postgres_options).await?, seed))
+    }
+
+    pub fn on(stack: Stack, seed: u64) -> Running {
+        let stack = Arc::new(stack);
         let looking = stack.clone();
         let looking_after = tokio::spawn(async move { looking.look_after().await });
         let load_began = stack.clock.now();
-        Ok(Running { stack, ledger: Arc::default(), seed, looking_after, load_began })
+        Running { stack, ledger: Arc::default(), seed, looking_after, load_began }
     }
 
     pub async fn start_services(&self, roles: &[Role]) {

@@ -58,7 +58,7 @@ impl Fault {
         }
     }
 
-    fn excludes(&self, other: &Fault) -> bool {
+    pub fn excludes(&self, other: &Fault) -> bool {
         self.scopes().iter().any(|scope| other.scopes().contains(scope))
     }
 }

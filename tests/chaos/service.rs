@@ -50,8 +50,8 @@ impl Service {
         Ok(Service {
             name: format!("{kind}-{number}"),
             role,
-            database: Proxy::to(servers.0).await?,
-            broker: Proxy::to(servers.1).await?,
+            database: Proxy::to(Server::Postgres, servers.0).await?,
+            broker: Proxy::to(Server::Broker, servers.1).await?,
             metrics_port: free_port(),
             settings: settings.clone(),
             dir: dir.to_owned(),
@@ -118,6 +118,16 @@ impl Service {
             self.surprise(format!("ended by itself with {status}"));
             *child = Some(self.spawn());
         }
+    }
+
+    /// The process, while it runs.
+    pub async fn process(&self) -> Option<u32> {
+        self.child.lock().await.as_ref().and_then(Child::id)
+    }
+
+    /// Tasks of the process that have not ended; it always has some.
+    pub async fn tasks(&self) -> Option<usize> {
+        Some(sum(&self.metrics().await?, "posthaste_tasks") as usize).filter(|tasks| *tasks > 0)
     }
 
     /// Counts the work of this process since it started; nothing while it does not answer.

@@ -3,6 +3,7 @@
 mod bench;
 mod endpoint;
 mod event;
+mod output;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use secrecy::SecretString;
 pub use bench::{Bench, Burst, ReceiverArgs};
 pub use endpoint::{AddEndpoint, Endpoint, EndpointId, ListEndpoints, RotateSecret, SetEndpoint};
 pub use event::{Dead, DeadFilter, DeliveryId, Emit, Event, ListDead, ListEvents, Reconcile, Requeue};
+pub use output::Output;
 pub use parse::{Header, Payload, Setting};
 
 use crate::config::Overrides;
@@ -96,13 +98,6 @@ pub enum Command {
     Bench(Bench),
     /// Print the completions for a shell.
     Completions { shell: clap_complete::Shell },
-}
-
-#[derive(Debug, Clone, Copy, Args)]
-pub struct Output {
-    /// Print one JSON value instead of a table.
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,7 @@
 //! `config/posthaste.toml` is compiled in and is the lowest layer. So it is at once the documentation of every key, the
 //! place of every default, and the list of the keys and types that the other layers are checked against.
 
+mod error;
 mod layers;
 mod operation;
 mod pipeline;
@@ -14,28 +15,16 @@ mod shape;
 mod tests;
 mod values;
 
-use std::path::PathBuf;
-
-use secrecy::SecretString;
-use thiserror::Error;
-
-pub use layers::{FALLBACK_FILE, REFERENCE, Sources};
+pub use error::ConfigError;
+pub use layers::{FALLBACK_FILE, Overrides, REFERENCE, Sources};
 pub use operation::{Circuit, LogFormat, Reconcile, Retention, Shutdown, Telemetry};
 pub use pipeline::{Delivery, Relay, Wake, Worker};
 pub use secrets::{EncryptionKey, ServerUrl};
 pub use servers::{Broker, Database};
 pub use values::duration as parse_duration;
 
-use crate::domain::backoff::{Policies, TooManyQueues};
+use crate::domain::backoff::Policies;
 use values::Values;
-
-/// What the command line says about the configuration.
-#[derive(Debug, Clone, Default)]
-pub struct Overrides {
-    pub file: Option<PathBuf>,
-    pub database_url: Option<SecretString>,
-    pub amqp_url: Option<SecretString>,
-}
 
 /// A complete and valid configuration.
 #[derive(Debug, Clone)]
@@ -54,23 +43,6 @@ pub struct Config {
     /// What was accepted in another form than written; to be logged once logging works.
     pub warnings: Vec<String>,
     encryption_key: Option<EncryptionKey>,
-}
-
-/// Why a configuration is refused: the key, its problem, the fix, and where the value was written.
-#[derive(Debug, Error)]
-pub enum ConfigError {
-    #[error("{key}: unknown key; did you mean {nearest}? ({origin})")]
-    UnknownKey { key: String, nearest: String, origin: String },
-    #[error("{key}: {problem}{}", origin.as_ref().map(|origin| format!(" ({origin})")).unwrap_or_default())]
-    Invalid { key: String, problem: String, origin: Option<String> },
-    #[error("{key}: is not set; {fix}")]
-    Missing { key: &'static str, fix: &'static str },
-    #[error("config file {}: cannot be read: {source}; check the path given with --config", path.display())]
-    Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("config file {}: is not valid TOML: {problem}", path.display())]
-    Syntax { path: PathBuf, problem: String },
-    #[error(transparent)]
-    TooManyQueues(#[from] TooManyQueues),
 }
 
 impl Config {

@@ -1,7 +1,7 @@
 //! Posthaste turns committed database rows into delivered webhooks.
 //!
 //! `docs/architecture.md` is the map. Imports go down only (a test holds it):
-//! `domain <- config, telemetry, lifecycle, supervise <- store, broker, http <- relay, worker <- cmd <- main`.
+//! `domain <- config, telemetry, lifecycle, supervise <- store, broker, http <- relay, worker <- requeue <- cmd <- main`.
 
 #[cfg(feature = "service")]
 pub mod broker;
@@ -20,6 +20,8 @@ pub mod lifecycle;
 pub mod receiver;
 #[cfg(feature = "service")]
 pub mod relay;
+#[cfg(feature = "service")]
+pub mod requeue;
 #[cfg(feature = "service")]
 pub mod store;
 #[cfg(feature = "service")]

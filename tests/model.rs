@@ -30,7 +30,8 @@ mod worker;
 mod world;
 
 use checker::{Explored, Model, Scenario, explore};
-use posthaste::domain::delivery::{DeadReason, Status};
+use posthaste::domain::dead_reason::DeadReason;
+use posthaste::domain::delivery::Status;
 use rules::RULES;
 use sweep::alone;
 use world::{Due, Slot, Stored};
@@ -86,7 +87,7 @@ fn markers_find_what_is_lost_and_nothing_else() {
     assert_holds(scenarios::markers());
 }
 
-/// Whatever letters are there: missing, doubled, of an older death or of a delivery that is not dead.
+/// Whatever dead letters are there: missing, doubled, of an older death or of a delivery that is not dead.
 #[test]
 fn a_sweep_leaves_one_letter_for_a_dead_delivery_and_none_for_another() {
     let model = Model::new(scenarios::calm(), RULES);
@@ -97,7 +98,7 @@ fn a_sweep_leaves_one_letter_for_a_dead_delivery_and_none_for_another() {
             for letters in 0..27 {
                 let counts = [letters % 3, letters / 3 % 3, letters / 9];
                 for broker in alone(&model, row, counts) {
-                    let right = broker.count(Slot::Letter { attempts }) == u8::from(status == Status::Dead);
+                    let right = broker.count(Slot::DeadLetter { attempts }) == u8::from(status == Status::Dead);
                     assert!(right && broker.letters() <= 1, "{row:?} with {counts:?}: {broker:?}");
                 }
             }

@@ -1,6 +1,8 @@
 //! The style guide as tests. They read the sources as text, so they also see what the compiler leaves out.
 #![cfg(feature = "service")]
 
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/docs.rs"]
 mod docs;
 #[path = "tidy/habits.rs"]
@@ -49,6 +51,11 @@ fn imports_go_down_only() {
 }
 
 #[test]
+fn no_files_import_each_other() {
+    assert_holds(circles::import_circles(&Tree::load()));
+}
+
+#[test]
 fn each_library_has_one_home() {
     assert_holds(layers::libraries_at_home(&Tree::load()));
 }
@@ -86,6 +93,22 @@ fn no_panic_without_a_reason() {
 }
 
 #[test]
+fn no_task_is_unwatched() {
+    let tree = Tree::load();
+    assert_holds(habits::tasks_are_watched(&tree));
+    assert_eq!(habits::noticed_tasks_exist(&tree), [""; 0], "no longer needed");
+}
+
+#[test]
+fn a_task_that_nobody_watches_is_found() {
+    let files = [(
+        "src/relay/a.rs",
+        "fn f() {\n    tasks.spawn(\"a\", g());\n    tokio::spawn(helpers.watched(\"b\", g()));\n    tokio::spawn(g());\n}\n#[cfg(test)]\nmod tests {\n    fn t() {\n        tokio::spawn(g());\n    }\n}\n",
+    )];
+    assert_finds(habits::tasks_are_watched, &files, &["src/relay/a.rs:4: nobody would notice"]);
+}
+
+#[test]
 fn nothing_is_left_unfinished() {
     assert_holds(habits::nothing_unfinished(&Tree::load()));
 }
@@ -93,6 +116,13 @@ fn nothing_is_left_unfinished() {
 #[test]
 fn tests_wait_on_signals() {
     assert_holds(habits::no_blind_sleep(&Tree::load()));
+}
+
+#[test]
+fn files_that_documents_name_exist() {
+    assert_holds(docs::named_files_exist(&Tree::load()));
+    let files = [("docs/a.md", "See `src/a.rs`, `src/b.rs` and `cargo test`.\n"), ("src/a.rs", "")];
+    assert_finds(docs::named_files_exist, &files, &["docs/a.md:1: there is no `src/b.rs`"]);
 }
 
 #[test]
@@ -130,6 +160,23 @@ fn an_import_upwards_is_found_however_it_is_written() {
         "src/stray.rs:1: `stray` has no place",
     ];
     assert_finds(layers::import_direction, &files, &expected);
+}
+
+#[test]
+fn a_circle_of_imports_is_found() {
+    let files = [
+        ("src/relay/mod.rs", "mod a;\nmod b;\nmod c;\nmod d;\n"),
+        ("src/relay/a.rs", "use super::b::{B, more::C};\n"),
+        ("src/relay/b.rs", "fn f() { super::c::g() }\n"),
+        ("src/relay/c.rs", "use crate::relay::{a::A, d};\n"),
+        ("src/relay/d.rs", "#[cfg(test)]\nmod tests {\n    use super::super::a::A;\n}\n"),
+    ];
+    let circle = |name, other| format!("src/relay/{name}.rs:1: a circle of imports goes through relay::{other}");
+    let expected = [circle("a", "b"), circle("b", "c"), circle("c", "a")];
+    assert_finds(circles::import_circles, &files, &expected.each_ref().map(String::as_str));
+    let parent = [("src/relay/mod.rs", "mod a;\nfn f() { a::g() }\n"), ("src/relay/a.rs", "use super::Context;\n")];
+    let expected = ["src/relay/mod.rs:1: a circle", "src/relay/a.rs:1: a circle of imports goes through relay"];
+    assert_finds(circles::import_circles, &parent, &expected);
 }
 
 #[test]

@@ -54,13 +54,15 @@ start_system() {
 
 # open_endpoint NAME BEHAVIOUR: a receiver, and the endpoint that leads to it. Sets ENDPOINT and RECEIVER.
 open_endpoint() {
-    local answer
+    local answer secret
     free_port
     RECEIVER=$FREE_PORT
     answer=$(posthaste endpoint add --tenant acme --url "http://127.0.0.1:$RECEIVER/hooks" --event-types 'order.*' --json)
     ENDPOINT=$(printf '%s' "$answer" | json_string id)
-    spawn TERM "$RUN_DIR/receiver-$1.log" "$POSTHASTE" receiver --listen "127.0.0.1:$RECEIVER" \
-        --secret "$(printf '%s' "$answer" | json_string secret)" --behaviour "$2"
+    secret=$(printf '%s' "$answer" | json_string secret)
+    # Not on the command line, which every user of this machine can read.
+    POSTHASTE_RECEIVER_SECRET=$secret \
+        spawn TERM "$RUN_DIR/receiver-$1.log" "$POSTHASTE" receiver --listen "127.0.0.1:$RECEIVER" --behaviour "$2"
     wait_until 10 "the $1 receiver to listen" http GET "$RECEIVER" /stats
 }
 

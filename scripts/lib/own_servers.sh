@@ -8,14 +8,14 @@ ids_of() {
 
 # export_own_servers: tells a program where to work, and which PostgreSQL and RabbitMQ to start there.
 export_own_servers() {
-    # shellcheck disable=SC2034 # read by servers.sh
-    POSTHASTE_SERVERS=native
-    choose_servers
+    # Whatever POSTHASTE_SERVERS says: containers cannot be killed and wiped like this.
+    check_given_programs
+    choose_native
     # Debian's soft limit of open files is too low for RabbitMQ.
     [ "$(ulimit -n)" = unlimited ] || [ "$(ulimit -n)" -ge 16384 ] || ulimit -n 16384 2>/dev/null || ulimit -n "$(ulimit -Hn)"
     export POSTHASTE_CHAOS_DIR=$RUN_DIR
-    export POSTHASTE_CHAOS_POSTGRES_BIN=$PG_BIN
-    export POSTHASTE_CHAOS_RABBITMQ_BIN=$RABBIT_BIN
+    export POSTHASTE_POSTGRES_BIN=$PG_BIN
+    export POSTHASTE_RABBITMQ_BIN=$RABBIT_BIN
     POSTHASTE_CHAOS_POSTGRES_OWNER=$(ids_of "$(unprivileged_user postgres)")
     POSTHASTE_CHAOS_RABBITMQ_OWNER=$(ids_of "$(unprivileged_user rabbitmq postgres)")
     export POSTHASTE_CHAOS_POSTGRES_OWNER POSTHASTE_CHAOS_RABBITMQ_OWNER

@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 
 POSTGRES_OLDEST=14
+POSTGRES_PROGRAMS="initdb postgres psql"
 PG_OPTIONS=""   # for the server, such as "-c fsync=off"
 PG_BIN=""       # directory of its programs
 PG_DIR=""       # its data and log
@@ -10,9 +11,15 @@ PG_JOB=""
 PG_PORT=""
 PG_PASSWORD=""  # of the superuser postgres: other users of this machine can reach the port too
 
-# find_postgres: sets PG_BIN to the first directory in PATH, else the newest in the usual places, that has all programs.
+# find_postgres: sets PG_BIN to POSTHASTE_POSTGRES_BIN, else to the first directory in PATH, else to the newest one in the
+# usual places, that has all programs.
 find_postgres() {
     local dir
+    if [ -n "${POSTHASTE_POSTGRES_BIN:-}" ]; then
+        check_given_postgres
+        PG_BIN=$POSTHASTE_POSTGRES_BIN
+        return 0
+    fi
     for dir in $(path_directories) $(postgres_places); do
         if has_postgres "$dir"; then
             PG_BIN=$dir
@@ -20,6 +27,15 @@ find_postgres() {
         fi
     done
     return 1
+}
+
+check_given_postgres() {
+    local found
+    # shellcheck disable=SC2086 # a list of names
+    check_given_directory POSTHASTE_POSTGRES_BIN $POSTGRES_PROGRAMS
+    found=$(postgres_version "$POSTHASTE_POSTGRES_BIN")
+    version_at_least "$found" "$POSTGRES_OLDEST" ||
+        die_of_usage "POSTHASTE_POSTGRES_BIN is '$POSTHASTE_POSTGRES_BIN', whose postgres says version $found (0: none); $POSTGRES_OLDEST or newer is needed"
 }
 
 # The number that the path ends with decides: sort takes it as a number, so 15 comes before 9.6.
@@ -34,7 +50,7 @@ postgres_places() {
 # In Debian's /usr/bin, psql is a wrapper and initdb is missing: only a complete directory counts.
 has_postgres() {
     local program
-    for program in initdb postgres psql; do
+    for program in $POSTGRES_PROGRAMS; do
         [ -x "$1/$program" ] || return 1
     done
     version_at_least "$(postgres_version "$1")" "$POSTGRES_OLDEST"

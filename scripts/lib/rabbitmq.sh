@@ -5,7 +5,9 @@
 # would otherwise be shared with the other nodes of the machine, or be left running.
 
 RABBITMQ_OLDEST=3.10  # the first with at-least-once dead lettering
+RABBITMQ_FILES="rabbitmq-server rabbitmqctl rabbitmq-diagnostics rabbitmq-defaults"
 RABBIT_BIN=""         # directory of its programs
+RABBIT_PATH=""        # PATH with Erlang in front, where that one was given
 RABBIT_DIR=""         # its home, data and settings
 RABBIT_USER=""        # the system user that it runs as, where this script is root
 RABBIT_JOB=""
@@ -15,11 +17,16 @@ MANAGEMENT_PORT=""
 DIST_PORT=""
 EPMD_PORT=""
 
-# find_rabbitmq: sets RABBIT_BIN. In /usr/sbin are wrappers that change to the user rabbitmq and to its settings, so the
-# programs behind them come first.
+# find_rabbitmq: sets RABBIT_BIN to POSTHASTE_RABBITMQ_BIN, else to the first of the usual places. In /usr/sbin are wrappers
+# that change to the user rabbitmq and to its settings, so the programs behind them come first.
 find_rabbitmq() {
     local dir
-    have erl && have epmd || return 1
+    find_erlang || return 1
+    if [ -n "${POSTHASTE_RABBITMQ_BIN:-}" ]; then
+        check_given_rabbitmq
+        RABBIT_BIN=$POSTHASTE_RABBITMQ_BIN
+        return 0
+    fi
     for dir in /usr/lib/rabbitmq/bin /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin /opt/homebrew/opt/rabbitmq/sbin \
         /usr/local/opt/rabbitmq/sbin /opt/local/lib/rabbitmq/bin $(path_directories); do
         if [ -x "$dir/rabbitmq-server" ] && [ -f "$dir/rabbitmq-defaults" ]; then
@@ -28,6 +35,27 @@ find_rabbitmq() {
         fi
     done
     return 1
+}
+
+# rabbitmq-defaults is not beside wrappers that change the user.
+check_given_rabbitmq() {
+    # shellcheck disable=SC2086 # a list of names
+    check_given_directory POSTHASTE_RABBITMQ_BIN $RABBITMQ_FILES
+}
+
+# find_erlang: the Erlang of POSTHASTE_ERLANG_BIN, else the one in PATH.
+find_erlang() {
+    RABBIT_PATH=$PATH
+    if [ -n "${POSTHASTE_ERLANG_BIN:-}" ]; then
+        check_given_erlang
+        RABBIT_PATH=$POSTHASTE_ERLANG_BIN:$PATH
+        return 0
+    fi
+    have erl && have epmd
+}
+
+check_given_erlang() {
+    check_given_directory POSTHASTE_ERLANG_BIN erl epmd
 }
 
 # launch_rabbitmq: begins to start it; await_rabbitmq says when it answers.
@@ -68,12 +96,12 @@ await_epmd() {
     done
 }
 
-# in_rabbit_environment COMMAND...: nothing of the caller's environment but PATH, so that no RABBITMQ_ or ERL_ variable and
+# in_rabbit_environment COMMAND...: nothing of the caller's environment but a PATH, so that no RABBITMQ_ or ERL_ variable and
 # no file in /etc/rabbitmq has a say.
 in_rabbit_environment() {
     cd "$RABBIT_DIR" || return
     raise_open_files
-    as_user "$RABBIT_USER" env -i PATH="$PATH" HOME="$RABBIT_DIR" LANG=C.UTF-8 \
+    as_user "$RABBIT_USER" env -i PATH="$RABBIT_PATH" HOME="$RABBIT_DIR" LANG=C.UTF-8 \
         ERL_EPMD_PORT="$EPMD_PORT" ERL_EPMD_ADDRESS=127.0.0.1 \
         RABBITMQ_NODENAME="posthaste-$AMQP_PORT@localhost" \
         RABBITMQ_DIST_PORT="$DIST_PORT" \

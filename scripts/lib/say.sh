@@ -19,6 +19,12 @@ die() {
     exit 1
 }
 
+# die_of_usage TEXT: what was asked for, or is set in the environment, cannot be; the code is the one of the program for it.
+die_of_usage() {
+    printf 'error: %s\n' "$*" >&2
+    exit 64
+}
+
 have() {
     command -v "$1" >/dev/null 2>&1
 }

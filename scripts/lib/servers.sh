@@ -7,17 +7,46 @@ DATABASE_SERVER=""   # URL of the superuser, without the database: what follows 
 BROKER_URL=""
 MANAGEMENT_URL=""
 
-# choose_servers: sets SERVERS and says so. POSTHASTE_SERVERS=docker or =native takes the choice away.
+# choose_servers: sets SERVERS and says so. POSTHASTE_SERVERS=docker or =native takes the choice away, and who names
+# programs of this machine wants those.
 choose_servers() {
+    check_given_programs
     case ${POSTHASTE_SERVERS:-} in
         docker)
+            programs_are_given &&
+                die_of_usage "POSTHASTE_SERVERS is docker, and POSTHASTE_POSTGRES_BIN, POSTHASTE_RABBITMQ_BIN or POSTHASTE_ERLANG_BIN names programs of this machine: unset one or the other"
             docker_answers || die "POSTHASTE_SERVERS=docker, and no Docker engine answers"
             SERVERS=docker
             ;;
         native) choose_native ;;
-        "") if docker_answers; then SERVERS=docker; else choose_native; fi ;;
-        *) die "POSTHASTE_SERVERS is '$POSTHASTE_SERVERS'; it may be docker or native" ;;
+        "") if ! programs_are_given && docker_answers; then SERVERS=docker; else choose_native; fi ;;
+        *) die_of_usage "POSTHASTE_SERVERS is '$POSTHASTE_SERVERS'; it may be docker or native" ;;
     esac
+}
+
+programs_are_given() {
+    [ -n "${POSTHASTE_POSTGRES_BIN:-}${POSTHASTE_RABBITMQ_BIN:-}${POSTHASTE_ERLANG_BIN:-}" ]
+}
+
+# check_given_programs: a wrong directory is said at once, not after a build, and none is replaced by another one.
+check_given_programs() {
+    [ -z "${POSTHASTE_POSTGRES_BIN:-}" ] || check_given_postgres
+    [ -z "${POSTHASTE_RABBITMQ_BIN:-}" ] || check_given_rabbitmq
+    [ -z "${POSTHASTE_ERLANG_BIN:-}" ] || check_given_erlang
+}
+
+# check_given_directory VARIABLE FILE...: the directory that the environment names has these files.
+check_given_directory() {
+    local variable=$1 dir file
+    dir=${!variable}
+    shift
+    case $dir in
+        /*) ;;
+        *) die_of_usage "$variable is '$dir'; it must be a whole path, from / on" ;;
+    esac
+    for file in "$@"; do
+        [ -f "$dir/$file" ] || die_of_usage "$variable is '$dir', and there is no $file in it; it must be the directory that has: $*"
+    done
 }
 
 choose_native() {
@@ -32,7 +61,7 @@ choose_native() {
 get_native() {
     local offered
     can_install_packages || die "there is no Docker engine and not all programs are installed; missing:$(missing_text "$1").
-Start Docker, or install them (Debian and Ubuntu: as root this script does it; macOS: brew install postgresql@16 rabbitmq)."
+Start Docker, or install them (Debian and Ubuntu: as root this script does it; macOS: brew install postgresql@17 rabbitmq)."
     update_packages
     case $1 in
         *rabbitmq*)
@@ -52,6 +81,8 @@ missing_text() {
 }
 
 die_of_old_rabbitmq() {
+    [ -z "${POSTHASTE_RABBITMQ_BIN:-}" ] ||
+        die_of_usage "POSTHASTE_RABBITMQ_BIN is '$POSTHASTE_RABBITMQ_BIN', which is RabbitMQ $1; $RABBITMQ_OLDEST or newer is needed"
     die "RabbitMQ $1 is too old: $RABBITMQ_OLDEST or newer is needed. Use Docker, or the packages from rabbitmq.com."
 }
 

@@ -8,10 +8,11 @@ choose_test_servers() {
     case ${POSTHASTE_TEST_DATABASE_URL:+database}${POSTHASTE_TEST_AMQP_URL:+broker} in
         databasebroker)
             TEST_SERVERS=given
+            check_given_programs
             say "Servers: those of POSTHASTE_TEST_DATABASE_URL and POSTHASTE_TEST_AMQP_URL"
             return
             ;;
-        database | broker) die "set both of POSTHASTE_TEST_DATABASE_URL and POSTHASTE_TEST_AMQP_URL, or neither" ;;
+        database | broker) die_of_usage "set both of POSTHASTE_TEST_DATABASE_URL and POSTHASTE_TEST_AMQP_URL, or neither" ;;
     esac
     choose_servers
     case $SERVERS in
@@ -43,7 +44,7 @@ export_test_servers() {
     fi
     # For tests that kill a server: those start one of their own.
     if [ "$TEST_SERVERS" != testcontainers ] && find_postgres && find_rabbitmq; then
-        export POSTHASTE_TEST_PG_BIN=$PG_BIN
-        export POSTHASTE_TEST_RABBITMQ_BIN=$RABBIT_BIN
+        export POSTHASTE_POSTGRES_BIN=$PG_BIN
+        export POSTHASTE_RABBITMQ_BIN=$RABBIT_BIN
     fi
 }

@@ -20,8 +20,8 @@ pub struct Delivery {
     pub tag: u64,
     pub redelivered: bool,
     pub delivery_count: u32,
-    /// Present on letters of the dead-letter queue that we wrote.
-    pub letter_attempts: Option<i32>,
+    /// Present on dead letters of the dead-letter queue that we wrote.
+    pub dead_letter_attempts: Option<i32>,
     pub content: Content,
 }
 
@@ -101,7 +101,7 @@ impl Subscription {
             tag: delivery.delivery_tag,
             redelivered: delivery.redelivered,
             delivery_count: wire::delivery_count(&delivery.properties),
-            letter_attempts: wire::letter_attempts(&delivery.properties),
+            dead_letter_attempts: wire::dead_letter_attempts(&delivery.properties),
             content: Content::read(&delivery.properties, delivery.data),
         }))
     }

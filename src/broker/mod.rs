@@ -10,10 +10,11 @@ use thiserror::Error;
 
 pub mod connection;
 pub mod consumer;
+pub mod dead_letters;
 pub mod declare;
 pub mod depth;
-pub mod letters;
 mod pipeline;
+pub mod published;
 pub mod publisher;
 pub mod topology;
 pub mod wire;

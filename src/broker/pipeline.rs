@@ -9,7 +9,7 @@ use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::time::{Instant, sleep};
 
 use super::BrokerError;
-use super::publisher::{PublishError, Published};
+use super::published::{PublishError, Published};
 
 /// What one call has unconfirmed at most. Until its confirm a message is in memory twice, as it was given and as frames.
 const MOST_MESSAGES: usize = 500;

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lapin::Channel;
-use thiserror::Error;
 use tokio::sync::Mutex;
 
 use super::connection::Link;
 use super::pipeline::{Part, Parts, send_all};
+use super::published::{PublishError, Published};
 use super::topology::{DEAD, DELIVER, Names, RETRY};
 use super::wire::{self, Undecodable};
 use super::{BrokerError, Settings};
-use crate::domain::message::{Message, Obituary};
+use crate::domain::message::{DeadLetterHeaders, Message};
 
 /// Where a message goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum Target {
     /// The delay queue of this many milliseconds.
     Delay(u64),
     /// The dead-letter queue.
-    Dead(Obituary),
+    Dead(DeadLetterHeaders),
 }
 
 /// The two queues that workers consume.
@@ -49,26 +49,8 @@ impl WorkQueue {
     }
 }
 
-#[derive(Debug, Error)]
-pub enum PublishError {
-    /// No queue is bound for the message: the topology is incomplete.
-    #[error("the broker returned the message: {0}")]
-    Returned(String),
-    /// The queue refused it, for example because it is full.
-    #[error("the broker refused the message")]
-    Nacked,
-    /// The broker closed the channel over this message or one beside it, for example because it is too large.
-    #[error("{0}")]
-    Refused(BrokerError),
-    /// Nothing is known: the connection broke or no confirm came in time.
-    #[error("{0}")]
-    Lost(BrokerError),
-}
-
 /// An alarm lasts for seconds at least.
 const LOOK_FOR_ALARMS: Duration = Duration::from_millis(100);
-
-pub type Published = Result<(), PublishError>;
 
 /// One connection with one confirming channel, made again when it breaks. Cheap to clone.
 #[derive(Clone)]
@@ -127,7 +109,7 @@ impl Publisher {
         }
     }
 
-    /// A letter for bytes that could not be read as a message.
+    /// A dead letter for bytes that could not be read as a message.
     pub async fn publish_undecodable(&self, error: &Undecodable, body: &[u8]) -> Published {
         let properties = wire::undecodable_properties(error);
         self.publish_part(Part { exchange: self.inner.names.dead(), key: DEAD.to_owned(), properties, body }).await
@@ -146,7 +128,7 @@ impl Publisher {
             Target::Deliver => (names.work().to_owned(), DELIVER.to_owned(), wire::properties(message)),
             Target::Retry => (names.work().to_owned(), RETRY.to_owned(), wire::properties(message)),
             Target::Delay(ms) => (names.delay_exchange(), ms.to_string(), wire::properties(message)),
-            Target::Dead(obituary) => (names.dead(), DEAD.to_owned(), wire::letter_properties(message, obituary)),
+            Target::Dead(why) => (names.dead(), DEAD.to_owned(), wire::dead_letter_properties(message, why)),
         };
         Part { exchange, key, properties, body: &message.body }
     }

@@ -12,7 +12,7 @@ use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::domain::message::{Message, Obituary};
+use crate::domain::message::{DeadLetterHeaders, Message};
 
 pub const APP_ID: &str = "posthaste";
 /// The `type` of a marker. No event type has a hyphen, so no event looks like one.
@@ -38,10 +38,10 @@ pub fn properties(message: &Message) -> BasicProperties {
     base(message).with_headers(headers(message))
 }
 
-/// A letter to the dead-letter queue: the message and why it ended there.
-pub fn letter_properties(message: &Message, obituary: &Obituary) -> BasicProperties {
+/// A dead letter to the dead-letter queue: the message and why it ended there.
+pub fn dead_letter_properties(message: &Message, dead: &DeadLetterHeaders) -> BasicProperties {
     let mut headers = headers(message);
-    put_obituary(&mut headers, obituary);
+    put_dead_letter_headers(&mut headers, dead);
     base(message).with_headers(headers)
 }
 
@@ -61,12 +61,15 @@ fn headers(message: &Message) -> FieldTable {
     headers
 }
 
-/// A letter for something that could not be read as a message: nothing of it is trusted but its bytes.
+/// A dead letter for something that could not be read as a message: nothing of it is trusted but its bytes.
 pub fn undecodable_properties(error: &Undecodable) -> BasicProperties {
     let mut headers = FieldTable::default();
-    let obituary =
-        Obituary { reason: "undecodable".into(), last_error: Some(error.to_string()), ..Obituary::default() };
-    put_obituary(&mut headers, &obituary);
+    let dead = DeadLetterHeaders {
+        reason: "undecodable".into(),
+        last_error: Some(error.to_string()),
+        ..DeadLetterHeaders::default()
+    };
+    put_dead_letter_headers(&mut headers, &dead);
     BasicProperties::default().with_app_id(APP_ID.into()).with_delivery_mode(PERSISTENT).with_headers(headers)
 }
 
@@ -99,13 +102,13 @@ fn base(message: &Message) -> BasicProperties {
         .with_app_id(APP_ID.into())
 }
 
-fn put_obituary(headers: &mut FieldTable, obituary: &Obituary) {
-    put_text(headers, "dead-reason", obituary.reason.as_str());
-    put_number(headers, "attempts", obituary.attempts);
-    if let Some(code) = obituary.last_status_code {
+fn put_dead_letter_headers(headers: &mut FieldTable, dead: &DeadLetterHeaders) {
+    put_text(headers, "dead-reason", dead.reason.as_str());
+    put_number(headers, "attempts", dead.attempts);
+    if let Some(code) = dead.last_status_code {
         put_number(headers, "last-status-code", code);
     }
-    if let Some(error) = &obituary.last_error {
+    if let Some(error) = &dead.last_error {
         put_text(headers, "last-error", error.chars().take(MAX_ERROR_CHARS).collect::<String>());
     }
 }
@@ -132,8 +135,8 @@ pub fn decode(properties: &BasicProperties, body: Bytes) -> Result<Message, Unde
         .ok_or(Undecodable::Header("endpoint-id"))?;
     let required = |name| number(headers, name).and_then(|n| i32::try_from(n).ok()).ok_or(Undecodable::Header(name));
     let in_range = |name, least, most| required(name).and_then(|n| in_range(name, n, least, most));
-    // A letter asks for nothing: its attempt is the last one that was made, and some die before the first.
-    let first = i32::from(letter_attempts(properties).is_none());
+    // A dead letter asks for nothing: its attempt is the last one that was made, and some die before the first.
+    let first = i32::from(dead_letter_attempts(properties).is_none());
     let attempt = in_range("attempt", first, i32::MAX)?;
     Ok(Message {
         event_id,
@@ -155,10 +158,10 @@ fn in_range(name: &'static str, number: i32, least: i32, most: i32) -> Result<i3
     fits.then_some(number).ok_or(Undecodable::OutOfRange { name, number, least, most })
 }
 
-/// The number of attempts that a letter was written for.
-pub fn letter_attempts(properties: &BasicProperties) -> Option<i32> {
+/// The number of attempts that a dead letter was written for.
+pub fn dead_letter_attempts(properties: &BasicProperties) -> Option<i32> {
     let headers = properties.headers().as_ref()?;
-    // The broker's own letters (delivery limit) have no such header, and are not ours to keep.
+    // The broker's own dead letters (delivery limit) have no such header, and are not ours to keep.
     headers.inner().get("dead-reason")?;
     number(headers, "attempts").and_then(|n| i32::try_from(n).ok())
 }

@@ -24,20 +24,20 @@ fn a_message_survives_the_wire_and_is_readable_there() {
     assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/json");
     assert_eq!(properties.delivery_mode(), &Some(2));
     assert_eq!(properties.app_id().as_ref().unwrap().as_str(), "posthaste");
-    assert_eq!(letter_attempts(&properties), None, "not a letter");
+    assert_eq!(dead_letter_attempts(&properties), None, "not a letter");
     assert_eq!(delivery_count(&properties), 0);
 }
 
 #[test]
 fn a_letter_tells_why_and_its_texts_are_cut() {
-    let obituary = Obituary {
+    let dead = DeadLetterHeaders {
         reason: "exhausted".into(),
         last_status_code: Some(500),
         last_error: Some("é".repeat(5_000)),
         attempts: 5,
     };
-    let properties = letter_properties(&message(), &obituary);
-    assert_eq!(letter_attempts(&properties), Some(5));
+    let properties = dead_letter_properties(&message(), &dead);
+    assert_eq!(dead_letter_attempts(&properties), Some(5));
     let headers = properties.headers().clone().unwrap();
     assert_eq!(text(&headers, "dead-reason").as_deref(), Some("exhausted"));
     assert_eq!(number(&headers, "last-status-code"), Some(500));
@@ -48,9 +48,10 @@ fn a_letter_tells_why_and_its_texts_are_cut() {
 fn the_letter_of_a_delivery_that_died_before_any_attempt_can_be_read_again() {
     for made in [0, 2] {
         let dead = Message { attempt: made, base_attempts: made, ..message() };
-        let obituary = Obituary { reason: "endpoint_removed".into(), attempts: made, ..Obituary::default() };
-        let letter = letter_properties(&dead, &obituary);
-        assert_eq!((decode(&letter, dead.body.clone()), letter_attempts(&letter)), (Ok(dead), Some(made)));
+        let headers =
+            DeadLetterHeaders { reason: "endpoint_removed".into(), attempts: made, ..DeadLetterHeaders::default() };
+        let letter = dead_letter_properties(&dead, &headers);
+        assert_eq!((decode(&letter, dead.body.clone()), dead_letter_attempts(&letter)), (Ok(dead), Some(made)));
     }
 }
 
@@ -74,7 +75,7 @@ fn what_is_not_a_message_says_which_part_is_wrong() {
     assert_eq!(without("tenant"), Err(Undecodable::Header("tenant")));
     assert!(without("traceparent").unwrap().traceparent.is_none());
     let letter = undecodable_properties(&Undecodable::Type);
-    assert_eq!(letter_attempts(&letter), Some(0));
+    assert_eq!(dead_letter_attempts(&letter), Some(0));
     assert_eq!(text(letter.headers().as_ref().unwrap(), "last-error").as_deref(), Some("type: is missing"));
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Args, Subcommand};
 
-use super::Output;
+use super::output::Output;
 use super::parse;
 use crate::domain::signature::Secret;
 
@@ -40,8 +40,15 @@ pub struct ReceiverArgs {
     /// Where to serve /metrics, with a count of verified signatures [default: nowhere].
     #[arg(long, value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
-    /// Secret to verify signatures with; may be repeated. Without one nothing is verified.
-    #[arg(long = "secret", value_name = "WHSEC", value_parser = parse::secret)]
+    /// Secret to verify signatures with; may be repeated. Without one nothing is verified. Other users of the machine can
+    /// read the command line, and not the environment.
+    #[arg(
+        long = "secret",
+        value_name = "WHSEC",
+        env = "POSTHASTE_RECEIVER_SECRET",
+        hide_env_values = true,
+        value_parser = parse::secret
+    )]
     pub secrets: Vec<Secret>,
     /// How to answer: ok, or a failure to show.
     #[arg(long, value_name = "BEHAVIOUR", default_value = "ok")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 
-use super::Output;
+use super::output::Output;
 use super::parse::{self, Header, Setting};
 use crate::domain::signature::Secret;
 

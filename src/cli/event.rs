@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 
-use super::Output;
+use super::output::Output;
 use super::parse::{self, Payload};
-use crate::domain::delivery::DeadReason;
+use crate::domain::dead_reason::DeadReason;
 
 #[derive(Debug, Subcommand)]
 pub enum Event {
@@ -143,7 +143,7 @@ pub struct Requeue {
     #[arg(long, value_name = "N", value_parser = parse::rate)]
     pub rate: Option<i32>,
     /// Leave the dead-letter queue as it is: looking through a long one takes longer than requeueing a few deliveries.
-    /// The next requeue or reconcile removes the letters of what is requeued.
+    /// The next requeue or reconcile removes the dead letters of what is requeued.
     #[arg(long)]
     pub no_sweep: bool,
     /// Do not ask.

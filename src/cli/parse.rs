@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::config::parse_duration;
-use crate::domain::delivery::DeadReason;
+use crate::domain::dead_reason::DeadReason;
 use crate::domain::event_type;
 use crate::domain::signature::Secret;
 

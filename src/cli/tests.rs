@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 
 use super::parse::moment_at;
 use super::*;
-use crate::domain::delivery::DeadReason;
+use crate::domain::dead_reason::DeadReason;
 
 const ID: &str = "0198c0de-0000-7000-8000-000000000001";
 

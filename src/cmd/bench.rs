@@ -10,13 +10,15 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Failure, Outcome, compose, output};
+use super::failure::{Failure, Outcome};
+use super::{compose, output};
 use crate::cli::{Bench, Burst};
 use crate::config::Config;
 use crate::domain::ids;
 use crate::domain::sealing::NONCE_BYTES;
 use crate::domain::signature::Secret;
-use crate::receiver::server::{Handle, Server, Settings};
+use crate::receiver::server::{Handle, Server};
+use crate::receiver::settings::Settings;
 use crate::store::endpoints::{self, Changes};
 use crate::store::{Db, outbox, requeue, stats};
 
@@ -68,7 +70,7 @@ async fn burst(config: &Config, args: Burst) -> Outcome {
     let result = measure(&db, &args, &tenant, &endpoints, &handle).await;
     for endpoint in &endpoints {
         endpoints::remove(&db, *endpoint).await?;
-        requeue::bury_removed(&db, *endpoint, i64::from(i32::MAX)).await?;
+        requeue::mark_dead_of_removed(&db, *endpoint, i64::from(i32::MAX)).await?;
     }
     stop.cancel();
     let _ = serving.await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::broker;
 use crate::broker::topology::Topology;
 use crate::config::{Config, LogFormat, Overrides};
@@ -11,7 +11,7 @@ use crate::domain::backoff::Policies;
 use crate::domain::circuit;
 use crate::domain::sealing::Key;
 use crate::http::client;
-use crate::relay::reconcile::Grace;
+use crate::relay::Grace;
 use crate::store::claim::Ceilings;
 use crate::store::{self, Db};
 use crate::telemetry::logging;

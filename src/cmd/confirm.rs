@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use super::{Failure, Outcome, output};
+use super::failure::{Failure, Outcome};
+use super::output;
 
 /// Goes on with `--yes`, or when somebody at a terminal agrees. Without a terminal there is nobody to ask.
 pub fn ask(question: &str, yes: bool) -> Outcome {

@@ -7,26 +7,30 @@ use chrono::Utc;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::failure::{Failure, Outcome};
 use super::output::{self, or_dash};
-use super::{Failure, Outcome, compose, confirm};
+use super::{compose, confirm};
 use crate::broker::publisher::Publisher;
 use crate::cli::{AddEndpoint, Endpoint, EndpointId, RotateSecret, SetEndpoint, Setting};
 use crate::config::Config;
-use crate::domain::delivery::DeadReason;
+use crate::domain::dead_reason::DeadReason;
 use crate::domain::ids;
 use crate::domain::message::Message;
 use crate::http::resolver::ResolveError;
 use crate::http::target;
-use crate::relay::letters;
+use crate::relay::dead_letters;
 use crate::store::endpoints::{self, Changes};
 use crate::store::requeue::{self, Filter};
 use crate::store::{Db, secrets};
 use crate::worker::{self, test_request};
 
+mod known;
 mod sealing;
 mod show;
 mod switch;
 
+use known::unknown;
+pub(super) use known::{existing, warn_of_unknown};
 use sealing::{new_secret, seal, sealed_headers};
 
 pub async fn run(config: &Config, command: Endpoint) -> Outcome {
@@ -121,11 +125,11 @@ async fn remove(config: &Config, args: &EndpointId, yes: bool) -> Outcome {
     let names = compose::topology(config).names;
     let publisher = Publisher::new(broker, names, "posthaste endpoint remove");
     loop {
-        let batch = requeue::bury_removed(&db, args.id, BATCH).await?;
+        let batch = requeue::mark_dead_of_removed(&db, args.id, BATCH).await?;
         if batch.is_empty() {
             break;
         }
-        letters::write(&publisher, batch).await;
+        dead_letters::write(&publisher, batch).await;
     }
     publisher.close().await;
     // A relay may have been faster with some of them, so they are counted rather than added up.
@@ -248,22 +252,4 @@ pub(super) async fn must_be_of(db: &Db, id: Option<Uuid>, tenant: Option<&str>) 
         ))),
         _ => Ok(()),
     }
-}
-
-/// Tenants are no rows: one is known by its endpoints.
-pub(super) async fn warn_of_unknown(db: &Db, tenant: &str) -> Outcome {
-    if endpoints::list(db, Some(tenant), 1).await?.is_empty() {
-        tracing::warn!(
-            "tenant: '{tenant}' has no endpoint; check its spelling, or add one with `posthaste endpoint add`"
-        );
-    }
-    Ok(())
-}
-
-pub(super) async fn existing(db: &Db, id: Uuid) -> Result<endpoints::Endpoint, Failure> {
-    endpoints::get(db, id).await?.ok_or_else(|| unknown(id))
-}
-
-fn unknown(id: Uuid) -> Failure {
-    Failure::Failed(format!("endpoint {id}: not found; `posthaste endpoint list` shows the ones there are"))
 }

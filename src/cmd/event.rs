@@ -5,8 +5,9 @@ use std::io::Read;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::failure::{Failure, Outcome};
 use super::output::{self, or_dash, time};
-use super::{Failure, Outcome, compose, endpoint};
+use super::{compose, endpoint};
 use crate::cli::{Emit, Event, ListEvents, Payload};
 use crate::config::Config;
 use crate::store::attempts::{self, Attempt};

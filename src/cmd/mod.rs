@@ -2,14 +2,13 @@
 
 use std::process::ExitCode;
 
-use thiserror::Error;
-
 mod bench;
 mod compose;
 mod confirm;
 mod dead;
 mod endpoint;
 mod event;
+mod failure;
 mod output;
 mod receiver;
 mod reconcile;
@@ -18,51 +17,10 @@ mod serve;
 mod stats;
 mod topology;
 
-use crate::broker::BrokerError;
-use crate::cli::{Cli, Command, EXIT_USAGE};
-use crate::config::ConfigError;
-use crate::relay::DeclareFailure;
-use crate::store::StoreError;
+use failure::Outcome;
+
+use crate::cli::{Cli, Command};
 use crate::telemetry::logging;
-
-/// Why a command did not do what it was asked to.
-#[derive(Debug, Error)]
-pub enum Failure {
-    /// The command line or the configuration must be changed first: exit code 64.
-    #[error("{0}")]
-    Usage(String),
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-    #[error(transparent)]
-    Declare(#[from] DeclareFailure),
-    #[error("{0}")]
-    Failed(String),
-}
-
-pub type Outcome = Result<(), Failure>;
-
-impl Failure {
-    /// What to do about it, where the text does not say so.
-    fn advice(&self) -> &'static str {
-        match self {
-            Failure::Store(error) if error.misses_schema() => {
-                "; the schema is not there, or another version's: run `posthaste migrate` first"
-            }
-            _ => "",
-        }
-    }
-
-    fn code(&self) -> ExitCode {
-        match self {
-            Failure::Usage(_) | Failure::Config(_) => EXIT_USAGE.into(),
-            _ => ExitCode::FAILURE,
-        }
-    }
-}
 
 /// Runs one command and turns its failure into a message on stderr and an exit code.
 pub fn main(cli: Cli) -> ExitCode {

@@ -7,7 +7,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
 
-use super::{Failure, Outcome};
+use super::failure::{Failure, Outcome};
 
 /// One JSON value on a line of its own.
 pub fn json(value: &impl Serialize) -> Outcome {

@@ -1,9 +1,11 @@
 //! `receiver`: a scriptable test receiver that verifies signatures.
 
-use super::{Failure, Outcome, output};
+use super::failure::{Failure, Outcome};
+use super::output;
 use crate::cli::ReceiverArgs;
 use crate::lifecycle::{EXIT_FORCED, Shutdown, signals};
-use crate::receiver::server::{Server, Settings};
+use crate::receiver::server::Server;
+use crate::receiver::settings::Settings;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::server::StartError;
 use crate::telemetry::{self, logging, metrics};

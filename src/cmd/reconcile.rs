@@ -2,14 +2,16 @@
 
 use serde_json::json;
 
+use super::compose;
+use super::failure::{Failure, Outcome};
 use super::output::{self, or_dash, time};
-use super::{Failure, Outcome, compose};
 use crate::broker::publisher::Publisher;
 use crate::cli::Reconcile;
 use crate::config::Config;
 use crate::domain::reconcile::SLACK;
 use crate::relay;
-use crate::relay::sweep::{GRACE, Sweep, Swept};
+use crate::requeue::lost;
+use crate::requeue::sweep::{GRACE, Sweep, Swept};
 use crate::store::Db;
 use crate::store::locks::Role;
 use crate::store::reconcile::{self, Lost, Proofs};
@@ -30,14 +32,14 @@ pub async fn run(config: &Config, args: Reconcile) -> Outcome {
     let names = compose::topology(config).names;
     let publisher = Publisher::new(broker.clone(), names.clone(), "posthaste reconcile");
     let (session, identity) = relay::open_session(&options).await?;
-    let republished = relay::reconcile::all(&db, &publisher, identity.into(), proofs)
+    let republished = lost::republish(&db, &publisher, identity.into(), proofs)
         .await
         .map_err(|error| Failure::Failed(format!("{error}; nothing is lost: a relay publishes the rest")))?;
     let swept = if session.try_role(Role::Requeue).await? {
         let sweep = Sweep { db, broker, names, publisher: publisher.clone(), grace: GRACE };
         Some(sweep.run().await.map_err(|error| Failure::Failed(error.to_string()))?)
     } else {
-        // Two sweeps at once would each take the letters that the other one has in hand for missing.
+        // Two sweeps at once would each take the dead letters that the other one has in hand for missing.
         tracing::warn!("a requeue or another reconcile is running; the dead-letter queue is left to it");
         None
     };

@@ -4,7 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::CommandFactory;
 
-use super::{Outcome, compose, output};
+use super::failure::Outcome;
+use super::{compose, output};
 use crate::cli::Cli;
 use crate::config::Config;
 use crate::store::migrate::{self, Limits};

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, Outcome, compose};
+use super::compose;
+use super::failure::{Failure, Outcome};
 use crate::config::{Config, Wake};
 use crate::domain::places::released;
 use crate::domain::reconnect;

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, json};
 
-use super::{Outcome, compose, output};
+use super::failure::Outcome;
+use super::{compose, output};
 use crate::config::Config;
 use crate::domain::delivery::Status;
 use crate::store::{outbox, stats};

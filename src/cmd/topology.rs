@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::{Failure, Outcome, compose, confirm, output};
+use super::failure::{Failure, Outcome};
+use super::{compose, confirm, output};
 use crate::broker::connection::Link;
 use crate::broker::declare;
 use crate::broker::topology::Topology as Queues;
@@ -34,10 +35,13 @@ async fn check(config: &Config, as_json: bool) -> Outcome {
     let link = Link::open(&compose::broker_settings(config)?, "posthaste topology").await?;
     let differences: Vec<String> = declare::check(&link, &topology).await?.iter().map(ToString::to_string).collect();
     link.close().await;
+    let (queues, handles) = (topology.queues.len(), topology.file_handles());
     if as_json {
-        output::json(&json!({"same": differences.is_empty(), "differences": differences}))?;
+        let same = differences.is_empty();
+        output::json(&json!({"same": same, "differences": differences, "queues": queues, "file_handles": handles}))?;
     } else if differences.is_empty() {
         output::line("the broker has every exchange and queue as configured")?;
+        output::line(&format!("{queues} queues, for which RabbitMQ 3 reserves {handles} file handles"))?;
     } else {
         output::line(&differences.join("\n"))?;
     }

@@ -7,7 +7,18 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use secrecy::ExposeSecret;
 
-use super::{ConfigError, Overrides, shape};
+use secrecy::SecretString;
+
+use super::error::ConfigError;
+use super::shape;
+
+/// What the command line says about the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    pub file: Option<PathBuf>,
+    pub database_url: Option<SecretString>,
+    pub amqp_url: Option<SecretString>,
+}
 
 pub const REFERENCE: &str = include_str!("../../config/posthaste.toml");
 /// Read when no `--config` is given and it exists.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::ConfigError;
+use super::error::ConfigError;
 use super::values::{DAY, HOUR, MS, SECOND, Values};
 
 #[derive(Debug, Clone)]

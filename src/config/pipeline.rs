@@ -5,7 +5,7 @@ use std::time::Duration;
 use figment::value::Value;
 use ipnet::IpNet;
 
-use super::ConfigError;
+use super::error::ConfigError;
 use super::values::{DAY, MINUTE, MS, SECOND, Values};
 use crate::domain::places::Capacity;
 

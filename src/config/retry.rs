@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use figment::value::Value;
 
-use super::ConfigError;
+use super::error::ConfigError;
 use super::values::{DAY, Values, duration};
 use crate::domain::backoff::{MAX_DELAY_QUEUES, MAX_JITTER_BPS, Policies, Policy, PolicyError, Settings};
 

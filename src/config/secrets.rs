@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use url::Url;
 
-use super::ConfigError;
+use super::error::ConfigError;
 use super::values::Values;
 
 pub const KEY_BYTES: usize = 32;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::error::ConfigError;
+use super::secrets::{self, ServerUrl};
 use super::values::{HOUR, MINUTE, MS, SECOND, Values};
-use super::{ConfigError, ServerUrl, secrets};
 
 #[derive(Debug, Clone)]
 pub struct Database {

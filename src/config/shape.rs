@@ -2,7 +2,7 @@
 
 use figment::value::{Dict, Value};
 
-use super::ConfigError;
+use super::error::ConfigError;
 
 const POLICIES: [&str; 2] = ["retry", "policies"];
 

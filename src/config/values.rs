@@ -7,7 +7,7 @@ use std::time::Duration;
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile, Provider};
 
-use super::ConfigError;
+use super::error::ConfigError;
 
 pub const MS: Duration = Duration::from_millis(1);
 pub const SECOND: Duration = Duration::from_secs(1);

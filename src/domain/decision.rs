@@ -17,7 +17,7 @@
 use std::time::Duration;
 
 use super::backoff::{DelayQueues, Policy, slot_seed};
-use super::delivery::DeadReason;
+use super::dead_reason::DeadReason;
 use super::ids::DeliveryKey;
 use super::outcome::Outcome;
 

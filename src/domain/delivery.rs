@@ -4,6 +4,7 @@
 //! equal and merge when n is recorded, so the protocol needs no generation number and no token.
 
 use super::backoff::DelayQueues;
+use super::dead_reason::DeadReason;
 use super::decision::Decision;
 use super::suspicion::SUSPECT_DELIVERY_COUNT;
 
@@ -14,20 +15,6 @@ pub enum Status {
     Held,
     Delivered,
     Dead,
-}
-
-/// Why a delivery will not be tried again unless somebody requeues it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum DeadReason {
-    Exhausted,
-    Gone,
-    PermanentStatus,
-    Poison,
-    Undecodable,
-    Unpublishable,
-    EndpointRemoved,
-    /// Held for longer than the configured time.
-    Expired,
 }
 
 /// What the protocol needs to know of a delivery's row.
@@ -107,8 +94,8 @@ pub enum Successor {
     Retry {
         attempt: i32,
     },
-    /// A letter to the dead-letter queue.
-    Letter {
+    /// A dead letter to the dead-letter queue.
+    DeadLetter {
         attempts: i32,
     },
     Nothing,
@@ -123,7 +110,7 @@ pub fn receive(message: Received, row: Option<&Row>, queues: &DelayQueues) -> St
         return Step::Drop(DropReason::Future);
     }
     // Only a redelivered message proves that somebody may have died between recording and publishing. Republishing for
-    // others would start second chains; republishing for none would lose letters.
+    // others would start second chains; republishing for none would lose dead letters.
     let follow_if_redelivered = || {
         if message.redelivered { Step::Follow(successor(row, queues)) } else { Step::Drop(DropReason::Stale) }
     };
@@ -147,7 +134,7 @@ pub fn successor(row: &Row, queues: &DelayQueues) -> Successor {
                 None => Successor::Retry { attempt },
             }
         }
-        Status::Dead => Successor::Letter { attempts: row.attempts },
+        Status::Dead => Successor::DeadLetter { attempts: row.attempts },
         Status::Pending | Status::Held | Status::Delivered => Successor::Nothing,
     }
 }
@@ -191,7 +178,7 @@ pub fn hold(row: &Row, n: i32, delay_ms: u64) -> Option<Row> {
 }
 
 /// Ends the delivery without an attempt: a message that kills workers, an endpoint that was removed.
-pub fn bury(row: &Row, n: i32, reason: DeadReason) -> Option<Row> {
+pub fn mark_dead(row: &Row, n: i32, reason: DeadReason) -> Option<Row> {
     is_live(row, n).then_some(Row { status: Status::Dead, due_in_ms: None, dead_reason: Some(reason), ..*row })
 }
 
@@ -230,35 +217,5 @@ impl Status {
 
     pub fn parse(text: &str) -> Option<Status> {
         Status::ALL.into_iter().find(|status| status.as_str() == text)
-    }
-}
-
-impl DeadReason {
-    pub const ALL: [DeadReason; 8] = [
-        DeadReason::Exhausted,
-        DeadReason::Gone,
-        DeadReason::PermanentStatus,
-        DeadReason::Poison,
-        DeadReason::Undecodable,
-        DeadReason::Unpublishable,
-        DeadReason::EndpointRemoved,
-        DeadReason::Expired,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            DeadReason::Exhausted => "exhausted",
-            DeadReason::Gone => "gone",
-            DeadReason::PermanentStatus => "permanent_status",
-            DeadReason::Poison => "poison",
-            DeadReason::Undecodable => "undecodable",
-            DeadReason::Unpublishable => "unpublishable",
-            DeadReason::EndpointRemoved => "endpoint_removed",
-            DeadReason::Expired => "expired",
-        }
-    }
-
-    pub fn parse(text: &str) -> Option<DeadReason> {
-        DeadReason::ALL.into_iter().find(|reason| reason.as_str() == text)
     }
 }

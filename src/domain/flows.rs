@@ -7,6 +7,9 @@ use uuid::Uuid;
 use super::ids::DeliveryKey;
 use super::window::{Mode, Outcomes, Pace, Window};
 
+/// A release that is later than two ticks: the endpoint does not keep up.
+pub const BEHIND_MS: i64 = 200;
+
 /// An endpoint whose flow has been idle for this long is forgotten.
 const FORGET_MS: u64 = 60_000;
 

@@ -60,7 +60,7 @@ impl std::fmt::Debug for Message {
 
 /// What operators read on a dead letter in the broker's UI.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Obituary {
+pub struct DeadLetterHeaders {
     pub reason: String,
     pub last_status_code: Option<i32>,
     pub last_error: Option<String>,

@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod bounds;
 pub mod circuit;
+pub mod dead_reason;
 pub mod decision;
 pub mod delivery;
 pub mod event_type;

@@ -15,6 +15,8 @@ mod reply;
 #[cfg(feature = "service")]
 pub mod server;
 #[cfg(feature = "service")]
+pub mod settings;
+#[cfg(feature = "service")]
 mod shared;
 #[cfg(feature = "service")]
 pub mod stats;

@@ -12,7 +12,7 @@ use futures_util::stream;
 use hyper::body::{Body as _, Incoming};
 
 use super::behaviour::{Behaviour, in_share};
-use super::server::{MAX_BODY_BYTES, Recorded};
+use super::settings::{MAX_BODY_BYTES, Recorded};
 use super::shared::{InFlight, Shared};
 use super::verify::{Headers, VerifyError};
 use crate::domain::signature::HEADER_ID;

@@ -4,70 +4,22 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use axum::body::Bytes;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::behaviour::Behaviour;
 use super::connection;
+use super::settings::{Recorded, Settings};
 use super::shared::Shared;
 use super::stats::Stats;
-use crate::domain::signature::Secret;
 
-/// The largest body that is taken, in bytes.
-pub const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
-/// Webhook ids that are remembered unless set otherwise; about 100 bytes each.
-pub const DEFAULT_MAX_IDS: usize = 1_000_000;
 /// How long responses in flight may take once the receiver is told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 /// The pause after a connection could not be accepted, for example for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Any of these may have signed. Without secrets, nothing is verified.
-    pub secrets: Vec<Secret>,
-    pub behaviour: Behaviour,
-    /// How many of the last requests are kept for `Handle::requests`.
-    pub record: usize,
-    pub max_ids: usize,
-    /// No log line per request.
-    pub quiet: bool,
-    /// Told the result of each verification: `ok`, or the label of the error.
-    pub on_verification: Option<fn(&'static str)>,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            secrets: Vec::new(),
-            behaviour: Behaviour::Ok,
-            record: 0,
-            max_ids: DEFAULT_MAX_IDS,
-            quiet: false,
-            on_verification: None,
-        }
-    }
-}
-
-/// A request as it came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recorded {
-    pub path: String,
-    /// Names in lower case, in the order of arrival.
-    pub headers: Vec<(String, String)>,
-    pub body: Bytes,
-    pub arrived: SystemTime,
-}
-
-impl Recorded {
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-}
 
 pub struct Server {
     listener: TcpListener,

@@ -1,11 +1,12 @@
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::domain::signature;
+use crate::domain::signature::{self, Secret};
+use crate::receiver::settings::MAX_BODY_BYTES;
 
 const AMPLE: Duration = Duration::from_secs(20);
 

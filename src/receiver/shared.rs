@@ -8,7 +8,7 @@ use axum::http::HeaderValue;
 use tokio::sync::Notify;
 
 use super::behaviour::Behaviour;
-use super::server::{Recorded, Settings};
+use super::settings::{Recorded, Settings};
 use super::stats::Ledger;
 use super::verify::Verifier;
 

@@ -2,7 +2,8 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, publish};
+use super::context::Context;
+use super::publish;
 use crate::store::locks::Session;
 use crate::store::{StoreError, relay_batches};
 

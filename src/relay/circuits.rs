@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Context;
+use super::context::Context;
 use crate::store::{StoreError, circuits, pauses};
 
 const EVERY: Duration = Duration::from_secs(1);

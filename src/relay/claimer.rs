@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::adopt;
+use super::context::Context;
 use super::idle::Idle;
 use super::sender::{self, Outbound};
-use super::{Context, adopt};
 use crate::domain::reconnect;
 use crate::domain::turns::{Ask, From, Turns};
 use crate::store::claim::{self, Batch, Claim};

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::Context;
 use super::circuits::Circuits;
+use super::context::Context;
 use super::duty::Pace;
 use super::markers::Markers;
 use super::reconcile::Reconciler;

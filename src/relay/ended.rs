@@ -5,9 +5,10 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use uuid::Uuid;
 
+use super::context::Context;
+use super::dead_letters;
 use super::holders::Page;
-use super::{Context, letters};
-use crate::domain::delivery::DeadReason;
+use crate::domain::dead_reason::DeadReason;
 use crate::domain::message::Message;
 use crate::store::days::Day;
 use crate::store::deliveries::Snapshot;
@@ -56,6 +57,6 @@ async fn write(
         tracing::warn!(event_id = %snapshot.key.event_id, endpoint_id = %snapshot.key.endpoint_id, "{said}");
     }
     if !ended.is_empty() {
-        letters::write(&context.publisher, ended).await;
+        dead_letters::write(&context.publisher, ended).await;
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::Context;
+use super::context::Context;
 use crate::broker::BrokerError;
 use crate::broker::connection::Link;
 use crate::broker::declare::message_count;

@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use uuid::Uuid;
 
-use super::release::mode;
-use crate::domain::flows::Due;
+use crate::domain::circuit::State;
+use crate::domain::flows::{BEHIND_MS, Due};
+use crate::domain::window::Mode;
 use crate::store::days::Day;
 use crate::store::held::{self, Holder};
 use crate::store::{Db, StoreError};
 
+/// Deliveries let go to find out whether an endpoint is back.
+const PROBES: u32 = 3;
 /// How often all days are asked whether they have held deliveries. The days of new events are asked in each tick.
 const ALL_DAYS: Duration = Duration::from_secs(2);
 /// Events may be this far ahead of the clock.
@@ -26,8 +29,6 @@ const PAGE: i64 = 500;
 const SHARE: Duration = Duration::from_millis(20);
 /// What is due this soon is active already.
 const SOON_MS: i64 = 1_000;
-/// A release that is later than two ticks: the endpoint does not keep up.
-pub(super) const BEHIND_MS: i64 = 200;
 /// Endpoints that a claim is told of: it compares each new delivery with all of them. One that is left out costs its
 /// deliveries a trip through the broker, and nobody else anything.
 const MOST_BEHIND: usize = 2_000;
@@ -198,4 +199,14 @@ fn waiting_of(days: &[(Day, Holder)], max_in_flight: u32) -> Option<Waiting> {
     let due_now =
         Due { endpoint_id: holder.endpoint_id, mode: mode(holder)?, max_in_flight, rate_limit: holder.rate_limit };
     Some(Waiting { due: due_now, days: due.iter().map(|(day, _)| *day).collect() })
+}
+
+/// `None`: nothing may be let go.
+fn mode(holder: &Holder) -> Option<Mode> {
+    match (holder.exists && holder.enabled && !holder.paused, holder.circuit()) {
+        (false, _) | (_, State::Open) => None,
+        (true, State::HalfOpen) => Some(Mode::Probe(PROBES)),
+        (true, State::Closed) if holder.circuit_trips > 0 => Some(Mode::Ramp),
+        (true, State::Closed) => Some(Mode::Full),
+    }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Context;
+use super::context::Context;
 use crate::store::wake::{self, Alarm, OUTBOX, Wake};
 use crate::store::{Db, StoreError};
 

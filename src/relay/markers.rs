@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use super::Context;
+use super::context::Context;
 use crate::broker::publisher::WorkQueue;
 use crate::store::{StoreError, markers};
 

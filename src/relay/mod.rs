@@ -5,14 +5,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 mod adopt;
-mod behind;
 mod circuits;
 mod claimer;
+mod context;
+pub mod dead_letters;
+mod declare;
 mod duties;
 mod duty;
 mod ended;
@@ -20,26 +21,26 @@ mod gauges;
 mod held;
 mod holders;
 mod idle;
-mod keeper;
-pub mod letters;
+mod leader;
 mod markers;
 mod publish;
 pub mod reconcile;
 mod release;
-pub mod requeue;
 mod room;
 mod sender;
-pub mod sweep;
+
+pub use context::{Grace, Limits};
+pub use declare::{DeclareFailure, declare};
+
+use context::Context;
 
 use crate::broker;
-use crate::broker::connection::Link;
-use crate::broker::declare::{self, DeclareError};
 use crate::broker::publisher::Publisher;
 use crate::broker::topology::Topology;
 use crate::domain::reconnect;
 use crate::store::claim::Ceilings;
 use crate::store::locks::Session;
-use crate::store::{self, Db, StoreError, delay_queues};
+use crate::store::{self, Db, StoreError};
 use crate::supervise::{Ended, Supervised};
 use crate::telemetry::readiness::Readiness;
 
@@ -55,39 +56,6 @@ pub struct Parts {
     pub ceilings: Ceilings,
     pub limits: Limits,
     pub readiness: Readiness,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    pub batch_size: u32,
-    pub poll_interval: Duration,
-    /// Sleep on LISTEN; otherwise poll all the time.
-    pub listen: bool,
-    /// Circuits are in use; otherwise any that is open is closed.
-    pub circuits: bool,
-    /// Endpoints whose circuit has not been closed for this long are disabled; zero: never.
-    pub disable_after: Duration,
-    /// Requests in flight for one endpoint that sets no limit of its own.
-    pub max_in_flight: u32,
-    /// Places for due retries in all workers together. More released deliveries than that would only wait in the queue.
-    pub places: u32,
-    /// Deliveries that are still held when their event is this old become dead; zero: never.
-    pub held_ttl: Duration,
-    /// Markers are published, and losses looked for, this often.
-    pub reconcile_interval: Duration,
-    pub grace: reconcile::Grace,
-}
-
-struct Context {
-    db: Db,
-    claim_db: Db,
-    publisher: Publisher,
-    broker: broker::Settings,
-    topology: Topology,
-    ceilings: Ceilings,
-    limits: Limits,
-    readiness: Readiness,
-    held: held::Held,
 }
 
 /// Why a relay cannot go on, however often it tries.
@@ -163,7 +131,7 @@ async fn session(
     tasks.spawn("claimer", claimer::run(context.clone(), relay.into(), over.clone(), abandon.clone()));
     tasks.spawn("release", release::run(context.clone(), relay.into(), leads.clone(), over.clone()));
     tasks.spawn("duties", duties::run(context.clone(), relay.into(), leads.clone(), over.clone()));
-    let kept = tasks.during(keeper::run(context, &session, relay, &leads, over.clone()), &over).await?;
+    let kept = tasks.during(leader::run(context, &session, relay, &leads, over.clone()), &over).await?;
     over.cancel();
     // The claimer finishes its publishes; the lock is still ours meanwhile, unless the session is what was lost.
     tasks.finish().await?;
@@ -180,28 +148,4 @@ pub async fn open_session(options: &store::Options) -> Result<(Session, i32), St
             return Ok((session, relay));
         }
     }
-}
-
-/// Declares the topology and remembers its delay queues. A user without the right to declare relies on
-/// `posthaste topology declare`.
-pub async fn declare(db: &Db, broker: &broker::Settings, topology: &Topology) -> Result<(), DeclareFailure> {
-    let link = Link::open(broker, "posthaste topology").await.map_err(DeclareError::from)?;
-    let declared = declare::declare(&link, topology).await;
-    link.close().await;
-    match declared {
-        Ok(()) => Ok(delay_queues::remember(db, &topology.delay_queues()).await?),
-        Err(DeclareError::Broker(error)) if error.is_access_refused() => {
-            tracing::info!("this broker user may not declare; relying on `posthaste topology declare`");
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum DeclareFailure {
-    #[error(transparent)]
-    Declare(#[from] DeclareError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }

@@ -1,9 +1,12 @@
 //! Publishing batches until every copy is confirmed, and finding the message that can never be.
 
-use super::{Context, letters};
+use super::context::Context;
+use super::dead_letters;
+use super::declare::declare;
 use crate::broker::declare::ABSENCE;
-use crate::broker::publisher::{PublishError, Published, Publisher, Target};
-use crate::domain::delivery::DeadReason;
+use crate::broker::published::{PublishError, Published};
+use crate::broker::publisher::{Publisher, Target};
+use crate::domain::dead_reason::DeadReason;
 use crate::domain::message::Message;
 use crate::domain::reconnect;
 use crate::store::deliveries;
@@ -89,13 +92,13 @@ async fn one(context: &Context, publisher: &Publisher, target: &Target, message:
 async fn set_aside(context: &Context, publisher: &Publisher, message: &Message, error: &str) -> bool {
     let key = message.key();
     let reason = DeadReason::Unpublishable;
-    match deliveries::bury(&context.db, key, message.attempt, reason, Some(error)).await {
+    match deliveries::mark_dead(&context.db, key, message.attempt, reason, Some(error)).await {
         Ok(Some(row)) => {
             metrics::dead_letter(reason);
             tracing::error!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, error,
                 "set aside: the broker does not take the message");
-            // A payload that is too large for a work queue is too large for a letter as well, but it may be the queue.
-            letters::write(publisher, vec![(message.clone(), row)]).await;
+            // A payload that is too large for a work queue is too large for a dead letter as well, but it may be the queue.
+            dead_letters::write(publisher, vec![(message.clone(), row)]).await;
             true
         }
         // The row has moved on: then somebody else has published it after all.
@@ -111,36 +114,7 @@ async fn set_aside(context: &Context, publisher: &Publisher, message: &Message, 
 async fn declare_again(context: &Context) {
     tracing::warn!("the broker has no queue for a message; declaring the topology again");
     tokio::time::sleep(ABSENCE).await;
-    if let Err(error) = super::declare(&context.db, &context.broker, &context.topology).await {
+    if let Err(error) = declare(&context.db, &context.broker, &context.topology).await {
         tracing::warn!(%error, "cannot declare the topology");
-    }
-}
-
-/// A broker that is away for longer than this many tries ends a command.
-const COMMAND_TRIES: u32 = 8;
-
-/// Publishes for a command: it gives up in the end, and says so. What it listed is adopted by a relay.
-pub(super) async fn publish_due(publisher: &Publisher, messages: Vec<Message>) -> Result<(), PublishError> {
-    let mut open = messages;
-    let mut failures = 0;
-    loop {
-        let batch: Vec<(Target, &Message)> = open.iter().map(|message| (Target::Retry, message)).collect();
-        let answers = publisher.publish(&batch).await;
-        let mut failed = Vec::new();
-        let mut last = None;
-        for (message, answer) in open.into_iter().zip(answers) {
-            if let Err(error) = answer {
-                last = Some(error);
-                failed.push(message);
-            }
-        }
-        let Some(error) = last else { return Ok(()) };
-        if failures >= COMMAND_TRIES {
-            return Err(error);
-        }
-        tracing::warn!(%error, messages = failed.len(), failures, "publishing failed; trying again");
-        tokio::time::sleep(reconnect::pause(failures, rand::random())).await;
-        failures += 1;
-        open = failed;
     }
 }

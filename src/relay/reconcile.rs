@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::publish::publish_due;
-use super::sweep::SweepError;
-use super::{Context, publish, release};
-use crate::broker::publisher::{Publisher, WorkQueue};
+use super::context::{Context, Grace};
+use super::{publish, release};
+use crate::broker::publisher::WorkQueue;
 use crate::domain::reconcile;
 use crate::store::reconcile::Proofs;
 use crate::store::{Db, StoreError, endpoints, markers, reconcile as lost, relay_batches};
@@ -17,14 +16,6 @@ use crate::telemetry::metrics;
 const BATCH: i64 = 500;
 /// A search that finds nothing is repeated after twenty times what it took, or at the reconcile interval.
 const DUTY: u32 = 20;
-
-/// What bounds how long a worker may hold a message.
-#[derive(Debug, Clone, Copy)]
-pub struct Grace {
-    pub configured: Duration,
-    /// The time-out of endpoints that set none.
-    pub timeout: Duration,
-}
 
 /// What markers prove at this moment.
 pub async fn proofs(db: &Db, grace: Grace) -> Result<Proofs, StoreError> {
@@ -90,16 +81,4 @@ async fn batch(context: &Context, relay: i64, proofs: Proofs) -> Result<usize, S
         relay_batches::unlist(&context.db, &[id]).await?;
     }
     Ok(found)
-}
-
-/// Everything that is lost now, for the command. Returns how much was published again.
-pub async fn all(db: &Db, publisher: &Publisher, relay: i64, proofs: Proofs) -> Result<u64, SweepError> {
-    let mut republished = 0;
-    loop {
-        let batch = lost::republish(db, relay, proofs, BATCH).await?;
-        let Some(id) = batch.id else { return Ok(republished) };
-        republished += batch.messages.len() as u64;
-        publish_due(publisher, batch.messages).await?;
-        relay_batches::unlist(db, &[id]).await?;
-    }
 }

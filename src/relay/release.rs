@@ -9,23 +9,19 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::context::Context;
 use super::duty::Pace;
 use super::holders::{Holders, Waiting};
-use super::{Context, ended, publish};
-use crate::domain::circuit::State;
+use super::{ended, publish};
 use crate::domain::flows::{Flows, Let};
 use crate::domain::message::Message;
-use crate::domain::window::Mode;
 use crate::store::days::Day;
-use crate::store::held::Holder;
 use crate::store::{StoreError, relay_batches, release};
 use crate::telemetry::names::Duty;
 
 const TICK: Duration = Duration::from_millis(100);
 /// What is let go in one tick is in memory until the broker has confirmed it.
 const RELEASE_BYTES: usize = 32 << 20;
-/// Deliveries let go to find out whether an endpoint is back.
-const PROBES: u32 = 3;
 /// Released deliveries whose outcome is looked up in one tick; more of them take turns.
 const LOOK_UP: usize = 2_000;
 /// Batches that one recovery publishes again.
@@ -178,14 +174,4 @@ async fn in_parts(context: &Context, mut messages: Vec<Message>) {
         tokio::time::sleep(PAUSE).await;
     }
     publish::due(context, messages).await;
-}
-
-/// `None`: nothing may be let go.
-pub(super) fn mode(holder: &Holder) -> Option<Mode> {
-    match (holder.exists && holder.enabled && !holder.paused, holder.circuit()) {
-        (false, _) | (_, State::Open) => None,
-        (true, State::HalfOpen) => Some(Mode::Probe(PROBES)),
-        (true, State::Closed) if holder.circuit_trips > 0 => Some(Mode::Ramp),
-        (true, State::Closed) => Some(Mode::Full),
-    }
 }

@@ -9,8 +9,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::context::Context;
+use super::publish;
 use super::room::Room;
-use super::{Context, publish};
 use crate::domain::message::Message;
 use crate::domain::outgoing::Outgoing;
 use crate::store::claim::Batch;

@@ -1,5 +1,6 @@
 //! The circuit of an endpoint, as all replicas share it. Every change is a compare-and-set on the state, so of several
-//! workers that come to the same conclusion one makes the change.
+//! workers that come to the same conclusion one makes the change. None waits for a row that somebody has locked: with many
+//! such endpoints no connection would be left for anything else. What cannot be stored now is asked for again.
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ pub async fn open(db: &Db, endpoint: Uuid, from: State, cooldown_ms: u64) -> Res
                     set circuit_state = 'open', circuit_trips = circuit_trips + 1,
                         circuit_opened_at = coalesce(circuit_opened_at, now()),
                         circuit_until = now() + $2 * interval '1 millisecond'
-                  where id = $1 and circuit_state = $3",
+                  where id = (select id from posthaste.endpoints where id = $1 and circuit_state = $3
+                               for no key update skip locked)",
             )
             .bind(endpoint)
             .bind(cooldown_ms as f64)
@@ -34,14 +36,16 @@ pub async fn open(db: &Db, endpoint: Uuid, from: State, cooldown_ms: u64) -> Res
 pub async fn close(db: &Db, endpoint: Uuid) -> Result<bool> {
     let close = "update posthaste.endpoints
             set circuit_state = 'closed', circuit_opened_at = null, circuit_until = null
-          where id = $1 and circuit_state = 'half_open'";
+          where id = (select id from posthaste.endpoints where id = $1 and circuit_state = 'half_open'
+                       for no key update skip locked)";
     change(db, close, endpoint).await
 }
 
 /// The end of probation.
 pub async fn heal(db: &Db, endpoint: Uuid) -> Result<bool> {
     let heal = "update posthaste.endpoints set circuit_trips = 0
-          where id = $1 and circuit_state = 'closed' and circuit_trips > 0";
+          where id = (select id from posthaste.endpoints where id = $1 and circuit_state = 'closed' and circuit_trips > 0
+                       for no key update skip locked)";
     change(db, heal, endpoint).await
 }
 

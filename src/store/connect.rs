@@ -5,7 +5,8 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
-use super::{Conn, Pool, Result, StoreError};
+use super::error::{Result, StoreError};
+use super::session::{Conn, Pool};
 
 /// Time to find out why a pool got no connection.
 const REASON: Duration = Duration::from_secs(1);

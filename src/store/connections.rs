@@ -10,7 +10,10 @@ use sqlx::{Connection, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::{Conn, Options, Pool, StoreError, connect};
+use super::connect;
+use super::error::StoreError;
+use super::options::Options;
+use super::session::{Conn, Pool};
 
 /// A connection that was in use so shortly ago is taken as it is; one that waited longer is asked first.
 const TRUSTED: Duration = Duration::from_secs(1);

@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use super::days::{Arguments, Day, same_key};
 use super::{Db, Result, StoreError, days};
-use crate::domain::delivery::{DeadReason, Row, Status};
+use crate::domain::dead_reason::DeadReason;
+use crate::domain::delivery::{Row, Status};
 use crate::domain::ids::DeliveryKey;
-use crate::domain::message::Obituary;
+use crate::domain::message::DeadLetterHeaders;
 
 /// A delivery's row as the protocol sees it, and what a dead letter says about it.
 #[derive(Debug, Clone)]
@@ -25,8 +26,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub fn obituary(&self) -> Obituary {
-        Obituary {
+    pub fn dead_letter_headers(&self) -> DeadLetterHeaders {
+        DeadLetterHeaders {
             reason: self.row.dead_reason.map_or("", DeadReason::as_str).to_owned(),
             last_status_code: self.last_status_code,
             last_error: self.last_error.clone(),
@@ -207,7 +208,7 @@ pub const BURY: &str = concat!(
 );
 
 /// Ends a delivery without an attempt. Returns the row to write the dead letter from; `None`: the row has moved on.
-pub async fn bury(
+pub async fn mark_dead(
     db: &Db,
     key: DeliveryKey,
     n: i32,

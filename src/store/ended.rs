@@ -15,7 +15,7 @@ use crate::domain::message::Message;
 
 /// The statement that makes held deliveries of the endpoints `$1` dead. `found` finds those of one endpoint, `k`. The limit is
 /// a literal, so that the plan is made for so few.
-fn bury(day: Day, reason: &str, found: &str, limit: u32) -> String {
+fn end(day: Day, reason: &str, found: &str, limit: u32) -> String {
     format!(
         "with r as materialized (
            select d.event_id, d.endpoint_id from unnest($1::uuid[]) as k(endpoint_id) cross join lateral (
@@ -38,7 +38,7 @@ fn bury(day: Day, reason: &str, found: &str, limit: u32) -> String {
 /// Ends held deliveries of endpoints that were removed, at most `limit`.
 pub async fn removed(db: &Db, day: Day, endpoints: &[Uuid], limit: u32) -> Result<Vec<(Message, Snapshot)>> {
     let gone = "and not exists (select from posthaste.endpoints e where e.id = k.endpoint_id)";
-    let text = bury(day, "endpoint_removed", gone, limit);
+    let text = end(day, "endpoint_removed", gone, limit);
     let rows =
         async |c: &mut super::Conn| sqlx::query_as::<_, Both>(AssertSqlSafe(text)).bind(endpoints).fetch_all(c).await;
     both(unless_dropped(db.run(rows).await)?)
@@ -53,7 +53,7 @@ pub async fn expired(
     limit: u32,
 ) -> Result<Vec<(Message, Snapshot)>> {
     let old = "and h.event_id < posthaste.uuid_v7_floor(now() - $2 * interval '1 second') order by h.event_id";
-    let text = bury(day, "expired", old, limit);
+    let text = end(day, "expired", old, limit);
     let rows = async |c: &mut super::Conn| {
         let query = sqlx::query_as::<_, Both>(AssertSqlSafe(text)).bind(endpoints);
         query.bind(age.as_secs_f64()).fetch_all(c).await

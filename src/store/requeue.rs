@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::deliveries::{Raw, Snapshot, columns, columns_of};
 use super::replay::Window;
 use super::{Conn, Db, Result, due};
-use crate::domain::delivery::DeadReason;
+use crate::domain::dead_reason::DeadReason;
 use crate::domain::ids::{self, DeliveryKey};
 use crate::domain::message::Message;
 
@@ -276,7 +276,7 @@ pub(super) fn both(rows: Vec<Both>) -> Result<Vec<(Message, Snapshot)>> {
     rows.into_iter().map(|both| Ok((Message::from(both.due), both.raw.snapshot()?))).collect()
 }
 
-/// Those of the given deliveries that are dead, with their events, for writing letters that are missing.
+/// Those of the given deliveries that are dead, with their events, for writing dead letters that are missing.
 pub async fn letters(db: &Db, keys: &[DeliveryKey]) -> Result<Vec<(Message, Snapshot)>> {
     let Some(bounds) = ids::bounds(keys.iter().map(|key| key.event_id)) else { return Ok(Vec::new()) };
     let (events, endpoints) = columns_of(keys);
@@ -309,7 +309,7 @@ pub async fn now(db: &Db) -> Result<DateTime<Utc>> {
 
 /// Ends every unfinished delivery of an endpoint that was removed. Returns how many rows were ended, at most `limit`. What
 /// is held is found by its index, and the rest among all that is unfinished: never by reading the history.
-pub async fn bury_removed(db: &Db, endpoint: Uuid, limit: i64) -> Result<Vec<(Message, Snapshot)>> {
+pub async fn mark_dead_of_removed(db: &Db, endpoint: Uuid, limit: i64) -> Result<Vec<(Message, Snapshot)>> {
     const REMOVED: &str = concat!(
         "with h as materialized (
            select event_id, endpoint_id from posthaste.deliveries

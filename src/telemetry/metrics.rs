@@ -7,7 +7,7 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::names::*;
-use crate::domain::delivery::DeadReason;
+use crate::domain::dead_reason::DeadReason;
 
 /// Makes the recorder the process's own. To be called once, before anything is recorded.
 pub fn install() -> Result<PrometheusHandle, BuildError> {

@@ -10,7 +10,7 @@ use crate::telemetry::readiness::Readiness;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Says so while an alarm blocks the connection that publishes. Deliveries that succeed go on meanwhile; retries and
-/// letters wait. That the broker is away, the part that consumes says.
+/// dead letters wait. That the broker is away, the part that consumes says.
 pub(super) async fn watch(publisher: Publisher, readiness: Readiness, stop: CancellationToken) {
     let watching = async {
         loop {

@@ -6,19 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
-use super::coalesce::Stopping;
-use super::job::{Job, Recorded, Rows, try_to_record};
-use super::{Context, settler, suspicion};
+use super::coalesce::Holder;
+use super::database::Stopping;
+use super::job::{Job, Ledger, Recorded, Rows};
+use super::quarantine::Quarantine;
+use super::settler::Settler;
 use crate::domain::decision::{OUR_FAULT_PAUSE, our_fault_pause_ms};
 use crate::domain::ids;
 use crate::store::StoreError;
 use crate::store::deliveries::Hold;
+use crate::supervise::Helpers;
 use crate::telemetry::metrics;
 use crate::telemetry::names::HeldReason;
 
 /// Statements at once. Each may wait for a lock and keep a connection meanwhile.
-pub const UNDER_WAY: usize = 2;
+const UNDER_WAY: usize = 2;
 /// Between two tries of one delivery that is locked.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -36,72 +41,95 @@ impl Part {
     }
 }
 
-/// Halves what is refused until the culprits are alone; everything else is recorded on the way.
-pub(super) async fn settle(context: &Arc<Context>, jobs: Vec<Job>, unsure: bool) -> Result<(), Stopping> {
-    let mut parts: VecDeque<Part> = Part { jobs, unsure }.halves().into();
-    while let Some(mut part) = parts.pop_front() {
-        match try_one(context, &part).await? {
-            Ok(rows) => {
-                let recorded = Recorded { rows, unsure: part.unsure };
-                // It must not wait for the publishes of others.
-                let finish = {
-                    let context = context.clone();
-                    async move { settler::finish(&context, part.jobs, recorded).await }
-                };
-                tokio::spawn(context.helpers.watched("a settlement", finish));
-            }
-            Err(error) if part.jobs.len() > 1 && error.blames_rows() => parts.extend(part.halves()),
-            Err(error) if error.blames_data() => set_aside(context, part, &error).await?,
-            Err(error) => {
-                part.unsure |= error.may_be_done();
-                wait(context, &part, &error).await?;
-                parts.push_back(part);
+pub struct Apart {
+    ledger: Ledger,
+    settler: Arc<Settler>,
+    quarantine: Arc<Quarantine>,
+    holds: Holder,
+    helpers: Helpers,
+    permits: Semaphore,
+    abandon: CancellationToken,
+}
+
+impl Apart {
+    pub fn new(
+        ledger: Ledger,
+        settler: Arc<Settler>,
+        quarantine: Arc<Quarantine>,
+        holds: Holder,
+        helpers: Helpers,
+        abandon: CancellationToken,
+    ) -> Apart {
+        Apart { ledger, settler, quarantine, holds, helpers, permits: Semaphore::new(UNDER_WAY), abandon }
+    }
+
+    /// Halves what is refused until the culprits are alone; everything else is recorded on the way.
+    pub async fn settle(&self, jobs: Vec<Job>, unsure: bool) -> Result<(), Stopping> {
+        let mut parts: VecDeque<Part> = Part { jobs, unsure }.halves().into();
+        while let Some(mut part) = parts.pop_front() {
+            match self.try_one(&part).await? {
+                Ok(rows) => {
+                    let recorded = Recorded { rows, unsure: part.unsure };
+                    // It must not wait for the publishes of others.
+                    let finish = {
+                        let settler = self.settler.clone();
+                        async move { settler.finish(part.jobs, recorded).await }
+                    };
+                    tokio::spawn(self.helpers.watched("a settlement", finish));
+                }
+                Err(error) if part.jobs.len() > 1 && error.blames_rows() => parts.extend(part.halves()),
+                Err(error) if error.blames_data() => self.set_aside(part, &error).await?,
+                Err(error) => {
+                    part.unsure |= error.may_be_done();
+                    self.wait(&part, &error).await?;
+                    parts.push_back(part);
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-async fn try_one(context: &Context, part: &Part) -> Result<Result<Rows, StoreError>, Stopping> {
-    let trying = async {
-        let _permit = context.apart.acquire().await;
-        try_to_record(context, &part.jobs).await
-    };
-    tokio::select! {
-        result = trying => Ok(result),
-        () = context.abandon.cancelled() => Err(Stopping),
-    }
-}
-
-async fn wait(context: &Context, part: &Part, error: &StoreError) -> Result<(), Stopping> {
-    for job in &part.jobs {
-        tracing::warn!(%error, event_id = %job.message.event_id, endpoint_id = %job.message.endpoint_id,
-            attempt = job.message.attempt, "an attempt cannot be recorded; trying again");
-    }
-    tokio::select! {
-        () = tokio::time::sleep(PAUSE) => Ok(()),
-        () = context.abandon.cancelled() => Err(Stopping),
-    }
-}
-
-/// The database takes anything but this record. A fault of ours: the delivery is held, and no attempt is spent.
-async fn set_aside(context: &Arc<Context>, part: Part, error: &StoreError) -> Result<(), Stopping> {
-    for job in part.jobs {
-        let (key, attempt) = (job.message.key(), job.message.attempt);
-        tracing::error!(%error, event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt,
-            "the database refuses to record an attempt; held, no attempt spent");
-        let age_ms = (Utc::now().timestamp_millis() - ids::unix_ms(key.event_id)).max(0) as u64;
-        let delay_ms = our_fault_pause_ms(OUR_FAULT_PAUSE.as_millis() as u64, age_ms) as i64;
-        if context.holds.ask(Hold { key, attempt, delay_ms }).await? {
-            if job.suspect.is_some() {
-                suspicion::forget(context, key).await?;
-            }
-            metrics::held(HeldReason::OurFault);
-            job.receipt.settle();
-        } else {
-            let moved_on = Recorded { rows: vec![None], unsure: part.unsure };
-            settler::finish(context, vec![job], moved_on).await?;
+    async fn try_one(&self, part: &Part) -> Result<Result<Rows, StoreError>, Stopping> {
+        let trying = async {
+            let _permit = self.permits.acquire().await;
+            self.ledger.record(&part.jobs).await
+        };
+        tokio::select! {
+            result = trying => Ok(result),
+            () = self.abandon.cancelled() => Err(Stopping),
         }
     }
-    Ok(())
+
+    async fn wait(&self, part: &Part, error: &StoreError) -> Result<(), Stopping> {
+        for job in &part.jobs {
+            tracing::warn!(%error, event_id = %job.message.event_id, endpoint_id = %job.message.endpoint_id,
+                attempt = job.message.attempt, "an attempt cannot be recorded; trying again");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => Ok(()),
+            () = self.abandon.cancelled() => Err(Stopping),
+        }
+    }
+
+    /// The database takes anything but this record. A fault of ours: the delivery is held, and no attempt is spent.
+    async fn set_aside(&self, part: Part, error: &StoreError) -> Result<(), Stopping> {
+        for job in part.jobs {
+            let (key, attempt) = (job.message.key(), job.message.attempt);
+            tracing::error!(%error, event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt,
+                "the database refuses to record an attempt; held, no attempt spent");
+            let age_ms = (Utc::now().timestamp_millis() - ids::unix_ms(key.event_id)).max(0) as u64;
+            let delay_ms = our_fault_pause_ms(OUR_FAULT_PAUSE.as_millis() as u64, age_ms) as i64;
+            if self.holds.ask(Hold { key, attempt, delay_ms }).await? {
+                if job.suspect.is_some() {
+                    self.quarantine.release(key).await?;
+                }
+                metrics::held(HeldReason::OurFault);
+                job.receipt.settle();
+            } else {
+                let moved_on = Recorded { rows: vec![None], unsure: part.unsure };
+                self.settler.finish(vec![job], moved_on).await?;
+            }
+        }
+        Ok(())
+    }
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::Context;
 use super::ready::Ready;
 use crate::domain::message::Message;
 use crate::domain::outcome::{OurFault, Outcome};
@@ -20,9 +19,9 @@ pub struct Attempted {
     pub exchange: Exchange,
 }
 
-pub(super) async fn make(context: &Context, endpoint: &Ready, message: &Message) -> Attempted {
+pub(super) async fn make(client: &Client, endpoint: &Ready, message: &Message, timeout: Duration) -> Attempted {
     let in_flight = metrics::in_flight();
-    let attempted = send(&context.client, endpoint, message, context.limits.timeout).await;
+    let attempted = send(client, endpoint, message, timeout).await;
     drop(in_flight);
     attempted
 }

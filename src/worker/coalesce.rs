@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::database::{Stopping, until_answered};
 use crate::domain::ids::DeliveryKey;
-use crate::domain::reconnect;
 use crate::store::deliveries::{self, Hold, Snapshot};
 use crate::store::{Db, StoreError};
 
@@ -48,7 +48,7 @@ pub type RowReader = Together<DeliveryKey, Option<Snapshot>>;
 /// The reader, and the task that serves it.
 pub fn row_reader(db: Db, abandon: CancellationToken) -> (RowReader, impl Future<Output = ()>) {
     together(GATHER, async move |keys: &[DeliveryKey]| {
-        let rows = persist(&abandon, "read deliveries", || deliveries::read(&db, keys)).await?;
+        let rows = until_answered(&abandon, "read deliveries", || deliveries::read(&db, keys)).await?;
         let rows: HashMap<DeliveryKey, Snapshot> = rows.into_iter().map(|row| (row.key, row)).collect();
         Ok(keys.iter().map(|key| rows.get(key).cloned()).collect())
     })
@@ -61,7 +61,7 @@ pub type Holder = Together<Hold, bool>;
 pub fn holder(db: Db, abandon: CancellationToken) -> (Holder, impl Future<Output = ()>) {
     let careful_until = Mutex::new(Instant::now());
     together(GATHER, async move |holds: &[Hold]| {
-        persist(&abandon, "hold deliveries", || hold(&db, &careful_until, holds)).await
+        until_answered(&abandon, "hold deliveries", || hold(&db, &careful_until, holds)).await
     })
 }
 
@@ -130,55 +130,6 @@ pub async fn gather<T>(from: &mut mpsc::Receiver<T>, batch: &mut Vec<T>, most: u
         }
     }
     true
-}
-
-/// The grace period is over: whatever is in hand stays unacknowledged.
-#[derive(Debug, Clone, Copy)]
-pub struct Stopping;
-
-/// Repeats a database operation until it succeeds: an unreachable database is our fault and must cost nobody anything.
-pub async fn persist<T, F>(
-    abandon: &CancellationToken,
-    what: &'static str,
-    operation: impl Fn() -> F,
-) -> Result<T, Stopping>
-where
-    F: Future<Output = Result<T, StoreError>>,
-{
-    let (value, _) = persist_once(abandon, what, operation).await?;
-    Ok(value)
-}
-
-/// The same for what can be done only once. The flag says that an earlier try may have done it: its answer did not come.
-pub async fn persist_once<T, F>(
-    abandon: &CancellationToken,
-    what: &'static str,
-    operation: impl Fn() -> F,
-) -> Result<(T, bool), Stopping>
-where
-    F: Future<Output = Result<T, StoreError>>,
-{
-    let mut failures = 0;
-    let mut unsure = false;
-    loop {
-        let result = tokio::select! {
-            result = operation() => result,
-            () = abandon.cancelled() => return Err(Stopping),
-        };
-        match result {
-            Ok(value) => return Ok((value, unsure)),
-            Err(error) => {
-                unsure |= error.may_be_done();
-                tracing::warn!(%error, failures, what, "database operation failed; trying again");
-                let pause = reconnect::pause(failures, rand::random());
-                failures += 1;
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = abandon.cancelled() => return Err(Stopping),
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::coalesce::{Stopping, Together, persist, together};
+use super::coalesce::{Together, together};
+use super::database::{Stopping, until_answered};
 use super::known::Known;
 use super::ready::Ready;
 use crate::domain::reconnect;
@@ -50,7 +51,7 @@ impl EndpointCache {
             let (db, known) = (db.clone(), known.clone());
             async move |ids: &[Uuid]| {
                 known.reading();
-                let stored = persist(&abandon, "read endpoints", || sendable::read(&db, ids)).await?;
+                let stored = until_answered(&abandon, "read endpoints", || sendable::read(&db, ids)).await?;
                 let read: Vec<Arc<Ready>> = stored.into_iter().map(|s| Arc::new(Ready::open(s, &key))).collect();
                 known.add(&read);
                 let found = |id| read.iter().find(|ready| ready.id == id).cloned();

@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::activity::{Changed, Seen};
 use super::ready::Ready;
+use super::seen::{Changed, Seen};
 use crate::domain::circuit::{Circuit, Health, Rules, Turn, Window};
 use crate::domain::gate::{Answer, Arrival, Gate, Limits, Ticket, Until, Why};
 use crate::domain::rooms::Room;
@@ -42,15 +42,15 @@ struct Entry {
     resumed_us: i64,
 }
 
-/// Leave to make one request. Dropping it tells the gate that the request is over.
-pub struct Leave {
+/// Permit to make one request. Dropping it tells the gate that the request is over.
+pub struct Permit {
     gates: Gates,
     endpoint: Uuid,
     ticket: Ticket,
 }
 
 /// What the outcome of a request says about its endpoint.
-pub struct Verdict {
+pub struct Feedback {
     pub health: Health,
     /// It asked to slow down, for a time or for none in particular.
     pub slow_down: Option<Option<Duration>>,
@@ -58,7 +58,7 @@ pub struct Verdict {
 }
 
 /// What follows for the endpoint.
-pub struct Judgement {
+pub struct Reaction {
     pub turn: Option<Turn>,
     /// It asked for so much time that all workers should know.
     pub pause: Option<Duration>,
@@ -66,7 +66,7 @@ pub struct Judgement {
 }
 
 pub enum Entrance {
-    Granted(Leave),
+    Granted(Permit),
     Held { until: Until, why: Why },
 }
 
@@ -86,11 +86,11 @@ impl Gates {
         loop {
             match answer {
                 Answer::Send { ticket, pause_ms } => {
-                    let leave = Leave { gates: self.clone(), endpoint, ticket };
+                    let permit = Permit { gates: self.clone(), endpoint, ticket };
                     if pause_ms > 0 {
                         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
                     }
-                    return Entrance::Granted(leave);
+                    return Entrance::Granted(permit);
                 }
                 Answer::Hold { until, why } => return Entrance::Held { until, why },
                 Answer::Wait => {
@@ -119,7 +119,7 @@ impl Gates {
         (entry.gate.ask(limits, arrival, now), entry.finished.clone())
     }
 
-    fn leave(&self, endpoint: Uuid, ticket: Ticket) {
+    fn finished(&self, endpoint: Uuid, ticket: Ticket) {
         let now = self.now_ms();
         let mut all = self.lock();
         let entry = all.entry(endpoint, now);
@@ -180,7 +180,7 @@ impl Entry {
     }
 }
 
-impl Leave {
+impl Permit {
     /// The room in which its request should be made, as the endpoint answers at present.
     pub fn room(&self) -> Room {
         let now = self.gates.now_ms();
@@ -194,20 +194,20 @@ impl Leave {
     }
 
     /// Folds the outcome into what this worker knows of the endpoint.
-    pub fn judge(&self, verdict: Verdict, circuit: Circuit, rules: &Rules) -> Judgement {
+    pub fn report(&self, feedback: Feedback, circuit: Circuit, rules: &Rules) -> Reaction {
         let now = self.gates.now_ms();
         let mut all = self.gates.lock();
         let entry = all.entry(self.endpoint, now);
-        let pause = verdict.slow_down.and_then(|asked| entry.gate.slow_down(self.ticket, asked, now));
-        entry.seen.attempt(verdict.health, verdict.error, now);
+        let pause = feedback.slow_down.and_then(|asked| entry.gate.slow_down(self.ticket, asked, now));
+        entry.seen.attempt(feedback.health, feedback.error, now);
         let keeps_failing = entry.window.keeps_failing(circuit, rules);
-        Judgement { turn: entry.window.fold(verdict.health, circuit, rules, now), pause, keeps_failing }
+        Reaction { turn: entry.window.fold(feedback.health, circuit, rules, now), pause, keeps_failing }
     }
 }
 
-impl Drop for Leave {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.gates.leave(self.endpoint, self.ticket);
+        self.gates.finished(self.endpoint, self.ticket);
     }
 }
 

@@ -1,17 +1,16 @@
 //! A finished attempt between its request and its acknowledgement.
 
-use super::Context;
+use super::acks::Receipt;
 use super::attempt::Attempted;
-use super::in_hand::Hand;
-use super::intake::Receipt;
-use super::suspicion::Suspect;
+use super::locks::DeliveryLock;
+use super::quarantine::Suspect;
 use crate::domain::decision::Decision;
 use crate::domain::delivery::Received;
 use crate::domain::message::Message;
 use crate::domain::outcome::Outcome;
-use crate::store::StoreError;
 use crate::store::deliveries::Snapshot;
 use crate::store::settle::{self, Settlement};
+use crate::store::{Db, StoreError};
 
 /// A finished attempt on its way to be recorded.
 pub struct Job {
@@ -20,7 +19,7 @@ pub struct Job {
     pub message: Message,
     pub received: Received,
     pub receipt: Receipt,
-    pub hand: Hand,
+    pub lock: DeliveryLock,
     pub suspect: Option<Suspect>,
 }
 
@@ -58,8 +57,18 @@ pub fn settlement(
     (settlement, exchange.outcome)
 }
 
-/// One try for all of them together.
-pub(super) async fn try_to_record(context: &Context, jobs: &[Job]) -> Result<Rows, StoreError> {
-    let settlements: Vec<&Settlement> = jobs.iter().map(|job| &job.settlement).collect();
-    settle::settle(&context.db, &context.name, &settlements).await
+/// Where attempts are recorded.
+#[derive(Clone)]
+pub struct Ledger {
+    pub db: Db,
+    /// The worker, as the attempts table names it.
+    pub worker: String,
+}
+
+impl Ledger {
+    /// One try for all of them together.
+    pub async fn record(&self, jobs: &[Job]) -> Result<Rows, StoreError> {
+        let settlements: Vec<&Settlement> = jobs.iter().map(|job| &job.settlement).collect();
+        settle::settle(&self.db, &self.worker, &settlements).await
+    }
 }

@@ -7,37 +7,41 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+mod ack_book;
 mod acks;
-mod activity;
 mod alarm;
 mod apart;
 mod attempt;
 mod bytes;
 mod circuits;
 mod coalesce;
+mod consume;
+mod context;
+mod database;
 mod endpoints;
 mod gates;
 mod gone;
-mod in_hand;
-mod intake;
 mod job;
-mod journey;
 mod known;
 mod lane;
-mod publish;
+mod locks;
+mod processing;
+mod quarantine;
 mod ready;
 mod recorder;
+mod replicas;
+mod reports;
 mod rooms;
+mod seen;
 mod settler;
-mod share;
-mod silence;
-mod suspicion;
+mod stall;
+mod successors;
 
 pub use attempt::test_request;
+pub use context::Limits;
 pub use endpoints::load;
 pub use ready::Ready;
 
@@ -45,13 +49,12 @@ use crate::broker;
 use crate::broker::publisher::Publisher;
 use crate::broker::topology::Topology;
 use crate::domain::backoff::Policies;
-use crate::domain::circuit;
-use crate::domain::places::Capacity;
 use crate::domain::sealing;
 use crate::http::client::Client;
 use crate::store::Db;
-use crate::supervise::{Ended, Helpers, Supervised};
+use crate::supervise::{Ended, Supervised};
 use crate::telemetry::readiness::Readiness;
+use context::Context;
 
 /// What a worker is made of. Adapters are shared by all its tasks.
 pub struct Parts {
@@ -67,51 +70,8 @@ pub struct Parts {
     pub readiness: Readiness,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Requests in flight and messages in hand, of all workers together.
-    pub capacity: Capacity,
-    /// Requests in flight for one endpoint that sets no limit of its own, from all workers together.
-    pub max_in_flight: usize,
-    pub circuit: circuit::Rules,
-    /// The total time-out of one request, for an endpoint that sets none.
-    pub timeout: Duration,
-    /// The database listens for changes of endpoints; otherwise the worker asks every second.
-    pub listen: bool,
-}
-
 /// For messages under way, once they are abandoned.
 const LAST_WORD: Duration = Duration::from_secs(1);
-
-/// What every task of the worker shares.
-struct Context {
-    db: Db,
-    client: Client,
-    publisher: Publisher,
-    policies: Arc<Policies>,
-    endpoints: endpoints::EndpointCache,
-    gates: gates::Gates,
-    replicas: share::Replicas,
-    in_hand: in_hand::InHand,
-    /// Messages under way and acknowledgements, of all channels.
-    journeys: TaskTracker,
-    rows: coalesce::RowReader,
-    holds: coalesce::Holder,
-    recorder: recorder::Recorder,
-    /// Statements about deliveries that were refused together with others.
-    apart: Semaphore,
-    disabling: gone::Disabling,
-    /// One suspect at a time, where suspects must be told apart.
-    alone: Arc<Semaphore>,
-    limits: Limits,
-    name: String,
-    broker: broker::Settings,
-    topology: Topology,
-    /// Whoever spawns a task that something waits for spawns it watched.
-    helpers: Helpers,
-    /// Ends everything: the grace period is over.
-    abandon: CancellationToken,
-}
 
 /// Works until `stop`, then finishes or abandons what is in flight: `abandon` ends the grace period. What is abandoned
 /// stays unacknowledged, so the broker hands it to another worker, and no attempt is spent.
@@ -129,12 +89,12 @@ pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationTok
     let mut tasks = Supervised::default();
     let context = start(parts, publisher.clone(), &mut tasks, over.clone());
     tasks.spawn("alarm watch", alarm::watch(publisher.clone(), readiness.clone(), over.clone()));
-    let ends = intake::Ends { stop, abandon };
-    let worked = tasks.during(intake::run(context.clone(), readiness, ends), &over).await;
+    let ends = consume::Ends { stop, abandon };
+    let worked = tasks.during(consume::run(context.clone(), readiness, ends), &over).await;
     over.cancel();
     // What is abandoned has a last word to say.
-    context.journeys.close();
-    let _ = tokio::time::timeout(LAST_WORD, context.journeys.wait()).await;
+    context.under_way.close();
+    let _ = tokio::time::timeout(LAST_WORD, context.under_way.wait()).await;
     drop(tasks);
     publisher.close().await;
     worked
@@ -142,39 +102,76 @@ pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationTok
 
 /// The long-lived tasks, and what all of them share.
 fn start(parts: Parts, publisher: Publisher, tasks: &mut Supervised, over: CancellationToken) -> Arc<Context> {
-    let (endpoints, finding) = endpoints::EndpointCache::new(parts.db.clone(), parts.key.clone(), over.clone());
-    tasks.spawn("endpoint changes", endpoints.clone().keep_fresh(parts.limits.listen, over.clone()));
+    let (db, policies, helpers, abandon) = (parts.db, parts.policies, tasks.helpers(), over.clone());
+    let (endpoints, finding) = endpoints::EndpointCache::new(db.clone(), parts.key, abandon.clone());
+    tasks.spawn("endpoint changes", endpoints.clone().keep_fresh(parts.limits.listen, abandon.clone()));
     tasks.spawn("endpoint reader", finding);
-    let (rows, reading) = coalesce::row_reader(parts.db.clone(), over.clone());
+    let (rows, reading) = coalesce::row_reader(db.clone(), abandon.clone());
     tasks.spawn("row reader", reading);
-    let (holds, holding) = coalesce::holder(parts.db.clone(), over.clone());
+    let (holds, holding) = coalesce::holder(db.clone(), abandon.clone());
     tasks.spawn("holder", holding);
-    let (recorder, jobs) = recorder::Recorder::new();
     let gates = gates::Gates::default();
-    let context = Arc::new(Context {
-        db: parts.db,
-        client: parts.client,
+    tasks.spawn("reports", reports::keep_reporting(db.clone(), parts.name.clone(), gates.clone(), over));
+    let quarantine = Arc::new(quarantine::Quarantine::new(db.clone(), abandon.clone()));
+    let successors = Arc::new(successors::Successors {
         publisher,
-        policies: parts.policies,
+        broker: parts.broker,
+        topology: parts.topology,
+        holds: holds.clone(),
+        abandon: abandon.clone(),
+    });
+    let circuits = circuits::Circuits {
+        db: db.clone(),
+        endpoints: endpoints.clone(),
+        rules: parts.limits.circuit,
+        abandon: abandon.clone(),
+    };
+    let (recorder, jobs) = recorder::Recorder::new();
+    let context = Arc::new(Context {
+        name: parts.name,
+        limits: parts.limits,
+        policies,
+        db,
+        client: parts.client,
         endpoints,
-        gates: gates.clone(),
-        replicas: share::Replicas::default(),
-        in_hand: in_hand::InHand::default(),
-        journeys: TaskTracker::new(),
+        gates,
+        circuits,
+        quarantine,
+        replicas: replicas::Replicas::default(),
+        locks: locks::DeliveryLocks::default(),
         rows,
         holds,
         recorder,
-        apart: Semaphore::new(apart::UNDER_WAY),
-        disabling: gone::Disabling::default(),
-        alone: Arc::new(Semaphore::new(1)),
-        limits: parts.limits,
-        name: parts.name,
-        broker: parts.broker,
-        topology: parts.topology,
-        helpers: tasks.helpers(),
-        abandon: over.clone(),
+        successors,
+        under_way: TaskTracker::new(),
+        helpers,
+        abandon,
     });
-    tasks.spawn("recorder", recorder::run(context.clone(), jobs));
-    tasks.spawn("reports", activity::keep_reporting(context.db.clone(), context.name.clone(), gates, over));
+    tasks.spawn("recorder", recording(&context).run(jobs));
     context
+}
+
+/// What records finished attempts, and goes on with what follows from them.
+fn recording(context: &Context) -> recorder::Recording {
+    let (quarantine, helpers, abandon) = (&context.quarantine, &context.helpers, &context.abandon);
+    let ledger = job::Ledger { db: context.db.clone(), worker: context.name.clone() };
+    let disabling = gone::Disabling {
+        db: context.db.clone(),
+        endpoints: context.endpoints.clone(),
+        helpers: helpers.clone(),
+        abandon: abandon.clone(),
+        under_way: gone::UnderWay::default(),
+    };
+    let settler = Arc::new(settler::Settler {
+        db: context.db.clone(),
+        policies: context.policies.clone(),
+        quarantine: quarantine.clone(),
+        disabling,
+        successors: context.successors.clone(),
+        abandon: abandon.clone(),
+    });
+    let holds = context.holds.clone();
+    let apart =
+        apart::Apart::new(ledger.clone(), settler.clone(), quarantine.clone(), holds, helpers.clone(), abandon.clone());
+    recorder::Recording { ledger, settler, apart, helpers: helpers.clone(), abandon: abandon.clone() }
 }

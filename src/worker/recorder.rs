@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
-use super::coalesce::{Stopping, gather, gathering, persist_once};
-use super::job::{Job, Recorded, Rows, try_to_record};
-use super::{Context, apart, settler};
+use super::apart::Apart;
+use super::coalesce::{gather, gathering};
+use super::database::{Stopping, until_answered_or_done};
+use super::job::{Job, Ledger, Recorded, Rows};
+use super::settler::Settler;
+use crate::supervise::Helpers;
 
 /// The most attempts that one statement records.
 const BATCH: usize = 200;
@@ -31,37 +35,51 @@ impl Recorder {
     }
 }
 
-/// While statements wait for the disk, and a little longer, the next batch gathers, so batches grow with the load. What
-/// follows a recorded batch (publishing, confirms, acknowledgements) does not keep the next one waiting.
-pub(super) async fn run(context: Arc<Context>, mut jobs: mpsc::Receiver<Job>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut pause = gathering(GATHER);
-    let under_way = Arc::new(Semaphore::new(UNDER_WAY));
-    while gather(&mut jobs, &mut batch, BATCH, &mut pause).await {
-        let Ok(statement) = under_way.clone().acquire_owned().await else { return };
-        let jobs = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-        // Err: the worker is stopping; what is not acknowledged is handed out again.
-        tokio::spawn(context.helpers.watched("a settlement", settle_batch(context.clone(), jobs, statement)));
-    }
+/// The task's part.
+pub struct Recording {
+    pub ledger: Ledger,
+    pub settler: Arc<Settler>,
+    pub apart: Apart,
+    pub helpers: Helpers,
+    pub abandon: CancellationToken,
 }
 
-async fn settle_batch(context: Arc<Context>, jobs: Vec<Job>, statement: OwnedSemaphorePermit) -> Result<(), Stopping> {
-    let (rows, unsure) = record(&context, &jobs).await?;
-    drop(statement);
-    match rows {
-        Some(rows) => settler::finish(&context, jobs, Recorded { rows, unsure }).await,
-        None => apart::settle(&context, jobs, unsure).await,
-    }
-}
-
-/// `None`, and whether an earlier try may have recorded them: some cannot be recorded now, and the others should not wait.
-async fn record(context: &Context, jobs: &[Job]) -> Result<(Option<Rows>, bool), Stopping> {
-    let record = async || match try_to_record(context, jobs).await {
-        Err(error) if error.blames_rows() => {
-            tracing::warn!(%error, attempts = jobs.len(), "attempts were refused together; trying them apart");
-            Ok(None)
+impl Recording {
+    /// While statements wait for the disk, and a little longer, the next batch gathers, so batches grow with the load. What
+    /// follows a recorded batch (publishing, confirms, acknowledgements) does not keep the next one waiting.
+    pub async fn run(self, mut jobs: mpsc::Receiver<Job>) {
+        let recording = Arc::new(self);
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut pause = gathering(GATHER);
+        let under_way = Arc::new(Semaphore::new(UNDER_WAY));
+        while gather(&mut jobs, &mut batch, BATCH, &mut pause).await {
+            let Ok(statement) = under_way.clone().acquire_owned().await else { return };
+            let jobs = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+            // Err: the worker is stopping; what is not acknowledged is handed out again.
+            let settling = recording.clone().settle_batch(jobs, statement);
+            tokio::spawn(recording.helpers.watched("a settlement", settling));
         }
-        result => result.map(Some),
-    };
-    persist_once(&context.abandon, "settle attempts", record).await
+    }
+
+    async fn settle_batch(self: Arc<Self>, jobs: Vec<Job>, statement: OwnedSemaphorePermit) -> Result<(), Stopping> {
+        let (rows, unsure) = self.record(&jobs).await?;
+        drop(statement);
+        match rows {
+            Some(rows) => self.settler.finish(jobs, Recorded { rows, unsure }).await,
+            None => self.apart.settle(jobs, unsure).await,
+        }
+    }
+
+    /// `None`, and whether an earlier try may have recorded them: some cannot be recorded now, and the others should not
+    /// wait.
+    async fn record(&self, jobs: &[Job]) -> Result<(Option<Rows>, bool), Stopping> {
+        let record = async || match self.ledger.record(jobs).await {
+            Err(error) if error.blames_rows() => {
+                tracing::warn!(%error, attempts = jobs.len(), "attempts were refused together; trying them apart");
+                Ok(None)
+            }
+            result => result.map(Some),
+        };
+        until_answered_or_done(&self.abandon, "settle attempts", record).await
+    }
 }

@@ -4,66 +4,85 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::coalesce::{Stopping, persist};
+use tokio_util::sync::CancellationToken;
+
+use super::database::{Stopping, until_answered};
+use super::gone::Disabling;
 use super::job::{Job, Recorded};
-use super::publish::{self, Follow, Owed, follow};
-use super::{Context, gone, suspicion};
+use super::quarantine::Quarantine;
+use super::successors::{Follow, Owed, Successors, follow};
+use crate::domain::backoff::Policies;
 use crate::domain::decision::{Decision, Parked};
 use crate::domain::delivery::{Status, Step, receive, successor};
 use crate::domain::ids::{self, DeliveryKey};
+use crate::store::Db;
 use crate::store::deliveries::{self, Snapshot};
 use crate::telemetry::metrics;
 use crate::telemetry::names::{AttemptOutcome, HeldReason};
 
-pub(super) async fn finish(context: &Arc<Context>, jobs: Vec<Job>, recorded: Recorded) -> Result<(), Stopping> {
-    let Recorded { rows, unsure } = recorded;
-    // The worker has lived through them.
-    for job in jobs.iter().filter(|job| job.suspect.is_some()) {
-        suspicion::forget(context, job.message.key()).await?;
-    }
-    let lost = read_again(context, &jobs, &rows).await?;
-    gone::disable(context, &jobs);
-    let mut owed = Vec::new();
-    for (job, row) in jobs.into_iter().zip(&rows) {
-        let next = match row {
-            Some(row) => {
-                report(&job, row);
-                follow(successor(&row.row, context.policies.delays()), row, &job.message)
-            }
-            None => after_loss(context, &job, unsure, lost.get(&job.message.key())),
-        };
-        match next {
-            Some(follow) => owed.push(Owed { follow, receipt: job.receipt, _hand: Some(job.hand) }),
-            // Done: it must not wait for the publishes of others.
-            None => job.receipt.settle(),
+/// What attempts are logged under, whatever file this is: `telemetry.log_level` can name it.
+const TARGET: &str = "posthaste::attempts";
+
+pub struct Settler {
+    pub db: Db,
+    pub policies: Arc<Policies>,
+    pub quarantine: Arc<Quarantine>,
+    pub disabling: Disabling,
+    pub successors: Arc<Successors>,
+    pub abandon: CancellationToken,
+}
+
+impl Settler {
+    pub async fn finish(&self, jobs: Vec<Job>, recorded: Recorded) -> Result<(), Stopping> {
+        let Recorded { rows, unsure } = recorded;
+        // The worker has lived through them.
+        for job in jobs.iter().filter(|job| job.suspect.is_some()) {
+            self.quarantine.release(job.message.key()).await?;
         }
+        let lost = self.read_again(&jobs, &rows).await?;
+        self.disabling.disable(&jobs);
+        let mut owed = Vec::new();
+        for (job, row) in jobs.into_iter().zip(&rows) {
+            let next = match row {
+                Some(row) => {
+                    report(&job, row);
+                    follow(successor(&row.row, self.policies.delays()), row, &job.message)
+                }
+                None => self.after_loss(&job, unsure, lost.get(&job.message.key())),
+            };
+            match next {
+                Some(follow) => owed.push(Owed { follow, receipt: job.receipt, _lock: Some(job.lock) }),
+                // Done: it must not wait for the publishes of others.
+                None => job.receipt.settle(),
+            }
+        }
+        self.successors.publish(owed).await
     }
-    publish::all(context, owed).await
-}
 
-/// Another copy was faster, or this one at an earlier try: what the row says now decides. A winner may crash before it
-/// publishes the successor, so a lost compare-and-set is never just acknowledged.
-async fn read_again(
-    context: &Context,
-    jobs: &[Job],
-    rows: &[Option<Snapshot>],
-) -> Result<HashMap<DeliveryKey, Snapshot>, Stopping> {
-    let keys: Vec<DeliveryKey> =
-        jobs.iter().zip(rows).filter(|(_, row)| row.is_none()).map(|(job, _)| job.message.key()).collect();
-    let read = || deliveries::read(&context.db, &keys);
-    if keys.is_empty() {
-        return Ok(HashMap::new());
+    /// Another copy was faster, or this one at an earlier try: what the row says now decides. A winner may crash before it
+    /// publishes the successor, so a lost compare-and-set is never just acknowledged.
+    async fn read_again(
+        &self,
+        jobs: &[Job],
+        rows: &[Option<Snapshot>],
+    ) -> Result<HashMap<DeliveryKey, Snapshot>, Stopping> {
+        let keys: Vec<DeliveryKey> =
+            jobs.iter().zip(rows).filter(|(_, row)| row.is_none()).map(|(job, _)| job.message.key()).collect();
+        let read = || deliveries::read(&self.db, &keys);
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows = until_answered(&self.abandon, "read deliveries again", read).await?;
+        Ok(rows.into_iter().map(|row| (row.key, row)).collect())
     }
-    let rows = persist(&context.abandon, "read deliveries again", read).await?;
-    Ok(rows.into_iter().map(|row| (row.key, row)).collect())
-}
 
-fn after_loss(context: &Context, job: &Job, unsure: bool, row: Option<&Snapshot>) -> Option<Follow> {
-    metrics::duplicate_discarded();
-    match receive(job.received.unsure(unsure), row.map(|row| &row.row), context.policies.delays()) {
-        Step::Follow(successor) => row.and_then(|row| follow(successor, row, &job.message)),
-        // A lost settle never makes the request again, whatever the row says.
-        Step::Proceed | Step::AwaitRow | Step::Drop(_) => None,
+    fn after_loss(&self, job: &Job, unsure: bool, row: Option<&Snapshot>) -> Option<Follow> {
+        metrics::duplicate_discarded();
+        match receive(job.received.unsure(unsure), row.map(|row| &row.row), self.policies.delays()) {
+            Step::Follow(successor) => row.and_then(|row| follow(successor, row, &job.message)),
+            // A lost settle never makes the request again, whatever the row says.
+            Step::Proceed | Step::AwaitRow | Step::Drop(_) => None,
+        }
     }
 }
 
@@ -99,6 +118,7 @@ fn log(job: &Job, snapshot: &Snapshot, outcome: AttemptOutcome) {
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
+                target: TARGET,
                 event_id = %job.message.event_id,
                 endpoint_id = %job.message.endpoint_id,
                 event_type = &*job.message.event_type,

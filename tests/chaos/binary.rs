@@ -47,6 +47,12 @@ pub async fn get(port: u16, path: &str) -> std::io::Result<String> {
     Ok(text)
 }
 
+/// Of one series, as it is written with its labels.
+pub fn value(metrics: &str, series: &str) -> Option<f64> {
+    let line = metrics.lines().filter_map(|line| line.rsplit_once(' ')).find(|(found, _)| *found == series);
+    line.and_then(|(_, value)| value.parse().ok())
+}
+
 /// Over all label values.
 pub fn sum(metrics: &str, name: &str) -> f64 {
     let series = metrics.lines().filter_map(|line| line.rsplit_once(' '));

@@ -3,6 +3,8 @@
 mod audit;
 mod binary;
 mod blame;
+mod commits;
+mod conversation;
 mod faults;
 mod growth;
 mod kind;

@@ -32,7 +32,7 @@ pub fn url(port: u16) -> String {
 
 impl Postgres {
     pub async fn create(dir: &Path, options: &'static [&'static str]) -> Result<Postgres, String> {
-        let bin = PathBuf::from(crate::programs::variable("POSTGRES_BIN")?);
+        let bin = crate::programs::directory("POSTHASTE_POSTGRES_BIN")?;
         let owner = Owner::of("POSTGRES_OWNER");
         let dir = crate::programs::server_directory(dir, "postgres", owner)?;
         let password = dir.join("password");

@@ -2,12 +2,13 @@
 //! lost is looked up by the id, so the ledger is never a guess.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +29,21 @@ pub struct Load {
     pub database_url: String,
 }
 
+/// Lets the producers wait between two transactions.
+#[derive(Clone, Default)]
+pub struct Pause(watch::Sender<bool>);
+
+impl Pause {
+    pub fn set(&self, paused: bool) {
+        self.0.send_replace(paused);
+    }
+
+    async fn until(&self, paused: bool) {
+        // The sender is ours, so it is there.
+        let _ = self.0.subscribe().wait_for(|now| *now == paused).await;
+    }
+}
+
 pub struct Draft {
     id: Uuid,
     event_type: usize,
@@ -40,6 +56,7 @@ pub struct Producer {
     tenant: String,
     ledger: Arc<Ledger>,
     clock: Clock,
+    pause: Pause,
 }
 
 /// What is known about a transaction that did not go through smoothly.
@@ -51,37 +68,38 @@ enum Failure {
 }
 
 /// Runs the producers until they have committed what they should and `enough` is said.
-pub async fn produce(load: Load, ledger: Arc<Ledger>, clock: Clock, enough: CancellationToken) {
+pub async fn produce(load: Load, ledger: Arc<Ledger>, clock: Clock, pause: Pause, enough: CancellationToken) {
     let tracker = TaskTracker::new();
     for number in 0..PRODUCERS {
-        let producer = Producer::new(&load.database_url, TENANT, ledger.clone(), clock);
+        let producer = Producer::new(&load.database_url, TENANT, ledger.clone(), clock, pause.clone());
         let rng = StdRng::seed_from_u64(load.seed.wrapping_add(1 + number as u64));
         let mean = (1 + MOST) as f64 / 2.0;
-        let pause = Duration::from_secs_f64(PRODUCERS as f64 * mean / load.rate);
+        let every = Duration::from_secs_f64(PRODUCERS as f64 * mean / load.rate);
         let (events, enough, late) = (load.events, enough.clone(), tracker.clone());
-        tracker.spawn(async move { producer.run(rng, pause, events, enough, late).await });
+        tracker.spawn(async move { producer.run(rng, every, events, enough, late).await });
     }
     tracker.close();
     tracker.wait().await;
 }
 
 impl Producer {
-    pub fn new(database_url: &str, tenant: &str, ledger: Arc<Ledger>, clock: Clock) -> Producer {
+    pub fn new(database_url: &str, tenant: &str, ledger: Arc<Ledger>, clock: Clock, pause: Pause) -> Producer {
         let db = PgPoolOptions::new()
             .max_connections(4)
             .acquire_timeout(Duration::from_secs(5))
             .test_before_acquire(false)
             .connect_lazy(database_url)
             .expect("the URL of the database");
-        Producer { db, tenant: tenant.to_owned(), ledger, clock }
+        Producer { db, tenant: tenant.to_owned(), ledger, clock, pause }
     }
 
-    async fn run(self, mut rng: StdRng, pause: Duration, events: u64, enough: CancellationToken, late: TaskTracker) {
-        let mut tick = tokio::time::interval(pause);
+    async fn run(self, mut rng: StdRng, every: Duration, events: u64, enough: CancellationToken, late: TaskTracker) {
+        let mut tick = tokio::time::interval(every);
         // After an outage they catch up, as a queue of customers would.
         tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
         while !(enough.is_cancelled() && self.ledger.committed() >= events) {
             tick.tick().await;
+            self.pause.until(false).await;
             match rng.random_range(0..100) {
                 0..4 => self.roll_back(drafts(&mut rng)).await,
                 4..6 => {
@@ -139,8 +157,11 @@ impl Producer {
             sqlx::Result::Ok(transaction)
         };
         let transaction = fill.await.map_err(|_: sqlx::Error| Failure::NotCommitted)?;
-        // A transaction that takes its time.
-        tokio::time::sleep(open).await;
+        tokio::select! {
+            // A transaction that takes its time.
+            () = tokio::time::sleep(open) => {}
+            () = self.pause.until(true) => {}
+        }
         transaction.commit().await.map_err(|_| Failure::Unknown)
     }
 
@@ -168,6 +189,14 @@ impl Producer {
         }
     }
 
+    /// One event, whether or not the producers pause; how long it took.
+    pub async fn commit_at_once(&self) -> Duration {
+        let draft = Draft::new(Uuid::now_v7(), rand::random_range(0..TYPES.len()));
+        let began = Instant::now();
+        self.commit(vec![draft], Duration::ZERO).await;
+        began.elapsed()
+    }
+
     /// With an idempotency key there is nothing to look up: the same call again gives the same event. And once more later.
     async fn commit_with_key(&self, draft: Draft, again: Duration) {
         let key = draft.id.to_string();
@@ -177,6 +206,7 @@ impl Producer {
         self.note(std::slice::from_ref(&committed));
         // The caller's own retry, some time later.
         tokio::time::sleep(again).await;
+        self.pause.until(false).await;
         let second = self.emit(&committed, &key, &mut draws).await;
         let mut books = self.ledger.books();
         books.keyed += 1;

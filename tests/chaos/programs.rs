@@ -1,5 +1,6 @@
 //! Starting programs: where `scripts/chaos` says they are, as the user that it says.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -21,8 +22,23 @@ impl Owner {
 
 /// What the script says.
 pub fn variable(name: &str) -> Result<String, String> {
-    let name = format!("POSTHASTE_CHAOS_{name}");
-    std::env::var(&name).ok().filter(|value| !value.is_empty()).ok_or_else(|| format!("{name} is not set"))
+    given(&format!("POSTHASTE_CHAOS_{name}"))
+}
+
+/// Where a server's programs are; the script has looked whether they are there.
+pub fn directory(variable: &str) -> Result<PathBuf, String> {
+    given(variable).map(PathBuf::from)
+}
+
+/// Ours, with the directory of Erlang in front where the script was given one.
+pub fn path() -> OsString {
+    let ours = std::env::var_os("PATH").unwrap_or_default();
+    let first = given("POSTHASTE_ERLANG_BIN").ok().map(PathBuf::from);
+    std::env::join_paths(first.into_iter().chain(std::env::split_paths(&ours))).unwrap_or(ours)
+}
+
+fn given(variable: &str) -> Result<String, String> {
+    std::env::var(variable).ok().filter(|value| !value.is_empty()).ok_or_else(|| format!("{variable} is not set"))
 }
 
 pub fn server_directory(parent: &Path, name: &str, owner: Option<Owner>) -> Result<PathBuf, String> {

@@ -11,9 +11,11 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
 use tokio::process::{Child, Command};
 
-use crate::programs::{Owner, free_port, log_file, own, server_directory, variable, wait_for};
+use crate::programs::{Owner, directory, free_port, log_file, own, path, server_directory, wait_for};
 use crate::unix::{Signal, signal, signal_group};
 
+/// Of the relays and workers, and of this program.
+const USER: &str = "guest";
 const PID_FILE: &str = "node.pid";
 const START: Duration = Duration::from_secs(120);
 const STOP: Duration = Duration::from_secs(60);
@@ -36,13 +38,13 @@ pub struct RabbitMq {
 
 /// The URL through some port: its own, or a proxy's.
 pub fn url(port: u16) -> String {
-    format!("amqp://guest:guest@127.0.0.1:{port}/%2f")
+    format!("amqp://{USER}:guest@127.0.0.1:{port}/%2f")
 }
 
 impl RabbitMq {
     /// With `metrics_port` it tells its own counters there, for Prometheus.
     pub async fn create(dir: &Path, metrics_port: Option<u16>) -> Result<RabbitMq, String> {
-        let bin = PathBuf::from(variable("RABBITMQ_BIN")?);
+        let bin = directory("POSTHASTE_RABBITMQ_BIN")?;
         let owner = Owner::of("RABBITMQ_OWNER");
         let dir = server_directory(dir, "rabbitmq", owner)?;
         let (port, dist_port, epmd_port) = (free_port(), free_port(), free_port());
@@ -121,6 +123,19 @@ impl RabbitMq {
         let limit: &[&str] = if on { &["absolute", "1"] } else { &["0.8"] };
         let limited = self.control("rabbitmqctl", "set_vm_memory_high_watermark", limit).await?;
         if limited { Ok(()) } else { Err("rabbitmqctl could not set the limit of memory".to_owned()) }
+    }
+
+    /// Whether the user of relays and workers may declare and delete; what is published and consumed stays allowed.
+    pub async fn may_declare(&self, may: bool) -> Result<(), String> {
+        let what = if may { ".*" } else { "^$" };
+        let set = self.control("rabbitmqctl", "set_permissions", &[USER, what, ".*", ".*"]).await?;
+        if set { Ok(()) } else { Err("rabbitmqctl could not set the permissions".to_owned()) }
+    }
+
+    /// With the broker's own tools, which need no permission.
+    pub async fn delete_queue_by_force(&self, queue: &str) -> Result<(), String> {
+        let deleted = self.control("rabbitmqctl", "delete_queue", &[queue]).await?;
+        if deleted { Ok(()) } else { Err(format!("rabbitmqctl could not delete {queue}")) }
     }
 
     /// Whether an alarm is on.
@@ -224,12 +239,12 @@ fn write_settings(dir: &Path, port: u16, metrics_port: Option<u16>, owner: Optio
     Ok(())
 }
 
-/// Nothing of the caller's environment but PATH, so that no setting of another node has a say.
+/// Nothing of the caller's environment but a PATH, so that no setting of another node has a say.
 fn environment(mut command: Command, dir: &Path, ports: (u16, u16, u16), owner: Option<Owner>) -> Command {
     let (port, dist_port, epmd_port) = ports;
     let log = log_file(dir, "rabbitmq");
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log).kill_on_drop(true);
-    command.current_dir(dir).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.current_dir(dir).env_clear().env("PATH", path());
     command.env("HOME", dir).env("LANG", "C.UTF-8");
     command.env("ERL_EPMD_PORT", epmd_port.to_string()).env("ERL_EPMD_ADDRESS", "127.0.0.1");
     command.env("RABBITMQ_NODENAME", format!("posthaste-{port}@localhost"));

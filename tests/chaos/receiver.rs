@@ -23,12 +23,23 @@ const LATE: Duration = Duration::from_secs(1);
 pub enum Manner {
     Accept,
     Fail,
+    /// Fails for one event in five, whenever it is asked to take it: too few for a circuit to open.
+    FailSome,
     Hang,
     Reset,
 }
 
 impl Manner {
-    const ALL: [Manner; 4] = [Manner::Accept, Manner::Fail, Manner::Hang, Manner::Reset];
+    const ALL: [Manner; 5] = [Manner::Accept, Manner::Fail, Manner::FailSome, Manner::Hang, Manner::Reset];
+
+    /// Towards one event. Ids end with random bits.
+    fn towards(self, id: Option<Uuid>) -> Manner {
+        match self {
+            Manner::FailSome if id.is_some_and(|id| id.as_u128() % 5 == 0) => Manner::Fail,
+            Manner::FailSome => Manner::Accept,
+            manner => manner,
+        }
+    }
 }
 
 /// What came for one event at one endpoint.
@@ -156,9 +167,9 @@ impl Receiver {
     }
 
     fn take(&self, request: &Request) -> Manner {
-        let manner = Manner::ALL[usize::from(self.manners[request.endpoint].load(Ordering::Relaxed))];
         let verified = self.verify(request);
         let id = id_of(request);
+        let manner = Manner::ALL[usize::from(self.manners[request.endpoint].load(Ordering::Relaxed))].towards(id);
         let mut notes = self.notes();
         notes.requests += 1;
         notes.treated[request.endpoint][manner as usize] += 1;
@@ -252,7 +263,7 @@ async fn answer(stream: &mut TcpStream, manner: Manner, work: Duration) -> std::
     tokio::time::sleep(work).await;
     match manner {
         Manner::Accept => stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await,
-        Manner::Fail => stream.write_all(b"HTTP/1.1 500 Broken\r\ncontent-length: 0\r\n\r\n").await,
+        Manner::Fail | Manner::FailSome => stream.write_all(b"HTTP/1.1 500 Broken\r\ncontent-length: 0\r\n\r\n").await,
         Manner::Hang => {
             // Until the other side has had enough.
             while stream.read(&mut [0; 64]).await? > 0 {}

@@ -26,9 +26,6 @@ use crate::stack::{Stack, settings};
 const DRAIN: Duration = Duration::from_secs(300);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-/// The share of rounds with two faults at the same time. When quick, every fault that can has another one beside it.
-const PAIRS: f64 = 0.25;
-const PAIRS_WHEN_QUICK: f64 = 1.0;
 /// Of an answer where many faults at once leave little time for catching up.
 const WORK_WHEN_DENSE_MS: (u64, u64) = (5, 20);
 
@@ -57,7 +54,7 @@ impl Producing {
 
 pub async fn with_faults(options: &Options, dir: &Path) -> Result<Report, String> {
     let seed = options.seed();
-    let rounds = plan(seed, options.faults(), if options.quick { PAIRS_WHEN_QUICK } else { PAIRS });
+    let rounds = plan(seed, options.faults(), options.quick);
     let rounds = match options.at_once() {
         Some(most) => gather(rounds, most),
         None => rounds,
@@ -92,7 +89,8 @@ impl Running {
         let looking = stack.clone();
         let looking_after = tokio::spawn(async move { looking.look_after().await });
         let load_began = stack.clock.now();
-        Running { stack, ledger: Arc::default(), seed, looking_after, load_began }
+        let ledger = stack.ledger.clone();
+        Running { stack, ledger, seed, looking_after, load_began }
     }
 
     pub async fn start_services(&self, roles: &[Role]) {
@@ -105,7 +103,8 @@ impl Running {
     pub fn produce(&self, rate: f64, events: u64) -> Producing {
         let enough = CancellationToken::new();
         let load = Load { rate, events, seed: self.seed, database_url: self.stack.database_url.clone() };
-        let task = tokio::spawn(produce(load, self.ledger.clone(), self.stack.clock, enough.clone()));
+        let pause = self.stack.pause.clone();
+        let task = tokio::spawn(produce(load, self.ledger.clone(), self.stack.clock, pause, enough.clone()));
         Producing { enough, task }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::process::Child;
 
-use crate::binary::{Settings, command, get, sum};
+use crate::binary::{Settings, command, get, sum, value};
 use crate::kind::{Role, Server};
 use crate::programs::{free_port, log_file};
 use crate::proxy::Proxy;
@@ -70,6 +70,13 @@ impl Service {
 
     pub async fn start(&self) {
         *self.child.lock().await = Some(self.spawn());
+    }
+
+    pub async fn start_unless_running(&self) {
+        let mut child = self.child.lock().await;
+        if child.is_none() {
+            *child = Some(self.spawn());
+        }
     }
 
     fn spawn(&self) -> Child {
@@ -139,6 +146,16 @@ impl Service {
         Some(sum(&self.metrics().await?, name))
     }
 
+    /// Whether this relay says that it leads; nothing while it does not answer.
+    pub async fn leads(&self) -> Option<bool> {
+        Some(value(&self.metrics().await?, "posthaste_relay_leads")? > 0.0)
+    }
+
+    /// Deliveries that this worker has held since it started because of a fault of ours; nothing while it does not answer.
+    pub async fn held_for_our_fault(&self) -> Option<f64> {
+        Some(value(&self.metrics().await?, r#"posthaste_held_total{reason="our_fault"}"#).unwrap_or(0.0))
+    }
+
     /// Remembers the counters, since they are gone with the process.
     pub async fn tally(&self) {
         let Some(text) = self.metrics().await else { return };
@@ -173,7 +190,17 @@ impl Service {
         self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it says that it has lost the server; nothing while it does not answer.
+    pub async fn lacks(&self, server: Server) -> Option<bool> {
+        let check = if server == Server::Postgres { "database" } else { "broker" };
+        Some(self.get("/readyz").await?.contains(&format!("\"{check}\":")))
+    }
+
     async fn metrics(&self) -> Option<String> {
-        tokio::time::timeout(ANSWER, get(self.metrics_port, "/metrics")).await.ok()?.ok()
+        self.get("/metrics").await
+    }
+
+    async fn get(&self, path: &str) -> Option<String> {
+        tokio::time::timeout(ANSWER, get(self.metrics_port, path)).await.ok()?.ok()
     }
 }

@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use crate::binary::{Settings, command, output};
 use crate::kind::Role;
-use crate::ledger::{Clock, TENANT, TYPES};
+use crate::ledger::{Clock, Ledger, TENANT, TYPES};
 use crate::postgres::{self, Postgres};
+use crate::producers::Pause;
 use crate::rabbitmq::{self, RabbitMq};
 use crate::receiver::Receiver;
 use crate::schedule::{ENDPOINTS, RELAYS, WORKERS};
@@ -27,6 +28,8 @@ const CONCURRENCY: usize = 32 * WORKERS;
 pub const IN_HAND: usize = 2 * CONCURRENCY;
 /// How long the receiver takes for an answer unless it is told otherwise.
 const WORK_MS: (u64, u64) = (20, 80);
+/// What a process that is asked to stop may take for what it has in hand.
+pub const GRACE: Duration = Duration::from_secs(10);
 pub const PREFIX: &str = "posthaste";
 /// How long a command may take.
 const COMMAND: Duration = Duration::from_secs(60);
@@ -34,11 +37,14 @@ const COMMAND: Duration = Duration::from_secs(60);
 pub struct Stack {
     pub dir: PathBuf,
     pub clock: Clock,
+    pub ledger: Arc<Ledger>,
+    /// Of the producers.
+    pub pause: Pause,
     pub postgres: Mutex<Postgres>,
     pub rabbitmq: Mutex<RabbitMq>,
     pub services: Vec<Arc<Service>>,
     pub receiver: Arc<Receiver>,
-    endpoints: Vec<Uuid>,
+    pub endpoints: Vec<Uuid>,
     /// Endpoints that are there for a time only, with the number that they have at the receiver.
     guests: std::sync::Mutex<HashMap<Uuid, usize>>,
     pub database_url: String,
@@ -64,14 +70,14 @@ pub fn settings(changes: Settings) -> Settings {
         ("reconcile.grace", "1s"),
         ("circuit.min_duration", "5s"),
         ("circuit.cooldown", "2s"),
-        ("shutdown.grace", "10s"),
         ("security.encryption_key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
         ("telemetry.log_format", "json"),
         // Without the line of each attempt.
-        ("telemetry.log_level", "info,posthaste::worker::settler=warn"),
+        ("telemetry.log_level", "info,posthaste::attempts=warn"),
     ]
     .map(|(key, value)| (key, value.to_owned()))
     .to_vec();
+    settings.push(("shutdown.grace", format!("{}s", GRACE.as_secs())));
     settings.push(("worker.concurrency", CONCURRENCY.to_string()));
     settings.push(("broker.prefix", PREFIX.to_owned()));
     settings.extend(changes);
@@ -95,6 +101,8 @@ impl Stack {
         let mut stack = Stack {
             dir: dir.to_owned(),
             clock,
+            ledger: Arc::default(),
+            pause: Pause::default(),
             postgres: Mutex::new(postgres),
             rabbitmq: Mutex::new(rabbitmq),
             services: Vec::new(),

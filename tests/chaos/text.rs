@@ -140,5 +140,5 @@ impl Report {
 
 fn line<T: std::fmt::Display>(text: &mut String, name: &str, cells: [T; 8]) -> std::fmt::Result {
     let [times, duplicates, share, flowing, p50, max, beside, whole] = cells;
-    writeln!(text, "{name:<28}{times:>6}{duplicates:>7}{share:>11}{flowing:>9}{p50:>16}{max:>8}{beside:>9}{whole:>8}")
+    writeln!(text, "{name:<30}{times:>6}{duplicates:>7}{share:>11}{flowing:>9}{p50:>16}{max:>8}{beside:>9}{whole:>8}")
 }

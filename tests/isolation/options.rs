@@ -95,8 +95,11 @@ pub enum Beside {
     /// Ten that answer in 400 ms, likewise.
     #[value(name = "slow-400")]
     Slow400,
-    /// 20 that hang, one of 40 ms, five of 400 ms and a burst.
+    /// 20 that hang, one of 40 ms, and five of 400 ms.
     Mixture,
+    /// The same and a burst, which keeps the whole machine busy: the bound of bursts.
+    #[value(name = "mixture-burst")]
+    MixtureBurst,
 }
 
 /// What a bad neighbour does.
@@ -127,7 +130,7 @@ impl Options {
 
     pub fn beside(&self) -> Vec<Beside> {
         match self.beside.as_slice() {
-            [] if self.quick => vec![Beside::Hang10, Beside::Hang100, Beside::Slow40, Beside::Mixture],
+            [] if self.quick => vec![Beside::Hang10, Beside::Hang100, Beside::Slow40, Beside::MixtureBurst],
             [] => Beside::value_variants().to_vec(),
             named => named.to_vec(),
         }

@@ -53,7 +53,7 @@ fn settings(changes: &[(&'static str, &str)]) -> Settings {
         ("security.encryption_key", ENCRYPTION_KEY),
         ("telemetry.log_format", "json"),
         // Without the line of each attempt.
-        ("telemetry.log_level", "info,posthaste::worker::settler=off"),
+        ("telemetry.log_level", "info,posthaste::attempts=off"),
     ];
     settings.extend(changes);
     settings.into_iter().map(|(key, value)| (key, value.to_owned())).collect()

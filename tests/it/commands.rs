@@ -194,9 +194,10 @@ struct Running {
 }
 
 impl Running {
-    fn start(arguments: &[&str]) -> Running {
+    fn start(secret: &str, arguments: &[&str]) -> Running {
         let directory = std::env::temp_dir();
         let mut command = command(&[&["receiver"], arguments].concat(), &directory);
+        command.env("POSTHASTE_RECEIVER_SECRET", secret);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -222,10 +223,20 @@ impl Drop for Running {
 }
 
 #[tokio::test]
+async fn a_secret_that_the_environment_gives_to_the_test_receiver_is_refused_without_being_repeated() {
+    let refused = nowhere(&["receiver"], &[("receiver_secret", "whsec_Zm9v!")]).await;
+    assert_eq!(refused.code, 64);
+    assert!(refused.stderr.contains("is not base64 after 'whsec_'"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("Zm9v"), "{}", refused.stderr);
+    let help = nowhere(&["receiver", "--help"], &[("receiver_secret", "whsec_Zm9v")]).await.ok().stdout;
+    assert!(help.contains("POSTHASTE_RECEIVER_SECRET") && !help.contains("Zm9v"), "{help}");
+}
+
+#[tokio::test]
 async fn the_test_receiver_verifies_and_counts_and_changes_its_behaviour_while_it_runs() {
     let secret = format!("whsec_{}", "QUJD".repeat(8));
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let receiver = Running::start(&["--secret", &secret, "--behaviour", "fail-first:1", "--quiet", "--metrics", &free]);
+    let receiver = Running::start(&secret, &["--behaviour", "fail-first:1", "--quiet", "--metrics", &free]);
     let (stack, url) = (Stack::new().await, receiver.url.clone());
     stack.endpoint("acme", &format!("{url}/hook"), &["--secret", &secret]).await;
     stack.endpoint("forger", &format!("{url}/hook"), &[]).await;

@@ -1,8 +1,9 @@
 //! Statements that name the partition of their day: what they cost, and what they do where the day is not there.
 
 use chrono::{TimeDelta, Utc};
+use posthaste::domain::dead_reason::DeadReason;
 use posthaste::domain::decision::Decision;
-use posthaste::domain::delivery::{DeadReason, Status};
+use posthaste::domain::delivery::Status;
 use posthaste::domain::ids::{DeliveryKey, new_v7};
 use posthaste::store::days::{self, Day};
 use posthaste::store::deliveries::{self, Hold};
@@ -148,7 +149,7 @@ async fn a_day_that_was_dropped_has_no_rows_and_a_schema_that_is_gone_is_an_erro
     assert!(deliveries::read(&db, &old).await.unwrap().is_empty());
     let hold = |key: &DeliveryKey| Hold { key: *key, attempt: 1, delay_ms: 0 };
     assert_eq!(deliveries::hold(&db, &[hold(&old[0]), hold(&old[1])]).await.unwrap(), [false, false]);
-    assert!(deliveries::bury(&db, old[0], 1, DeadReason::Poison, None).await.unwrap().is_none());
+    assert!(deliveries::mark_dead(&db, old[0], 1, DeadReason::Poison, None).await.unwrap().is_none());
     assert!(settle::settle(&db, "tester", &[delivered(old[0])]).await.unwrap()[0].is_none());
     let both = settle::settle(&db, "tester", &[delivered(old[1]), delivered(new[0])]).await.unwrap();
     assert_eq!(both.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true]);

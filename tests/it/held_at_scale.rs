@@ -192,7 +192,8 @@ async fn ending_held_deliveries_reads_those_that_end() {
         touched(&stack, async |db| ended::removed(&db, day_of(10), &[ENABLED], 5).await.unwrap()).await;
     assert_eq!(removed.len(), 5);
     assert_few("five of a removed endpoint", &reads, 5 * 40 + 20, 4);
-    let (removed, reads) = touched(&stack, async |db| requeue::bury_removed(&db, ENABLED, 1_000).await.unwrap()).await;
+    let (removed, reads) =
+        touched(&stack, async |db| requeue::mark_dead_of_removed(&db, ENABLED, 1_000).await.unwrap()).await;
     assert_eq!(removed.len(), 31 * 20 - 15);
     assert_few("all of a removed endpoint, by the command", &reads, 605 * 60, 200);
 }

@@ -114,7 +114,7 @@ async fn removing_an_endpoint_ends_what_is_unfinished() {
     }
     let letters = stack.letters(2).await;
     assert!(letters.iter().all(|letter| letter.header("dead-reason") == "endpoint_removed"), "{letters:?}");
-    // The letter of a delivery that died before its first attempt is a letter like any other: kept, and never doubled.
+    // The dead letter of a delivery that died before its first attempt is a dead letter like any other: kept, and never doubled.
     stack.age_the_dead().await;
     for _ in 0..2 {
         let swept = stack.cli(&["reconcile", "--json"]).await.json()["letters"].clone();

@@ -1,5 +1,7 @@
 //! One row that somebody has locked, or that the database refuses, keeps no other delivery waiting.
 
+use std::time::{Duration, Instant};
+
 use uuid::Uuid;
 
 use crate::harness::{Door, Receiver, Reply, Stack, eventually};
@@ -105,4 +107,37 @@ async fn deliveries_that_are_locked_keep_no_other_from_being_held() {
     operator.rollback().await.unwrap();
     stack.wait_statuses("held", 14).await;
     assert_eq!(receiver.count(), 0);
+}
+
+#[tokio::test]
+async fn many_endpoints_that_are_locked_and_fail_keep_no_other_from_being_delivered() {
+    const LOCKED: usize = 12;
+    let few = [("circuit.min_failures", "1"), ("circuit.min_duration", "0s"), ("database.max_connections", "4")];
+    let (stack, receiver) = (Stack::with(&few).await, Receiver::start());
+    receiver.at("/bad", |_| Reply::status(500));
+    for _ in 0..LOCKED {
+        stack.endpoint("bad", &receiver.url("/bad"), &[]).await;
+    }
+    stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    stack.run().await;
+    let mut operator = stack.db.begin().await.unwrap();
+    let lock = "select 1 from posthaste.endpoints where tenant = 'bad' for update";
+    sqlx::query(lock).execute(&mut *operator).await.unwrap();
+
+    // The failures of each would open its circuit.
+    stack.emit("bad", "order.created", "{}").await;
+    receiver.wait_until("all of them fail", |all| all.iter().filter(|r| r.path == "/bad").count() >= LOCKED).await;
+    let mut slowest = Duration::ZERO;
+    for _ in 0..20 {
+        let began = Instant::now();
+        let event = stack.emit("acme", "order.created", "{}").await;
+        stack.wait_status(event, "delivered").await;
+        slowest = slowest.max(began.elapsed());
+    }
+
+    println!("the slowest of the others took {slowest:?}");
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    operator.rollback().await.unwrap();
+    let opened = "select count(*) from posthaste.endpoints where circuit_trips > 0";
+    eventually("their circuits open", async || (stack.number(opened).await == LOCKED as i64).then_some(())).await;
 }

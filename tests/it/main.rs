@@ -14,6 +14,7 @@ mod days;
 mod held_at_scale;
 mod holding;
 mod housekeeping;
+mod installations;
 mod leading;
 mod locked_rows;
 mod long_history;

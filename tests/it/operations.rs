@@ -124,7 +124,7 @@ async fn every_attempt_has_one_line_in_the_log() {
     receiver.at("/?token=hunter2", |n| if n == 1 { Reply::status(500).body("why-not") } else { Reply::ok() });
     let endpoint = stack.endpoint("acme", &receiver.url("/?token=hunter2"), &[]).await;
     // Delivered ones are said at debug only.
-    let process = stack.start("run", &[("telemetry.log_level", "info,posthaste::worker::settler=debug")]).await;
+    let process = stack.start("run", &[("telemetry.log_level", "info,posthaste::attempts=debug")]).await;
     let id = stack.emit("acme", "order.created", r#"{"card":"4111"}"#).await;
     stack.wait_status(id, "delivered").await;
 

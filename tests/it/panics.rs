@@ -3,6 +3,7 @@
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::harness::{Receiver, Reply, Stack, eventually};
@@ -77,4 +78,53 @@ async fn a_worker_whose_settling_panics_ends_and_the_next_one_gets_over_the_mess
     let gone = "select count(*) from posthaste.suspects";
     eventually("it panics once more", async || (stack.number(gone).await == 1).then_some(())).await;
     assert!(next.is_running());
+}
+
+/// Makes a delivery due for the attempt after the last one that there can be: the number overflows where it is published.
+const UNREACHABLE: &str =
+    "update posthaste.deliveries set attempts = 2147483647, next_attempt_at = now() - interval '1 hour'";
+const REPAIR: &str = "update posthaste.deliveries set attempts = 0, status = 'held', next_attempt_at = now()";
+
+#[tokio::test]
+async fn a_relay_in_which_a_task_panics_ends_and_the_next_one_goes_on() {
+    let (stack, receiver) = (Stack::with(&[("circuit.enabled", "false")]).await, Receiver::start());
+    let endpoint = stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    stack.change(endpoint.id, "update posthaste.endpoints set status = 'disabled' where id = $1").await;
+    let relay = stack.relay().await;
+    let event = stack.emit("acme", "order.created", "{}").await;
+    stack.wait_status(event, "held").await;
+    relay.terminate();
+    assert_eq!(relay.exit_code().await, Some(0));
+    stack.change(endpoint.id, "update posthaste.endpoints set status = 'enabled' where id = $1").await;
+
+    let proven = "insert into posthaste.markers (queue, published_at, recorded_at)
+        values ('retry', now() - interval '10 minutes', now() - interval '9 minutes')";
+    let listed = "insert into posthaste.relay_batches (relay, event_ids, endpoint_ids, claimed_at)
+        select 1, array[event_id], array[endpoint_id], now() - interval '1 minute' from posthaste.deliveries";
+    let trials = [
+        ("the task 'release' panicked", vec!["update posthaste.deliveries set status = 'held'"]),
+        ("the task 'duties' panicked", vec!["update posthaste.deliveries set status = 'retrying'", proven]),
+        // Adoption is not a task of its own: the whole relay ends.
+        ("adoption", vec!["update posthaste.deliveries set status = 'pending'", listed]),
+    ];
+    for (what, statements) in trials {
+        stack.execute(UNREACHABLE).await;
+        for statement in statements {
+            stack.execute(statement).await;
+        }
+        let relay = stack.spawn("relay", &[]);
+        assert_eq!(relay.exit_code().await, Some(1), "{what}");
+        let failed = |line: &Value| line["what"].as_str().is_some_and(|text| text.contains(what)).then_some(());
+        let panicked = |line: &Value| line["error"].as_str().is_some_and(|text| text.contains(what)).then_some(());
+        if what != "adoption" {
+            relay.logged(what, |line| failed(line).or_else(|| panicked(line))).await;
+        }
+        stack.execute("delete from posthaste.relay_batches").await;
+        stack.execute("delete from posthaste.markers").await;
+    }
+
+    stack.execute(REPAIR).await;
+    stack.run().await;
+    assert_eq!(stack.wait_status(event, "delivered").await.attempts, 1);
+    assert_eq!(receiver.count(), 1);
 }

@@ -144,3 +144,31 @@ async fn suspects_that_wait_for_their_trial_keep_no_place_from_others() {
     assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), SUSPECTS + 1)].into());
     cleared(&stack).await;
 }
+
+#[tokio::test]
+async fn workers_that_die_of_something_else_again_and_again_condemn_no_message() {
+    const INNOCENTS: i32 = 20;
+    const DEATHS: usize = 12;
+    let (stack, receiver) = (Stack::with(&[("reconcile.interval", "1h")]).await, Receiver::start());
+    let door = Door::closed();
+    let behind = door.clone();
+    receiver.at("/slow", move |_| Reply::ok().behind(&behind));
+    stack.endpoint("slow", &receiver.url("/slow"), &["--max-in-flight", "100"]).await;
+    stack.relay().await;
+    stack.emit_many("slow", "order.created", INNOCENTS).await;
+    stack.wait_relayed().await;
+    for _ in 0..DEATHS {
+        let before = receiver.count();
+        let worker = stack.worker().await;
+        eventually("it has taken work", async || (receiver.count() > before).then_some(())).await;
+        // It dies a moment later, of something that has nothing to do with any message.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        worker.kill();
+    }
+    door.open();
+
+    stack.worker().await;
+
+    assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), i64::from(INNOCENTS))].into());
+    cleared(&stack).await;
+}

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use posthaste::broker::Settings;
-use posthaste::broker::publisher::{PublishError, Publisher, Target};
+use posthaste::broker::published::PublishError;
+use posthaste::broker::publisher::{Publisher, Target};
 use posthaste::broker::topology::Names;
 use posthaste::domain::message::Message;
 use uuid::Uuid;

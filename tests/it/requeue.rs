@@ -64,7 +64,7 @@ async fn a_requeue_that_was_killed_midway_is_simply_run_again_and_two_never_run_
     for _ in 0..10 {
         stay_dead.insert(stack.dead(other, ("other", "order.created"), "exhausted", 10).await.to_string());
     }
-    // Writes their letters.
+    // Writes their dead letters.
     stack.cli(&["reconcile"]).await.ok();
     assert_eq!(stack.depth("dead").await, 70);
     let these = ["requeue", "--tenant", "acme", "--yes", "--json"];
@@ -270,7 +270,7 @@ async fn the_sweep_sets_the_letters_right() {
     let post = async |properties: BasicProperties, body: &[u8]| {
         stack.publish_to(&exchange, "dead", properties, body).await;
     };
-    // A doubled letter, one of an earlier death, one whose delivery is unknown, and two that are not ours.
+    // A doubled dead letter, one of an earlier death, one whose delivery is unknown, and two that are not ours.
     let lost = stack.take("dead").await;
     post(letters[1].properties.clone(), &letters[1].body).await;
     let mut headers = letters[2].properties.headers().clone().unwrap();

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use posthaste::domain::dead_reason::DeadReason;
 use posthaste::domain::decision::{Decision, Parked};
-use posthaste::domain::delivery::{self as domain, DeadReason, Row, Status};
+use posthaste::domain::delivery::{self as domain, Row, Status};
 use posthaste::domain::ids::{DeliveryKey, new_v7};
 use posthaste::store::days::Day;
 use posthaste::store::deliveries::{self, Snapshot};
@@ -256,8 +257,8 @@ async fn holding_and_ending_in_sql_agree_with_the_domain_on_every_small_state() 
     }
     assert_eq!(deliveries::hold_unlocked(&db, &holds).await.unwrap(), answers);
     for ((row, n), end) in cases.iter().zip(&to_end) {
-        let ended = deliveries::bury(&db, *end, *n, DeadReason::Poison, Some("why")).await.unwrap();
-        let expected = domain::bury(row, *n, DeadReason::Poison);
+        let ended = deliveries::mark_dead(&db, *end, *n, DeadReason::Poison, Some("why")).await.unwrap();
+        let expected = domain::mark_dead(row, *n, DeadReason::Poison);
         assert_eq!(ended.is_some(), expected.is_some(), "end {row:?} for {n}");
         if let (Some(snapshot), Some(expected)) = (ended, expected) {
             assert!(same(&snapshot.row, &expected), "end {row:?} for {n}: {:?}", snapshot.row);
@@ -268,7 +269,7 @@ async fn holding_and_ending_in_sql_agree_with_the_domain_on_every_small_state() 
     for ((row, n), (hold, end)) in cases.iter().zip(to_hold.iter().zip(&to_end)) {
         let expected = domain::hold(row, *n, HOLD_MS).unwrap_or(*row);
         assert!(same(&held[hold], &expected), "hold {row:?} for {n}: {:?}", held[hold]);
-        let expected = domain::bury(row, *n, DeadReason::Poison).unwrap_or(*row);
+        let expected = domain::mark_dead(row, *n, DeadReason::Poison).unwrap_or(*row);
         assert!(same(&ended[end], &expected), "end {row:?} for {n}: {:?}", ended[end]);
     }
 }

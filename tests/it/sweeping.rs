@@ -83,7 +83,7 @@ async fn what_the_broker_gave_up_gets_a_letter_of_ours_in_the_same_sweep() {
     eventually("it is published", async || (stack.depth("deliver").await == 1).then_some(())).await;
     relay.kill();
     let message = stack.take("deliver").await;
-    // The broker's own letter is the message as it was.
+    // The broker's own dead letter is the message as it was.
     stack.publish_to(&stack.queue("dead"), "dead", message.clone(), br#"{"n": 1}"#).await;
 
     let swept = stack.cli(&["reconcile", "--json"]).await.json()["letters"].clone();

@@ -24,6 +24,8 @@ async fn a_check_names_what_is_missing() {
     let declared = stack.cli(&["topology", "declare"]).await.ok();
     assert_eq!(declared.stdout.trim(), "declared 3 exchanges and 5 queues");
     assert_eq!(differences(&stack).await, [""; 0]);
+    let checked = stack.cli(&["topology", "check"]).await.ok();
+    assert!(checked.stdout.contains("5 queues, for which RabbitMQ 3 reserves 15 file handles"), "{}", checked.stdout);
     let queue = stack.queue("delay.300");
 
     stack.delete_queues(&["delay.300"]).await;

@@ -34,7 +34,7 @@ pub enum Fault {
     /// Something takes longer than the slack or the grace allows.
     WrongReconcile,
     RequeueKilled,
-    /// A worker takes longer than the grace to write its letter, and the row is requeued before.
+    /// A worker takes longer than the grace to write its dead letter, and the row is requeued before.
     HastyRequeue,
 }
 
@@ -99,7 +99,7 @@ fn worker_crash(world: &World, moves: &mut Moves<'_>) {
 }
 
 /// Another copy will find what a dead worker did not publish. There is none when the broker had handed the message out
-/// again before and that copy is done, for example because it was held: then the next sweep writes the letter.
+/// again before and that copy is done, for example because it was held: then the next sweep writes the dead letter.
 fn is_followed(world: &World, n: u8) -> bool {
     let waiting = world.broker.count(Slot::Retry { n, redelivered: true }) > 0
         || (n == 1 && world.broker.count(Slot::Deliver { redelivered: true }) > 0);
@@ -136,7 +136,7 @@ fn confirm_lost(world: &World, moves: &mut Moves<'_>) {
     };
     let requeue = match world.requeue {
         Requeue::Publish(n) => Some(retry(n)),
-        Requeue::Fill(attempts) => Some(Slot::Letter { attempts }),
+        Requeue::Fill(attempts) => Some(Slot::DeadLetter { attempts }),
         _ => None,
     };
     for slot in workers.chain(relay).chain(outgoing).chain(requeue) {
@@ -196,7 +196,7 @@ fn database_crash(world: &World, moves: &mut Moves<'_>) {
 
 fn message_lost(world: &World, moves: &mut Moves<'_>) {
     for slot in Slot::work().chain(Slot::delay()).filter(|slot| world.broker.count(*slot) > 0) {
-        // Its redelivery could have been what wrote a letter.
+        // Its redelivery could have been what wrote a dead letter.
         let mut next = World { letters_lost: true, ..*world };
         next.broker.remove(slot);
         moves.fault(Who::Broker, "loses a message", next);
@@ -214,7 +214,7 @@ fn wiped(world: &World) -> World {
             *mark = Mark::Old;
         }
     }
-    // The sweep's channel is gone, and the letters that it held: it fails.
+    // The sweep's channel is gone, and the dead letters that it held: it fails.
     if matches!(next.requeue, Requeue::Sweep { .. } | Requeue::Drop { .. }) {
         next.requeue = Requeue::Idle;
     }

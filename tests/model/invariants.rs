@@ -1,6 +1,7 @@
 //! What must hold in every state, at every step, and where the system comes to rest.
 
-use posthaste::domain::delivery::{DeadReason, Status};
+use posthaste::domain::dead_reason::DeadReason;
+use posthaste::domain::delivery::Status;
 
 use crate::checker::{Model, Move, Who};
 use crate::world::{Due, MOST, Slot, Stored, World};
@@ -75,9 +76,9 @@ pub fn rest(model: &Model, world: &World) -> Verdict {
     Ok(())
 }
 
-/// A copy that outlives a poisoned delivery may still record its attempt: then the letter tells of one attempt less,
+/// A copy that outlives a poisoned delivery may still record its attempt: then the dead letter tells of one attempt less,
 /// until the next sweep.
 fn has_letter(world: &World, row: &Stored) -> bool {
     let oldest = if row.reason == Some(DeadReason::Poison) { row.base } else { row.attempts };
-    (oldest..=row.attempts).any(|attempts| world.broker.count(Slot::Letter { attempts }) > 0)
+    (oldest..=row.attempts).any(|attempts| world.broker.count(Slot::DeadLetter { attempts }) > 0)
 }

@@ -2,8 +2,9 @@
 //! nothing. The marked rules of the protocol are all here.
 
 use posthaste::domain::backoff::DelayQueues;
+use posthaste::domain::dead_reason::DeadReason;
 use posthaste::domain::decision::Decision;
-use posthaste::domain::delivery::{self, DeadReason, DropReason, Received, Row, Status, Step, Successor};
+use posthaste::domain::delivery::{self, DropReason, Received, Row, Status, Step, Successor};
 
 use crate::checker::{Model, Scenario, explore};
 use crate::faults::Fault;
@@ -33,7 +34,7 @@ fn unreconciled() -> Scenario {
     Scenario { markers: Markers::None, ..scenarios::calm() }
 }
 
-/// A reconciler repairs rows: what is left to find are letters.
+/// A reconciler repairs rows: what is left to find are dead letters.
 fn reconciled(faults: u8) -> Scenario {
     with_faults(faults, Scenario { markers: Markers::Coarse, ..scenarios::crashes() })
 }
@@ -214,7 +215,7 @@ fn a_ceiling_that_is_never_reached_is_found() {
 fn a_death_without_a_letter_is_found() {
     fn silent(row: &Row, queues: &DelayQueues) -> Successor {
         match delivery::successor(row, queues) {
-            Successor::Letter { .. } => Successor::Nothing,
+            Successor::DeadLetter { .. } => Successor::Nothing,
             other => other,
         }
     }
@@ -224,9 +225,9 @@ fn a_death_without_a_letter_is_found() {
 #[test]
 fn a_poisoned_delivery_that_is_buried_again_is_found() {
     fn blind(row: &Row, _: i32, reason: DeadReason) -> Option<Row> {
-        delivery::bury(row, row.attempts + 1, reason)
+        delivery::mark_dead(row, row.attempts + 1, reason)
     }
-    assert_finds(scenarios::poison(), Rules { bury: blind, ..RULES }, "a stale message changed");
+    assert_finds(scenarios::poison(), Rules { mark_dead: blind, ..RULES }, "a stale message changed");
 }
 
 /// Without faults, a reconciler that is wrong starts a second chain.

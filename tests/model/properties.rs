@@ -1,10 +1,10 @@
 //! The rules one by one, over random rows, messages and decisions.
 
 use posthaste::domain::backoff::DelayQueues;
+use posthaste::domain::dead_reason::DeadReason;
 use posthaste::domain::decision::{Decision, Parked, decide};
 use posthaste::domain::delivery::{
-    DeadReason, Received, Row, Status, Step, Successor, bury, hold, is_exhausted, receive, release, requeue, settle,
-    successor,
+    Received, Row, Status, Step, Successor, hold, is_exhausted, mark_dead, receive, release, requeue, settle, successor,
 };
 use posthaste::domain::ids::DeliveryKey;
 use proptest::prelude::*;
@@ -83,7 +83,7 @@ proptest! {
         if let Some(new) = settle(&row, n, &decision, None) {
             prop_assert_eq!(settle(&new, n, &again, None), None);
             prop_assert_eq!(hold(&new, n, 1), None);
-            prop_assert_eq!(bury(&new, n, DeadReason::Poison), None);
+            prop_assert_eq!(mark_dead(&new, n, DeadReason::Poison), None);
         }
     }
 
@@ -99,10 +99,10 @@ proptest! {
         let n = near(row, off);
         let live = off == 0 && matches!(row.status, Status::Pending | Status::Retrying);
         let held = hold(&row, n, delay_ms);
-        let buried = bury(&row, n, DeadReason::Poison);
-        prop_assert_eq!((held.is_some(), buried.is_some()), (live, live));
+        let dead = mark_dead(&row, n, DeadReason::Poison);
+        prop_assert_eq!((held.is_some(), dead.is_some()), (live, live));
         prop_assert_eq!(release(&row).is_some(), row.status == Status::Held);
-        for new in [held, buried, release(&row)].into_iter().flatten() {
+        for new in [held, dead, release(&row)].into_iter().flatten() {
             prop_assert_eq!((new.attempts, new.base_attempts), (row.attempts, row.base_attempts));
         }
         prop_assert_eq!(requeue(&row).is_some(), row.status == Status::Dead);
@@ -138,7 +138,7 @@ proptest! {
                 prop_assert_eq!((row.status, attempt), (Status::Retrying, row.attempts + 1));
                 prop_assert!(row.due_in_ms.is_some_and(|due| due <= 0));
             }
-            Successor::Letter { attempts } => {
+            Successor::DeadLetter { attempts } => {
                 prop_assert_eq!((row.status, attempts), (Status::Dead, row.attempts));
             }
             Successor::Nothing => {

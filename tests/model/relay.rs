@@ -158,7 +158,7 @@ fn choices(world: &World, moves: &mut Moves<'_>) {
         moves.choice(Who::Operator, "enable the endpoint", next);
     }
     let Some(row) = world.row.filter(|_| world.requeue == Requeue::Idle && world.left.requeues > 0) else { return };
-    // What died within the grace is left alone: its worker may still be writing the letter.
+    // What died within the grace is left alone: its worker may still be writing the dead letter.
     if row.status != Status::Dead || !writes_letter(world, row) {
         start_requeue(world, moves);
     }
@@ -216,25 +216,25 @@ fn requeue(world: &World, moves: &mut Moves<'_>) {
         }
         Requeue::Sweep { kept, seen } => sweep_moves(world, kept, seen, moves),
         Requeue::Drop { letter, kept, seen } => {
-            next.broker.remove(Slot::Letter { attempts: letter });
+            next.broker.remove(Slot::DeadLetter { attempts: letter });
             next.requeue = Requeue::Sweep { kept, seen };
             moves.step(Who::Requeue, "acknowledge a letter", next);
         }
         Requeue::Fill(attempts) => {
-            next.broker.add(Slot::Letter { attempts });
+            next.broker.add(Slot::DeadLetter { attempts });
             next.requeue = Requeue::Idle;
             moves.step(Who::Requeue, "publish the missing letter", next);
         }
     }
 }
 
-/// Takes letters one by one and reads the row after each. When none is left, a missing one is written.
+/// Takes dead letters one by one and reads the row after each. When none is left, a missing one is written.
 fn sweep_moves(world: &World, kept: Option<u8>, seen: Option<Stored>, moves: &mut Moves<'_>) {
     let row = seen.or(world.row);
     let full = row.map(|row| row.row(moves.model.scenario.max_attempts));
     let mut over = true;
     for attempts in 0..=crate::world::MOST {
-        let waiting = world.broker.count(Slot::Letter { attempts }) - u8::from(kept == Some(attempts));
+        let waiting = world.broker.count(Slot::DeadLetter { attempts }) - u8::from(kept == Some(attempts));
         if waiting == 0 {
             continue;
         }

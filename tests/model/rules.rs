@@ -2,8 +2,9 @@
 //! of the code; each test that proves the checker able to fail replaces one of them.
 
 use posthaste::domain::backoff::{DelayQueues, Policy};
+use posthaste::domain::dead_reason::DeadReason;
 use posthaste::domain::decision::{self, Decision};
-use posthaste::domain::delivery::{self, DeadReason, Received, Row, Step, Successor};
+use posthaste::domain::delivery::{self, Received, Row, Step, Successor};
 use posthaste::domain::ids::DeliveryKey;
 use posthaste::domain::outcome::Outcome;
 
@@ -17,7 +18,7 @@ pub struct Rules {
     pub successor: fn(&Row, &DelayQueues) -> Successor,
     pub settle: fn(&Row, i32, &Decision, Option<u32>) -> Option<Row>,
     pub hold: fn(&Row, i32, u64) -> Option<Row>,
-    pub bury: fn(&Row, i32, DeadReason) -> Option<Row>,
+    pub mark_dead: fn(&Row, i32, DeadReason) -> Option<Row>,
     pub release: fn(&Row) -> Option<Row>,
     pub requeue: fn(&Row) -> Option<Row>,
     pub is_lost: fn(&Evidence<'_>) -> bool,
@@ -40,7 +41,7 @@ pub struct Order {
     pub give_up_publish: bool,
     /// Enabling releases what is held at that moment; there is no scan.
     pub release_when_enabled_only: bool,
-    /// The sweep reads the row before it takes the letters.
+    /// The sweep reads the row before it takes the dead letters.
     pub sweep_reads_first: bool,
 }
 
@@ -50,7 +51,7 @@ pub const RULES: Rules = Rules {
     successor: delivery::successor,
     settle: delivery::settle,
     hold: delivery::hold,
-    bury: delivery::bury,
+    mark_dead: delivery::mark_dead,
     release: delivery::release,
     requeue: delivery::requeue,
     is_lost: reconcile::is_lost,

@@ -1,4 +1,4 @@
-//! What the sweep of the dead-letter queue does with a letter.
+//! What the sweep of the dead-letter queue does with a dead letter.
 
 use posthaste::domain::delivery::{Row, Status};
 
@@ -11,15 +11,17 @@ pub enum Judgement {
     Discard,
 }
 
-/// The first letter of this death stays; a double, a letter of an older death and one whose row is not dead go.
-pub fn judge(row: Option<&Row>, letter_attempts: i32, already_kept: bool) -> Judgement {
+/// The first dead letter of this death stays; a double, a dead letter of an older death and one whose row is not dead go.
+pub fn judge(row: Option<&Row>, dead_letter_attempts: i32, already_kept: bool) -> Judgement {
     match row {
-        Some(row) if row.status == Status::Dead && row.attempts == letter_attempts && !already_kept => Judgement::Keep,
+        Some(row) if row.status == Status::Dead && row.attempts == dead_letter_attempts && !already_kept => {
+            Judgement::Keep
+        }
         _ => Judgement::Discard,
     }
 }
 
-/// What the dead-letter queue may hold after a sweep while nothing else moves, from so many letters with the header 0, 1
+/// What the dead-letter queue may hold after a sweep while nothing else moves, from so many dead letters with the header 0, 1
 /// and 2.
 pub fn alone(model: &Model, row: Stored, letters: [u8; 3]) -> Vec<Broker> {
     let mut world = World::start(model.scenario.budget);
@@ -27,7 +29,7 @@ pub fn alone(model: &Model, row: Stored, letters: [u8; 3]) -> Vec<Broker> {
     world.batch = Batch::Done;
     world.requeue = Requeue::Sweep { kept: None, seen: None };
     for (attempts, count) in letters.into_iter().enumerate() {
-        (0..count).for_each(|_| world.broker.add(Slot::Letter { attempts: attempts as u8 }));
+        (0..count).for_each(|_| world.broker.add(Slot::DeadLetter { attempts: attempts as u8 }));
     }
     let (mut open, mut ends, mut out) = (vec![world], Vec::new(), Vec::new());
     while let Some(world) = open.pop() {

@@ -1,6 +1,7 @@
 //! A worker's steps, in the order of the code: receive, read the row, gate, request, settle, publish, acknowledge.
 
-use posthaste::domain::delivery::{DeadReason, Received, Row, Step, Successor};
+use posthaste::domain::dead_reason::DeadReason;
+use posthaste::domain::delivery::{Received, Row, Step, Successor};
 use posthaste::domain::suspicion::SUSPECT_DELIVERY_COUNT;
 
 use crate::checker::{Model, Moves, Who};
@@ -12,7 +13,7 @@ pub fn moves(world: &World, moves: &mut Moves<'_>) {
             Stage::Idle => {}
             Stage::Look => look(world, index, moves),
             Stage::Gate => gate(world, index, moves),
-            Stage::Bury => bury(world, index, moves),
+            Stage::MarkDead => mark_dead(world, index, moves),
             Stage::Settle(verdict) => settle(world, index, verdict, moves),
             Stage::Lost => lost(world, index, moves),
             Stage::Publish(next) => publish(world, index, next, moves),
@@ -29,7 +30,7 @@ fn receive(world: &World, index: usize, moves: &mut Moves<'_>) {
         let (n, redelivered, first) = match slot {
             Slot::Deliver { redelivered } => (1, redelivered, true),
             Slot::Retry { n, redelivered } => (n, redelivered, false),
-            Slot::Delay { .. } | Slot::Letter { .. } => continue,
+            Slot::Delay { .. } | Slot::DeadLetter { .. } => continue,
         };
         let mut worker = Worker { stage: Stage::Look, n, redelivered, first, ..Worker::IDLE };
         if !received(&worker, moves.model).needs_row() {
@@ -86,7 +87,7 @@ fn look(world: &World, index: usize, moves: &mut Moves<'_>) {
     let received = after_try(&world.workers[index], model);
     let step = (model.rules.receive)(received, row(world, model).as_ref(), &model.queues);
     match step {
-        Step::Proceed if received.is_suspect() => to(world, index, Stage::Bury, "read: poison", moves),
+        Step::Proceed if received.is_suspect() => to(world, index, Stage::MarkDead, "read: poison", moves),
         Step::Proceed => to(world, index, Stage::Gate, "read: go on", moves),
         Step::AwaitRow => to(world, index, Stage::Acknowledge, "read: no row, and patience is over", moves),
         Step::Drop(_) => to(world, index, Stage::Acknowledge, "read: nothing to do", moves),
@@ -143,15 +144,15 @@ fn hold(world: &World, index: usize, delay_ms: u64, moves: &mut Moves<'_>) {
     }
 }
 
-fn bury(world: &World, index: usize, moves: &mut Moves<'_>) {
+fn mark_dead(world: &World, index: usize, moves: &mut Moves<'_>) {
     let (model, n) = (moves.model, world.workers[index].n);
-    match row(world, model).and_then(|row| (model.rules.bury)(&row, n.into(), DeadReason::Poison)) {
+    match row(world, model).and_then(|row| (model.rules.mark_dead)(&row, n.into(), DeadReason::Poison)) {
         Some(dead) => {
             let next = change(world, index, &dead);
             let next = follow(&next, index, (model.rules.successor)(&dead, &model.queues), model);
-            moves.by_message(Who::Worker(index), "bury, committed", n, next);
+            moves.by_message(Who::Worker(index), "mark_dead, committed", n, next);
         }
-        None => to(world, index, Stage::Look, "bury: the row has moved on", moves),
+        None => to(world, index, Stage::Look, "mark_dead: the row has moved on", moves),
     }
 }
 
@@ -206,7 +207,7 @@ pub fn answers_lost(world: &World, moves: &mut Moves<'_>) {
             Stage::Settle(verdict) => {
                 row.and_then(|row| (model.rules.settle)(&row, n, model.decision(verdict, worker.n), None))
             }
-            Stage::Bury => row.and_then(|row| (model.rules.bury)(&row, n, DeadReason::Poison)),
+            Stage::MarkDead => row.and_then(|row| (model.rules.mark_dead)(&row, n, DeadReason::Poison)),
             _ => continue,
         };
         let Some(changed) = changed else { continue };
@@ -232,7 +233,7 @@ pub fn publishes_refused(world: &World, moves: &mut Moves<'_>) {
     }
 }
 
-/// Whether a worker is about to publish the letter of this death.
+/// Whether a worker is about to publish the dead letter of this death.
 pub fn writes_letter(world: &World, row: Stored) -> bool {
     world.workers.iter().any(|worker| worker.stage == Stage::Publish(Next::Letter(row.attempts)))
 }

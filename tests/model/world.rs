@@ -1,9 +1,10 @@
 //! The state of the whole system around one delivery, as small as it can be: its row, the copies of its messages, the
-//! letters, and how far each process has come between two effects.
+//! dead letters, and how far each process has come between two effects.
 
 use std::fmt;
 
-use posthaste::domain::delivery::{DeadReason, Row, Status, Successor};
+use posthaste::domain::dead_reason::DeadReason;
+use posthaste::domain::delivery::{Row, Status, Successor};
 
 use crate::reconcile::Mark;
 
@@ -76,7 +77,7 @@ pub enum Slot {
     /// A delay queue.
     Delay { n: u8 },
     /// The dead-letter queue, by the header `attempts`.
-    Letter { attempts: u8 },
+    DeadLetter { attempts: u8 },
 }
 
 impl Slot {
@@ -85,7 +86,7 @@ impl Slot {
             Slot::Deliver { redelivered } => redelivered.into(),
             Slot::Retry { n, redelivered } => 2 * u32::from(n) + u32::from(redelivered),
             Slot::Delay { n } => 2 + 2 * u32::from(MOST) + u32::from(n) - 1,
-            Slot::Letter { attempts } => 2 + 3 * u32::from(MOST) + u32::from(attempts),
+            Slot::DeadLetter { attempts } => 2 + 3 * u32::from(MOST) + u32::from(attempts),
         }
     }
 
@@ -100,7 +101,7 @@ impl Slot {
     }
 
     pub fn letters() -> impl Iterator<Item = Slot> {
-        (0..=MOST).map(|attempts| Slot::Letter { attempts })
+        (0..=MOST).map(|attempts| Slot::DeadLetter { attempts })
     }
 }
 
@@ -185,7 +186,7 @@ pub enum Stage {
     /// About to ask the gate and to make the request.
     Gate,
     /// About to end a message that kills workers.
-    Bury,
+    MarkDead,
     /// The answer is there; about to record it.
     Settle(Verdict),
     /// The compare-and-set was lost; about to read the row again.
@@ -209,7 +210,7 @@ impl Next {
         match successor {
             Successor::Delay { attempt, .. } => Some(Next::Delay(attempt as u8)),
             Successor::Retry { attempt } => Some(Next::Retry(attempt as u8)),
-            Successor::Letter { attempts } => Some(Next::Letter(attempts as u8)),
+            Successor::DeadLetter { attempts } => Some(Next::Letter(attempts as u8)),
             Successor::Nothing => None,
         }
     }
@@ -218,7 +219,7 @@ impl Next {
         match self {
             Next::Delay(n) => Slot::Delay { n },
             Next::Retry(n) => Slot::Retry { n, redelivered: false },
-            Next::Letter(attempts) => Slot::Letter { attempts },
+            Next::Letter(attempts) => Slot::DeadLetter { attempts },
         }
     }
 }
@@ -253,7 +254,7 @@ impl Worker {
 
     /// It may yet make or record the attempt that its message asks for.
     pub fn is_before_record(&self) -> bool {
-        matches!(self.stage, Stage::Look | Stage::Gate | Stage::Bury | Stage::Settle(_))
+        matches!(self.stage, Stage::Look | Stage::Gate | Stage::MarkDead | Stage::Settle(_))
     }
 }
 
@@ -292,18 +293,18 @@ pub enum Requeue {
     Publish(u8),
     /// Published and not committed, which only a broken order of effects does.
     Early,
-    /// Looking through the letters. `kept`: the header of the letter that stays. `seen`: a row that was read too early.
+    /// Looking through the dead letters. `kept`: the header of the dead letter that stays. `seen`: a row that was read too early.
     Sweep {
         kept: Option<u8>,
         seen: Option<Stored>,
     },
-    /// About to acknowledge a letter.
+    /// About to acknowledge a dead letter.
     Drop {
         letter: u8,
         kept: Option<u8>,
         seen: Option<Stored>,
     },
-    /// About to publish the letter that was missing.
+    /// About to publish the dead letter that was missing.
     Fill(u8),
 }
 
@@ -325,7 +326,7 @@ pub struct World {
     pub left: Budget,
     /// Requests whose outcome was never recorded.
     pub wasted: u8,
-    /// A fault has destroyed letters: what the dead-letter queue holds is the next sweep's business.
+    /// A fault has destroyed dead letters: what the dead-letter queue holds is the next sweep's business.
     pub letters_lost: bool,
 }
 

@@ -8,6 +8,22 @@ struct Snippet {
     text: String,
 }
 
+/// Files of ours that a document names, outside the record of decisions and of changes: those are about their day.
+pub fn named_files_exist(tree: &Tree) -> Vec<Violation> {
+    let is_past = |path: &str| path.starts_with("docs/decisions/") || path == "CHANGELOG.md";
+    let mut violations = Vec::new();
+    for text in tree.texts.iter().filter(|text| text.is_markdown() && !is_past(&text.path)) {
+        for (number, line) in text.text.lines().enumerate() {
+            let named = line.split('`').skip(1).step_by(2);
+            let ours = named.filter(|name| ["src/", "tests/"].iter().any(|start| name.starts_with(start)));
+            for name in ours.filter(|name| !tree.paths.contains(name.trim_end_matches('/'))) {
+                violations.push(text.violation(number + 1, format!("there is no `{name}`")));
+            }
+        }
+    }
+    violations
+}
+
 pub fn links_lead_somewhere(tree: &Tree) -> Vec<Violation> {
     let mut violations = Vec::new();
     for text in tree.texts.iter().filter(|text| text.is_markdown()) {

@@ -85,6 +85,45 @@ pub fn allowed_panics_exist(tree: &Tree) -> Vec<String> {
     CANNOT_PANIC.iter().filter(missing).map(|(file, text, _)| format!("{file}: {text}")).collect()
 }
 
+/// What the service consists of.
+const SERVICE: [&str; 6] =
+    ["src/broker/", "src/cmd/serve.rs", "src/relay/", "src/store/", "src/telemetry/", "src/worker/"];
+
+/// Tasks whose panic is noticed otherwise: file, the text of the line, and who notices.
+const NOTICED: [(&str, &str, &str); 6] = [
+    ("src/cmd/serve.rs", "tokio::spawn(after(", "the drain has a time-out of its own, a little longer"),
+    ("src/relay/sender.rs", "self.publishing.spawn(", "the sender, which panics too"),
+    ("src/store/locks.rs", "tokio::spawn(beat(", "the server, which ends a silent session"),
+    ("src/telemetry/lines.rs", "(\"log\".into()).spawn(", "nobody: the work goes on without a log"),
+    ("src/telemetry/server.rs", "tokio::spawn(serve(", "whoever asks /healthz and /readyz"),
+    ("src/worker/consume.rs", "consuming.spawn(consume(", "the session, which consumes again on a new channel"),
+];
+
+/// Without one of its tasks a process looks healthy and does nothing.
+pub fn tasks_are_watched(tree: &Tree) -> Vec<Violation> {
+    let is_watched = |line: &str| ["tasks.spawn(", "shutdown.spawn(", ".watched("].iter().any(|by| line.contains(by));
+    let is_noticed =
+        |path: &str, line: &str| NOTICED.iter().any(|(file, text, _)| *file == path && line.contains(text));
+    let rule = "nobody would notice that this task has panicked: supervise or watch it";
+    let mut violations = Vec::new();
+    for source in tree.src().filter(|source| SERVICE.iter().any(|part| source.is_in(part))) {
+        let unwatched = words(&source.production, "spawn(").filter(|at| {
+            let line = source.line(*at);
+            !is_watched(line) && !is_noticed(&source.path, line)
+        });
+        violations.extend(unwatched.map(|at| source.violation(at, rule)));
+    }
+    violations
+}
+
+/// An entry that nothing needs any more would excuse the next task.
+pub fn noticed_tasks_exist(tree: &Tree) -> Vec<String> {
+    let missing = |(file, text, _): &&(&str, &str, &str)| {
+        !tree.src().any(|source| source.path == *file && source.raw.contains(text))
+    };
+    NOTICED.iter().filter(missing).map(|(file, text, _)| format!("{file}: {text}")).collect()
+}
+
 pub fn nothing_unfinished(tree: &Tree) -> Vec<Violation> {
     let mut violations = Vec::new();
     for source in &tree.rust {

@@ -5,7 +5,7 @@ use super::source::{Source, Tree, Violation, name_at, words};
 
 /// What each top-level module may import. Adapters (store, broker, http) take plain arguments and know neither the
 /// configuration nor each other; whoever receives webhooks needs the domain only.
-const MAY_IMPORT: [(&str, &[&str]); 13] = [
+const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("telemetry", &["domain"]),
@@ -16,6 +16,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("http", &["domain", "telemetry", "lifecycle"]),
     ("relay", &["domain", "telemetry", "lifecycle", "supervise", "store", "broker", "http"]),
     ("worker", &["domain", "telemetry", "lifecycle", "supervise", "store", "broker", "http"]),
+    ("requeue", &["domain", "telemetry", "store", "broker", "relay"]),
     ("receiver", &["domain"]),
     ("cli", &["domain", "config"]),
     (
@@ -30,6 +31,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
             "broker",
             "http",
             "relay",
+            "requeue",
             "worker",
             "receiver",
             "cli",

@@ -2,7 +2,8 @@
 
 use uuid::Uuid;
 
-use super::super::{Failure, compose};
+use super::super::compose;
+use super::super::failure::Failure;
 use crate::cli::Header;
 use crate::config::Config;
 use crate::domain::sealing::{Key, NONCE_BYTES};

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::super::compose;
+use super::super::failure::{Failure, Outcome};
 use super::super::output::{self, or_dash};
-use super::super::{Failure, Outcome, compose};
-use super::{existing, warn_of_unknown};
+use super::known::{existing, warn_of_unknown};
 use crate::cli::{EndpointId, ListEndpoints};
 use crate::config::Config;
 use crate::store::activity::{self, Activity};

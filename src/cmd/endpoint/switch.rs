@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::super::{Failure, Outcome, compose};
-use super::{existing, show, unknown};
+use super::super::compose;
+use super::super::failure::{Failure, Outcome};
+use super::known::{existing, unknown};
+use super::show;
 use crate::cli::EndpointId;
 use crate::config::Config;
 use crate::store::pauses::{self, Pause};

@@ -1,10 +1,16 @@
 //! Carrying out one fault, and waiting until work flows again. Below it is one file for each family of faults.
 
+mod asleep;
+mod crash_loop;
+mod leader;
+mod locks;
 mod network;
 mod processes;
 mod queues;
 mod receivers;
+mod reconnects;
 mod recovery;
+mod retries;
 pub mod servers;
 
 use std::time::{Duration, Instant};
@@ -71,6 +77,11 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// The text is a figure of the report.
+    pub fn of(seen: String) -> Verdict {
+        Verdict { seen: Some(seen), broken: None }
+    }
+
     /// The text is a figure of the report and, where it is over its bound, a problem too.
     pub fn bounded(seen: String, kept: bool) -> Verdict {
         let broken = (!kept).then(|| seen.clone());
@@ -145,15 +156,24 @@ async fn once(stack: &Stack, fault: Fault) -> Result<Verdict, String> {
         Kind::Freeze => processes::freeze(process(stack, fault)?, fault.hold).await,
         Kind::Cut(_, server) => network::disturb(process(stack, fault)?, server, Mode::Cut, fault.hold).await,
         Kind::Swallow(_, server) => network::disturb(process(stack, fault)?, server, Mode::Swallow, fault.hold).await,
+        Kind::SwallowLeader => leader::swallow(stack, fault.hold).await,
+        Kind::LoseAnswers(role) => network::lose_answers(process(stack, fault)?, role, fault.hold).await,
         Kind::KillServer(server) => servers::restart(stack, server, false, fault.hold).await,
         Kind::RestartServer(server) => servers::restart(stack, server, true, fault.hold).await,
         Kind::Wipe => servers::wipe(stack).await,
         Kind::Alarm => servers::alarm(stack, fault.hold).await,
         Kind::DeleteWorkQueue => queues::delete_work_queue(stack, fault.target).await,
         Kind::DeleteDelayQueue => queues::delete_delay_queue(stack, fault.target).await,
+        Kind::AlarmWhileFailing => retries::alarm(stack, fault.hold).await,
+        Kind::ForbidDelayQueue => retries::forbid_delay_queue(stack, fault.hold).await,
         Kind::ReceiverFails => receivers::misbehave(stack, fault, Manner::Fail).await,
         Kind::ReceiverHangs => receivers::misbehave(stack, fault, Manner::Hang).await,
         Kind::ReceiverResets => receivers::misbehave(stack, fault, Manner::Reset).await,
+        Kind::CrashLoop => crash_loop::crash(stack, fault).await,
+        Kind::LockEndpoint => locks::lock_endpoint(stack, fault).await,
+        Kind::StopReconnecting(_, server) => reconnects::stop(process(stack, fault)?, server, fault.hold).await,
+        Kind::KillAsleep => asleep::strike(stack, asleep::Blow::Kill, fault.hold).await,
+        Kind::FreezeAsleep => asleep::strike(stack, asleep::Blow::Freeze, fault.hold).await,
     }
 }
 

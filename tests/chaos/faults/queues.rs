@@ -23,13 +23,14 @@ pub async fn delete_delay_queue(stack: &Stack, endpoint: usize) -> Result<Verdic
     stack.receiver.behave(endpoint, Manner::Fail);
     // Retries gather in the delay queues; not for long, since those of an endpoint that keeps failing wait in PostgreSQL.
     tokio::time::sleep(FILL).await;
-    let delete = async || delete_fullest(stack).await.ok();
+    let delete = async || delete_fullest(stack, false).await.ok();
     let deleted = wait_for("something in a delay queue", FILL_FOR, delete).await;
     stack.receiver.behave(endpoint, Manner::Accept);
     deleted.map(|()| Verdict::default())
 }
 
-async fn delete_fullest(stack: &Stack) -> Result<(), String> {
+/// By force where our user may not declare it, which is the right that deleting needs too.
+pub async fn delete_fullest(stack: &Stack, by_force: bool) -> Result<(), String> {
     let known = "select name from posthaste.delay_queues";
     let names: Vec<String> = sqlx::query_scalar(known).fetch_all(&stack.db).await.map_err(|error| error.to_string())?;
     let rabbitmq = stack.rabbitmq.lock().await;
@@ -41,7 +42,11 @@ async fn delete_fullest(stack: &Stack) -> Result<(), String> {
         }
     }
     let queue = fullest.1.ok_or("nothing waits in a delay queue")?;
-    let deleted = rabbitmq.delete_queue(queue).await?;
-    eprintln!("  {queue} had {deleted} messages");
+    if by_force {
+        rabbitmq.delete_queue_by_force(queue).await?;
+    } else {
+        rabbitmq.delete_queue(queue).await?;
+    }
+    eprintln!("  {queue} had {} messages", fullest.0);
     Ok(())
 }

@@ -47,7 +47,7 @@ impl Stack {
         depth
     }
 
-    /// Waits until the dead-letter queue has so many letters, and reads them; the queue keeps them. A letter follows the
+    /// Waits until the dead-letter queue has so many dead letters, and reads them; the queue keeps them. A dead letter follows the
     /// commit of its row, so it may be a moment later than the status.
     pub async fn letters(&self, count: u32) -> Vec<Letter> {
         let there = async || (self.depth("dead").await == count).then_some(());

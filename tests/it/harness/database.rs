@@ -55,7 +55,7 @@ impl Stack {
         emit.fetch_all(&self.db).await.expect("the events are accepted")
     }
 
-    /// A delivery that died some minutes ago, without the way there: one attempt, and no letter yet.
+    /// A delivery that died some minutes ago, without the way there: one attempt, and no dead letter yet.
     pub async fn dead(&self, endpoint: Uuid, event: (&str, &str), reason: &str, minutes: i32) -> Uuid {
         let insert = "with e as (
                insert into posthaste.events (id, tenant, event_type, payload, created_at)

@@ -5,6 +5,7 @@ mod database;
 mod own_servers;
 mod pooler;
 mod process;
+mod programs;
 mod proxy;
 mod receiver;
 mod servers;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
+use super::programs::{self, Programs};
 use super::servers::{Servers, make_template};
 use super::{unix, within};
 
@@ -44,7 +45,8 @@ impl OwnServers {
         if shared.is_none() {
             let Some(bins) = Programs::find() else {
                 // Not by the macro: what a passing test prints is not shown.
-                let why = "no PostgreSQL and RabbitMQ are installed here (POSTHASTE_TEST_PG_BIN, POSTHASTE_TEST_RABBITMQ_BIN)";
+                let why =
+                    "no PostgreSQL and RabbitMQ are installed here (POSTHASTE_POSTGRES_BIN, POSTHASTE_RABBITMQ_BIN)";
                 let _ = writeln!(stderr(), "SKIPPED {test}: it kills servers of its own, and {why}");
                 return None;
             };
@@ -109,32 +111,6 @@ extern "C" fn at_exit() {
     }
 }
 
-/// Where the servers' programs are.
-struct Programs {
-    postgres: PathBuf,
-    rabbitmq: PathBuf,
-}
-
-impl Programs {
-    fn find() -> Option<Programs> {
-        let postgres = given("POSTHASTE_TEST_PG_BIN").or_else(newest_postgres)?;
-        let rabbitmq = given("POSTHASTE_TEST_RABBITMQ_BIN").unwrap_or_else(|| "/usr/lib/rabbitmq/bin".into());
-        let complete = postgres.join("initdb").exists() && rabbitmq.join("rabbitmq-server").exists();
-        complete.then_some(Programs { postgres, rabbitmq })
-    }
-}
-
-fn given(variable: &str) -> Option<PathBuf> {
-    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
-}
-
-fn newest_postgres() -> Option<PathBuf> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?.filter_map(Result::ok);
-    let version = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
-    let newest = versions.map(|entry| entry.path()).max_by_key(|path| version(path).unwrap_or(0_u32))?;
-    Some(newest.join("bin"))
-}
-
 /// A program in the background, as a user without rights, in a directory of its own.
 struct Server {
     user: Option<(u32, u32)>,
@@ -160,11 +136,11 @@ impl Server {
         command
     }
 
-    /// With nothing of our environment but the path.
+    /// With nothing of our environment but a path.
     fn command(&self, program: &Path, environment: &[(String, String)]) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.directory).stdin(Stdio::null());
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("LANG", "C.UTF-8");
+        command.env_clear().env("PATH", programs::path()).env("LANG", "C.UTF-8");
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         if let Some((uid, gid)) = self.user {
             command.uid(uid).gid(gid);

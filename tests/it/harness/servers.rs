@@ -20,6 +20,9 @@ const AMQP_VARIABLE: &str = "POSTHASTE_TEST_AMQP_URL";
 /// What a run that was killed leaves behind is removed by a later one after this time.
 const STALE: Duration = Duration::from_secs(3600);
 const CONTAINER_START: Duration = Duration::from_secs(300);
+/// The images of docker-compose.yml. Their versions were run as programs of Debian, and not yet as containers.
+const POSTGRES_TAG: &str = "17";
+const RABBITMQ_TAG: &str = "4.0-management";
 
 #[derive(Debug, Clone)]
 pub struct Servers {
@@ -161,9 +164,10 @@ struct Containers {
 impl Containers {
     async fn start() -> Result<Containers, TestcontainersError> {
         let settings = ["postgres", "-c", "fsync=off", "-c", "max_connections=300"];
-        let postgres = Postgres::default().with_tag("16").with_cmd(settings).with_startup_timeout(CONTAINER_START);
+        let postgres =
+            Postgres::default().with_tag(POSTGRES_TAG).with_cmd(settings).with_startup_timeout(CONTAINER_START);
         let up = WaitFor::message_on_stdout("Server startup complete");
-        let rabbitmq = RabbitMq::default().with_tag("4.0-management").with_ready_conditions(vec![up]);
+        let rabbitmq = RabbitMq::default().with_tag(RABBITMQ_TAG).with_ready_conditions(vec![up]);
         let rabbitmq = rabbitmq.with_startup_timeout(CONTAINER_START);
         let (postgres, rabbitmq) = tokio::try_join!(postgres.start(), rabbitmq.start())?;
         Ok(Containers { postgres, rabbitmq })

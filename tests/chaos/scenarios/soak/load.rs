@@ -17,7 +17,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Commits so many events, each for one endpoint, in turn.
 pub async fn in_bulk(running: &Running, events: u64) {
     let stack = &running.stack;
-    let producer = Producer::new(&stack.database_url, TENANT, running.ledger.clone(), stack.clock);
+    let producer = Producer::new(&stack.database_url, TENANT, running.ledger.clone(), stack.clock, stack.pause.clone());
     let sent = || stack.receiver.notes().records.len() as u64;
     let (before, mut committed) = (sent(), 0);
     while committed < events {
@@ -35,7 +35,7 @@ pub async fn in_bulk(running: &Running, events: u64) {
 /// Commits some events of one type for another tenant.
 pub async fn of_guest(running: &Running, tenant: &str, event_type: usize, events: usize) {
     let stack = &running.stack;
-    let producer = Producer::new(&stack.database_url, tenant, running.ledger.clone(), stack.clock);
+    let producer = Producer::new(&stack.database_url, tenant, running.ledger.clone(), stack.clock, stack.pause.clone());
     let drafts = (0..events).map(|_| Draft::new(Uuid::now_v7(), event_type));
     producer.commit(drafts.collect(), Duration::ZERO).await;
 }

@@ -13,6 +13,14 @@ pub enum Kind {
     Beside(Beside),
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Hardly longer than alone.
+    AsAlone,
+    /// Something has the whole machine, and they share it.
+    BesideABurst,
+}
+
 /// Endpoints that behave alike, each of another tenant.
 #[derive(Debug, Clone, Copy)]
 pub struct Group {
@@ -57,7 +65,8 @@ impl Kind {
             Kind::Beside(Beside::Hang1000Second) => vec![hang(1_000, 1.0)],
             Kind::Beside(Beside::Slow40) => vec![SLOW_40],
             Kind::Beside(Beside::Slow400) => vec![slow_400(10)],
-            Kind::Beside(Beside::Mixture) => {
+            Kind::Beside(Beside::Mixture) => vec![hang(20, 10.0), SLOW_40, slow_400(5)],
+            Kind::Beside(Beside::MixtureBurst) => {
                 let burst = Group { burst: 3_000, ..Group::steady("burst", 1, Manner::Accept(0), 0.0) };
                 vec![hang(20, 10.0), SLOW_40, slow_400(5), burst]
             }
@@ -76,11 +85,16 @@ impl Kind {
             Kind::Beside(Beside::Slow40) => "40 ms, 1200/s",
             Kind::Beside(Beside::Slow400) => "ten of 400 ms, 120/s",
             Kind::Beside(Beside::Mixture) => "mixture",
+            Kind::Beside(Beside::MixtureBurst) => "mixture and burst",
         }
     }
 
-    /// Whether a bound is claimed for the healthy ones.
-    pub fn is_bounded(self) -> bool {
-        !matches!(self, Kind::Control | Kind::Beside(Beside::Prompt100 | Beside::Hang1000Second))
+    /// What is claimed for the p99 of the healthy ones.
+    pub fn claim(self) -> Option<Claim> {
+        match self {
+            Kind::Control | Kind::Beside(Beside::Prompt100 | Beside::Hang1000Second) => None,
+            Kind::Beside(Beside::MixtureBurst) => Some(Claim::BesideABurst),
+            Kind::Beside(_) => Some(Claim::AsAlone),
+        }
     }
 }

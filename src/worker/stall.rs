@@ -13,7 +13,7 @@ const LOOKS: u32 = 5;
 #[derive(Debug, Default)]
 pub struct Flow {
     received: AtomicU64,
-    in_hand: AtomicUsize,
+    unacknowledged: AtomicUsize,
 }
 
 impl Flow {
@@ -22,25 +22,25 @@ impl Flow {
     }
 
     /// Not acknowledged.
-    pub fn in_hand(&self, messages: usize) {
-        self.in_hand.store(messages, Ordering::Relaxed);
+    pub fn unacknowledged(&self, messages: usize) {
+        self.unacknowledged.store(messages, Ordering::Relaxed);
     }
 }
 
 /// What was seen of a flow at the last looks.
 #[derive(Debug, Default)]
-pub struct Silence {
+pub struct StallDetector {
     received: u64,
     looks: u32,
 }
 
-impl Silence {
+impl StallDetector {
     /// `waiting`: messages that are ready in the queue. True: the broker should have handed them out long ago.
     pub fn look(&mut self, flow: &Flow, waiting: u32) -> bool {
         let received = flow.received.load(Ordering::Relaxed);
-        let silent = waiting > 0 && received == self.received && flow.in_hand.load(Ordering::Relaxed) == 0;
+        let stalled = waiting > 0 && received == self.received && flow.unacknowledged.load(Ordering::Relaxed) == 0;
         self.received = received;
-        self.looks = if silent { self.looks + 1 } else { 0 };
+        self.looks = if stalled { self.looks + 1 } else { 0 };
         self.looks >= LOOKS
     }
 }
@@ -49,29 +49,29 @@ impl Silence {
 mod tests {
     use super::*;
 
-    fn looks(silence: &mut Silence, flow: &Flow, waiting: u32, count: u32) -> bool {
-        (0..count).any(|_| silence.look(flow, waiting))
+    fn looks(stall: &mut StallDetector, flow: &Flow, waiting: u32, count: u32) -> bool {
+        (0..count).any(|_| stall.look(flow, waiting))
     }
 
     #[test]
-    fn messages_that_wait_while_nothing_is_in_hand_are_noticed() {
-        let (flow, mut silence) = (Flow::default(), Silence::default());
-        assert!(!looks(&mut silence, &flow, 3, LOOKS - 1));
-        assert!(silence.look(&flow, 3));
+    fn messages_that_wait_while_nothing_is_unacknowledged_are_noticed() {
+        let (flow, mut stall) = (Flow::default(), StallDetector::default());
+        assert!(!looks(&mut stall, &flow, 3, LOOKS - 1));
+        assert!(stall.look(&flow, 3));
     }
 
     #[test]
-    fn an_empty_queue_a_full_hand_and_a_flow_are_no_silence() {
-        let (flow, mut silence) = (Flow::default(), Silence::default());
-        assert!(!looks(&mut silence, &flow, 0, 3 * LOOKS), "an empty queue");
+    fn an_empty_queue_a_full_hand_and_a_flow_are_no_stall() {
+        let (flow, mut stall) = (Flow::default(), StallDetector::default());
+        assert!(!looks(&mut stall, &flow, 0, 3 * LOOKS), "an empty queue");
         flow.received();
-        flow.in_hand(1);
-        assert!(!looks(&mut silence, &flow, 9, 3 * LOOKS), "in hand");
-        flow.in_hand(0);
+        flow.unacknowledged(1);
+        assert!(!looks(&mut stall, &flow, 9, 3 * LOOKS), "in hand");
+        flow.unacknowledged(0);
         for _ in 0..3 * LOOKS {
             flow.received();
-            assert!(!silence.look(&flow, 9), "a flow");
+            assert!(!stall.look(&flow, 9), "a flow");
         }
-        assert!(looks(&mut silence, &flow, 9, LOOKS), "and then it stops");
+        assert!(looks(&mut stall, &flow, 9, LOOKS), "and then it stops");
     }
 }

@@ -10,23 +10,23 @@ use super::consumer::{Acknowledger, Delivery, Subscription};
 /// How long a queue may stay silent before a pass takes it as read.
 const SILENCE: Duration = Duration::from_millis(700);
 
-/// One bounded pass over the dead-letter queue. Letters are taken unacknowledged; what is not acknowledged goes back to
+/// One bounded pass over the dead-letter queue. Dead letters are taken unacknowledged; what is not acknowledged goes back to
 /// its place when the pass is closed. The queue's own delivery limit is practically infinite, so looking costs nothing.
 pub struct Pass {
     subscription: Subscription,
-    /// Letters that this pass may still take.
+    /// Dead letters that this pass may still take.
     left: usize,
 }
 
 impl Pass {
-    /// `most` bounds the letters in hand: as long as nothing is acknowledged, the broker sends no more.
+    /// `most` bounds the dead letters in hand: as long as nothing is acknowledged, the broker sends no more.
     pub async fn open(link: Arc<Link>, queue: &str, most: u16) -> Result<Pass> {
         let subscription = Subscription::open(link, queue, most, "posthaste.sweep").await?;
         Ok(Pass { subscription, left: most.into() })
     }
 
-    /// The next letters, up to `limit`. Empty: the queue has been silent, or the pass is full. Silence is what counts, not
-    /// the queue's length: letters that another channel is just giving back are in no count.
+    /// The next dead letters, up to `limit`. Empty: the queue has been silent, or the pass is full. Silence is what counts, not
+    /// the queue's length: dead letters that another channel is just giving back are in no count.
     pub async fn next(&mut self, limit: usize) -> Result<Vec<Delivery>> {
         let mut letters = Vec::new();
         while letters.len() < limit.min(self.left) {
@@ -52,7 +52,7 @@ impl Pass {
         self.subscription.cancel().await
     }
 
-    /// Returns every letter that was not acknowledged.
+    /// Returns every dead letter that was not acknowledged.
     pub async fn close(self) {
         // Best effort: the cancel is answered after what was acknowledged before it.
         let _ = self.subscription.cancel().await;

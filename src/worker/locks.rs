@@ -1,6 +1,6 @@
 //! One copy of a delivery at a time in this process.
 //!
-//! After a lost channel the broker hands out again what this worker is still busy with. The second copy waits for the
+//! After a lost channel the broker held out again what this worker is still busy with. The second copy waits for the
 //! first one to be settled and then reads the row, instead of making the same request twice.
 
 use std::collections::HashMap;
@@ -12,59 +12,59 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::ids::DeliveryKey;
 
 #[derive(Clone, Default)]
-pub struct InHand(Arc<Shared>);
+pub struct DeliveryLocks(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    hands: Mutex<HashMap<DeliveryKey, watch::Receiver<()>>>,
+    held: Mutex<HashMap<DeliveryKey, watch::Receiver<()>>>,
     emptied: Notify,
 }
 
 /// Held while a message is worked on; dropping it lets the next copy go on.
-pub struct Hand {
+pub struct DeliveryLock {
     key: DeliveryKey,
-    all: InHand,
+    all: DeliveryLocks,
     // Dropping the sender ends the wait of the others.
     _release: watch::Sender<()>,
 }
 
-impl InHand {
+impl DeliveryLocks {
     /// Waits for other copies of the same delivery, as long as the own one counts: `None` when it is `over`, because its
-    /// channel is gone. A broker that comes and goes hands out a further copy each time.
-    pub async fn take(&self, key: DeliveryKey, over: &CancellationToken) -> Option<(Hand, bool)> {
-        over.run_until_cancelled(self.wait_and_take(key)).await
+    /// channel is gone. A broker that comes and goes held out a further copy each time.
+    pub async fn lock(&self, key: DeliveryKey, over: &CancellationToken) -> Option<(DeliveryLock, bool)> {
+        over.run_until_cancelled(self.wait_and_lock(key)).await
     }
 
     /// The flag says whether there was another one: then the row has changed.
-    async fn wait_and_take(&self, key: DeliveryKey) -> (Hand, bool) {
+    async fn wait_and_lock(&self, key: DeliveryKey) -> (DeliveryLock, bool) {
         let mut waited = false;
         loop {
-            let mut other = match self.try_take(key) {
-                Ok(hand) => return (hand, waited),
+            let mut other = match self.try_lock(key) {
+                Ok(lock) => return (lock, waited),
                 Err(other) => other,
             };
             waited = true;
-            // Ends with an error when the other copy's hand is dropped, which is what is waited for.
+            // Ends with an error when the other copy's lock is dropped, which is what is waited for.
             let _ = other.changed().await;
         }
     }
 
-    fn try_take(&self, key: DeliveryKey) -> Result<Hand, watch::Receiver<()>> {
-        let mut all = self.hands();
+    fn try_lock(&self, key: DeliveryKey) -> Result<DeliveryLock, watch::Receiver<()>> {
+        let mut all = self.held();
         if let Some(other) = all.get(&key) {
             return Err(other.clone());
         }
         let (sender, receiver) = watch::channel(());
         all.insert(key, receiver);
-        Ok(Hand { key, all: self.clone(), _release: sender })
+        Ok(DeliveryLock { key, all: self.clone(), _release: sender })
     }
 
     pub fn len(&self) -> usize {
-        self.hands().len()
+        self.held().len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.hands().is_empty()
+        self.held().is_empty()
     }
 
     /// Ends when there is none left, whatever channel they came by.
@@ -78,14 +78,14 @@ impl InHand {
         }
     }
 
-    fn hands(&self) -> MutexGuard<'_, HashMap<DeliveryKey, watch::Receiver<()>>> {
-        self.0.hands.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, HashMap<DeliveryKey, watch::Receiver<()>>> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Hand {
+impl Drop for DeliveryLock {
     fn drop(&mut self) {
-        let mut all = self.all.hands();
+        let mut all = self.all.held();
         all.remove(&self.key);
         if all.is_empty() {
             self.all.0.emptied.notify_waiters();
@@ -101,45 +101,45 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_copy_waits_for_the_first_and_is_told() {
-        let in_hand = InHand::default();
+        let locks = DeliveryLocks::default();
         let key = DeliveryKey { event_id: Uuid::nil(), endpoint_id: Uuid::nil() };
         let open = CancellationToken::new();
-        let (first, waited) = in_hand.take(key, &open).await.unwrap();
+        let (first, waited) = locks.lock(key, &open).await.unwrap();
         assert!(!waited);
         let second = tokio::spawn({
-            let in_hand = in_hand.clone();
-            async move { in_hand.take(key, &open).await.unwrap().1 }
+            let locks = locks.clone();
+            async move { locks.lock(key, &open).await.unwrap().1 }
         });
         tokio::task::yield_now().await;
         assert!(!second.is_finished());
         let all_done = tokio::spawn({
-            let in_hand = in_hand.clone();
-            async move { in_hand.emptied().await }
+            let locks = locks.clone();
+            async move { locks.emptied().await }
         });
         tokio::task::yield_now().await;
         assert!(!all_done.is_finished());
         drop(first);
         assert!(second.await.unwrap());
         all_done.await.unwrap();
-        assert!(in_hand.is_empty());
+        assert!(locks.is_empty());
     }
     #[tokio::test]
     async fn copies_that_came_by_a_channel_that_is_gone_wait_no_longer() {
-        let in_hand = InHand::default();
+        let locks = DeliveryLocks::default();
         let key = DeliveryKey { event_id: Uuid::nil(), endpoint_id: Uuid::nil() };
-        let hand = in_hand.take(key, &CancellationToken::new()).await.unwrap();
+        let lock = locks.lock(key, &CancellationToken::new()).await.unwrap();
         for _ in 0..3 {
             let over = CancellationToken::new();
             let copy = tokio::spawn({
-                let (in_hand, over) = (in_hand.clone(), over.clone());
-                async move { in_hand.take(key, &over).await.is_none() }
+                let (locks, over) = (locks.clone(), over.clone());
+                async move { locks.lock(key, &over).await.is_none() }
             });
             tokio::task::yield_now().await;
             assert!(!copy.is_finished());
             over.cancel();
             assert!(copy.await.unwrap());
         }
-        drop(hand);
-        assert!(in_hand.is_empty());
+        drop(lock);
+        assert!(locks.is_empty());
     }
 }

@@ -1,34 +1,34 @@
 //! The sweep of the dead-letter queue: afterwards it holds exactly what is still dead.
 //!
-//! The queue is a view of the rows that are `dead`; PostgreSQL decides. Letters whose row has moved on, older letters and
-//! doubled ones are acknowledged; a letter that is missing is written again.
+//! The queue is a view of the rows that are `dead`; PostgreSQL decides. Dead letters whose row has moved on, older dead letters and
+//! doubled ones are acknowledged; a dead letter that is missing is written again.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
-
-use super::letters;
+use super::error::RequeueError;
 use crate::broker::connection::Link;
 use crate::broker::consumer::{Content, Delivery};
+use crate::broker::dead_letters::Pass;
 use crate::broker::declare::message_count;
-use crate::broker::letters::Pass;
-use crate::broker::publisher::{PublishError, Publisher, Target};
+use crate::broker::publisher::{Publisher, Target};
 use crate::broker::topology::Names;
-use crate::broker::{self, BrokerError};
-use crate::domain::delivery::{DeadReason, Status};
+use crate::broker::{self};
+use crate::domain::dead_reason::DeadReason;
+use crate::domain::delivery::Status;
 use crate::domain::ids::DeliveryKey;
 use crate::domain::message::Message;
+use crate::relay::dead_letters;
+use crate::store::Db;
 use crate::store::deliveries::{self, Snapshot};
 use crate::store::requeue::{self, Filter};
-use crate::store::{Db, StoreError};
 
-/// A worker writes the letter right after the row; this is ample for it.
+/// A worker writes the dead letter right after the row; this is ample for it.
 pub const GRACE: Duration = Duration::from_secs(2);
-/// Letters in hand at once.
+/// Dead letters in hand at once.
 const PASS: u16 = 250;
-/// Letters looked at with one statement.
+/// Dead letters looked at with one statement.
 const CHUNK: usize = 100;
 const PAGE: i64 = 500;
 /// Passes over a long queue whose channels are kept open.
@@ -41,34 +41,24 @@ pub struct Sweep {
     pub broker: broker::Settings,
     pub names: Names,
     pub publisher: Publisher,
-    /// What died more recently may still be getting its letter from its worker.
+    /// What died more recently may still be getting its dead letter from its worker.
     pub grace: Duration,
 }
 
 /// An account of what was done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Swept {
-    /// Letters whose delivery is dead.
+    /// Dead letters whose delivery is dead.
     pub kept: u64,
-    /// Letters that said nothing new: the delivery lives, died again later, or had a letter already.
+    /// Dead letters that said nothing new: the delivery lives, died again later, or had a dead letter already.
     pub dropped: u64,
-    /// Letters that were missing.
+    /// Dead letters that were missing.
     pub written: u64,
-    /// Letters that the broker refuses to take, for example because the payload is too large for it.
+    /// Dead letters that the broker refuses to take, for example because the payload is too large for it.
     pub refused: u64,
 }
 
-#[derive(Debug, Error)]
-pub enum SweepError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-    #[error("publishing failed: {0}")]
-    Publish(#[from] PublishError),
-}
-
-/// Letters: delivery -> the attempts that its letter was written for.
+/// Dead letters: delivery -> the attempts that its dead letter was written for.
 type Letters = HashMap<DeliveryKey, i32>;
 
 #[derive(Default)]
@@ -80,10 +70,10 @@ struct Found {
 }
 
 impl Found {
-    /// The letter is one that this sweep wrote in the place of another.
+    /// The dead letter is one that this sweep wrote in the place of another.
     fn has_written(&self, letter: &Delivery) -> bool {
         let key = letter.content.message().map(Message::key);
-        letter.letter_attempts.is_some() && key.is_some_and(|key| self.replaced.contains_key(&key))
+        letter.dead_letter_attempts.is_some() && key.is_some_and(|key| self.replaced.contains_key(&key))
     }
 
     fn has(&self, key: &DeliveryKey, attempts: i32) -> bool {
@@ -92,7 +82,7 @@ impl Found {
 }
 
 impl Sweep {
-    pub async fn run(&self) -> Result<Swept, SweepError> {
+    pub async fn run(&self) -> Result<Swept, RequeueError> {
         let mut swept = Swept::default();
         let mut found = Found::default();
         self.look_through(&mut found, &mut swept).await?;
@@ -100,8 +90,8 @@ impl Sweep {
         Ok(swept)
     }
 
-    /// Every letter that is there is looked at once, in bounded passes.
-    async fn look_through(&self, found: &mut Found, swept: &mut Swept) -> Result<(), SweepError> {
+    /// Every dead letter that is there is looked at once, in bounded passes.
+    async fn look_through(&self, found: &mut Found, swept: &mut Swept) -> Result<(), RequeueError> {
         let link = Arc::new(Link::open(&self.broker, "posthaste sweep").await?);
         let count = message_count(&link, &self.names.dead()).await?.unwrap_or(0);
         if count <= u32::from(PASS) {
@@ -123,7 +113,7 @@ impl Sweep {
         count: u32,
         found: &mut Found,
         swept: &mut Swept,
-    ) -> Result<(), SweepError> {
+    ) -> Result<(), RequeueError> {
         let mut there = u64::from(count);
         for _ in 0..REPEATS {
             found.kept.clear();
@@ -155,21 +145,21 @@ impl Sweep {
     }
 
     /// A longer queue: what stays goes to the tail, confirmed, and its place is acknowledged. A crash in between doubles a
-    /// letter, and the next sweep drops the second one.
+    /// dead letter, and the next sweep drops the second one.
     async fn rotate(
         &self,
         link: &Arc<Link>,
         count: u32,
         found: &mut Found,
         swept: &mut Swept,
-    ) -> Result<(), SweepError> {
+    ) -> Result<(), RequeueError> {
         let mut to_see = count as usize;
         // Channels stay open for a while: closing one at once could lose its last acknowledgement.
         let mut passes = VecDeque::new();
         while to_see > 0 {
             let mut pass = Pass::open(link.clone(), &self.names.dead(), PASS).await?;
             let letters = pass.next(to_see.min(PASS.into())).await?;
-            // Nothing more is taken while these are acknowledged, or rotated letters would come round too early.
+            // Nothing more is taken while these are acknowledged, or rotated dead letters would come round too early.
             pass.cancel().await?;
             let Some(last) = letters.last().map(|letter| letter.tag) else { break };
             to_see -= letters.len();
@@ -198,8 +188,8 @@ impl Sweep {
         Ok(())
     }
 
-    /// Rows are read after their letters were received: a letter that is dropped is dropped for what the row says now.
-    async fn with_rows(&self, letters: Vec<Delivery>) -> Result<Vec<(Delivery, Option<Snapshot>)>, SweepError> {
+    /// Rows are read after their dead letters were received: a dead letter that is dropped is dropped for what the row says now.
+    async fn with_rows(&self, letters: Vec<Delivery>) -> Result<Vec<(Delivery, Option<Snapshot>)>, RequeueError> {
         let keys: Vec<DeliveryKey> = letters.iter().filter_map(|l| l.content.message().map(Message::key)).collect();
         let rows = deliveries::read(&self.db, &keys).await?;
         let rows: HashMap<DeliveryKey, Snapshot> = rows.into_iter().map(|row| (row.key, row)).collect();
@@ -207,7 +197,7 @@ impl Sweep {
         Ok(letters.into_iter().map(|letter| (row_of(&letter), letter)).map(|(row, letter)| (letter, row)).collect())
     }
 
-    async fn stays(&self, letter: &Delivery, row: Option<&Snapshot>, found: &mut Found) -> Result<bool, SweepError> {
+    async fn stays(&self, letter: &Delivery, row: Option<&Snapshot>, found: &mut Found) -> Result<bool, RequeueError> {
         let message = match &letter.content {
             Content::Message(message) => message,
             // A marker that was handed out too often; newer ones have taken its place.
@@ -215,7 +205,7 @@ impl Sweep {
             // What is no message of ours has no row to ask; an operator decides about it.
             Content::Foreign(..) => return Ok(true),
         };
-        let Some(attempts) = letter.letter_attempts else {
+        let Some(attempts) = letter.dead_letter_attempts else {
             self.end_poison(message, found).await?;
             return Ok(false);
         };
@@ -223,25 +213,27 @@ impl Sweep {
         Ok(is_current && found.kept.insert(message.key(), attempts).is_none())
     }
 
-    /// The broker's own letter: the message was handed out too often. Its delivery ends as poison and gets a letter of ours
+    /// The broker's own dead letter: the message was handed out too often. Its delivery ends as poison and gets a dead letter of ours
     /// at once: the broker's own one is not acknowledged before. Where the row has moved on, it was the last copy of nothing.
-    async fn end_poison(&self, message: &Message, found: &mut Found) -> Result<(), SweepError> {
+    async fn end_poison(&self, message: &Message, found: &mut Found) -> Result<(), RequeueError> {
         let error = Some("the broker handed the message out too often");
-        let ended = deliveries::bury(&self.db, message.key(), message.attempt, DeadReason::Poison, error).await?;
+        let ended = deliveries::mark_dead(&self.db, message.key(), message.attempt, DeadReason::Poison, error).await?;
         if let Some(row) = ended {
             let letter = message.asking_for(row.row.attempts);
-            self.write(&[(Target::Dead(row.obituary()), &letter)]).await?;
+            self.write(&[(Target::Dead(row.dead_letter_headers()), &letter)]).await?;
             found.replaced.insert(row.key, row.row.attempts);
         }
         Ok(())
     }
 
     /// All of a pass with one wait for the confirms.
-    async fn to_the_tail(&self, staying: &[(Delivery, Option<Snapshot>)]) -> Result<(), SweepError> {
+    async fn to_the_tail(&self, staying: &[(Delivery, Option<Snapshot>)]) -> Result<(), RequeueError> {
         let mut letters = Vec::new();
         for (letter, row) in staying {
             match (&letter.content, row) {
-                (Content::Message(message), Some(row)) => letters.push((Target::Dead(row.obituary()), message)),
+                (Content::Message(message), Some(row)) => {
+                    letters.push((Target::Dead(row.dead_letter_headers()), message))
+                }
                 (Content::Foreign(error, body), _) => self.publisher.publish_undecodable(error, body).await?,
                 (Content::Message(_), None) | (Content::Marker(_), _) => {}
             }
@@ -249,7 +241,7 @@ impl Sweep {
         self.write(&letters).await
     }
 
-    async fn write_missing(&self, found: &Found, swept: &mut Swept) -> Result<(), SweepError> {
+    async fn write_missing(&self, found: &Found, swept: &mut Swept) -> Result<(), RequeueError> {
         for endpoint in requeue::endpoints(&self.db, &Filter::default()).await? {
             let mut after = uuid::Uuid::nil();
             loop {
@@ -264,16 +256,16 @@ impl Sweep {
         Ok(())
     }
 
-    async fn write_letters(&self, missing: &[DeliveryKey], swept: &mut Swept) -> Result<(), SweepError> {
+    async fn write_letters(&self, missing: &[DeliveryKey], swept: &mut Swept) -> Result<(), RequeueError> {
         for chunk in missing.chunks(CHUNK) {
             let dead = requeue::letters(&self.db, chunk).await?;
             let letters: Vec<(Target, Message)> = dead
                 .into_iter()
-                .map(|(message, row)| (Target::Dead(row.obituary()), message.asking_for(row.row.attempts)))
+                .map(|(message, row)| (Target::Dead(row.dead_letter_headers()), message.asking_for(row.row.attempts)))
                 .collect();
             let letters: Vec<(Target, &Message)> =
                 letters.iter().map(|(target, message)| (target.clone(), message)).collect();
-            let refused = letters::write_all(&self.publisher, &letters).await?;
+            let refused = dead_letters::write_all(&self.publisher, &letters).await?;
             swept.written += (letters.len() - refused.len()) as u64;
             swept.refused += refused.len() as u64;
             for (place, error) in refused {
@@ -285,9 +277,9 @@ impl Sweep {
         Ok(())
     }
 
-    /// Letters whose place in the queue is given up: each must be confirmed.
-    async fn write(&self, letters: &[(Target, &Message)]) -> Result<(), SweepError> {
-        match letters::write_all(&self.publisher, letters).await?.into_iter().next() {
+    /// Dead letters whose place in the queue is given up: each must be confirmed.
+    async fn write(&self, letters: &[(Target, &Message)]) -> Result<(), RequeueError> {
+        match dead_letters::write_all(&self.publisher, letters).await?.into_iter().next() {
             Some((_, error)) => Err(error.into()),
             None => Ok(()),
         }

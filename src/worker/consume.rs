@@ -3,28 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::acks::AckBook;
-use super::bytes::{Bytes, BytesInHand, MOST_BYTES};
+use super::acks::Acks;
+use super::bytes::{BytesInHand, MOST_BYTES};
+use super::context::Context;
 use super::lane::Lane;
-use super::silence::{Flow, Silence};
-use super::{Context, journey, publish};
+use super::processing;
+use super::stall::{Flow, StallDetector};
 use crate::broker::BrokerError;
 use crate::broker::connection::Link;
-use crate::broker::consumer::{Acknowledger, Subscription};
+use crate::broker::consumer::Subscription;
 use crate::broker::declare;
 use crate::domain::{places, reconnect};
 use crate::telemetry::readiness::Readiness;
 
-/// Settled messages beyond a slow head are acknowledged one by one at the latest after this time.
-const SINGLES: Duration = Duration::from_millis(50);
 const HEALTH: Duration = Duration::from_secs(1);
 
 fn lanes(context: &Context) -> [Arc<Lane>; 2] {
-    let names = &context.topology.names;
+    let names = &context.successors.topology.names;
     let bytes = BytesInHand::new(MOST_BYTES);
     let lane = |queue, kind| Arc::new(Lane::new(queue, kind, context.limits.capacity, bytes.clone()));
     [lane(names.deliver_queue(), places::Lane::First), lane(names.retry_queue(), places::Lane::Retry)]
@@ -34,33 +32,6 @@ fn lanes(context: &Context) -> [Arc<Lane>; 2] {
 pub struct Ends {
     pub stop: CancellationToken,
     pub abandon: CancellationToken,
-}
-
-enum Book {
-    Received(u64),
-    Settled(u64),
-}
-
-/// What a message in hand needs to be acknowledged.
-#[derive(Clone)]
-pub struct Receipt {
-    tag: u64,
-    books: mpsc::UnboundedSender<Book>,
-    channel: Acknowledger,
-    // Given back with the last copy of the receipt.
-    _bytes: Arc<Bytes>,
-}
-
-impl Receipt {
-    /// Everything that had to be recorded and confirmed is: the broker may forget the message.
-    pub fn settle(&self) {
-        // The receiver ends with the channel; then the broker hands the message out again, and the row knows.
-        let _ = self.books.send(Book::Settled(self.tag));
-    }
-
-    pub fn is_open(&self) -> bool {
-        self.channel.is_open()
-    }
 }
 
 /// Consumes until `stop`, reconnecting by itself; returns when everything in hand is finished or abandoned, also what came by
@@ -75,7 +46,7 @@ pub async fn run(context: Arc<Context>, ready: Readiness, ends: Ends) {
             Err(error) => {
                 ready.not_ready("broker", error.to_string());
                 if error.is_not_found() {
-                    publish::declare_again(&context).await;
+                    context.successors.declare_again().await;
                 }
                 tracing::warn!(%error, failures, "lost the broker; reconnecting");
                 tokio::select! {
@@ -98,7 +69,7 @@ async fn session(
 ) -> Result<(), BrokerError> {
     let name = format!("posthaste worker {} consume", context.name);
     let link = tokio::select! {
-        link = Link::open(&context.broker, &name) => Arc::new(link?),
+        link = Link::open(&context.successors.broker, &name) => Arc::new(link?),
         () = ends.stop.cancelled() => {
             drain(context, &mut JoinSet::new(), &ends.abandon).await;
             return Ok(());
@@ -151,16 +122,16 @@ async fn first_end(consuming: &mut JoinSet<Result<(), BrokerError>>) -> Result<(
 /// A consumer can stay silent for long after a crash of the broker, or be forgotten, so the connection is watched too. And
 /// the number of workers, which the broker knows as the number of consumers.
 async fn disconnected(context: &Context, link: &Link, lanes: &[Arc<Lane>; 2], flows: &[Arc<Flow>; 2]) -> &'static str {
-    let mut silences: [Silence; 2] = Default::default();
+    let mut stalls: [StallDetector; 2] = Default::default();
     while link.is_connected() {
-        for ((lane, flow), silence) in lanes.iter().zip(flows).zip(&mut silences) {
+        for ((lane, flow), stall) in lanes.iter().zip(flows).zip(&mut stalls) {
             // Best effort: while the broker cannot say, what is known counts.
             let Ok(Some(figures)) = declare::figures(link, &lane.queue).await else { continue };
             if lane.first() {
                 context.replicas.are(figures.consumers);
             }
             lane.share_among(context.replicas.get());
-            if silence.look(flow, figures.messages) {
+            if stall.look(flow, figures.messages) {
                 return "messages wait, and the broker hands out none";
             }
         }
@@ -172,14 +143,14 @@ async fn disconnected(context: &Context, link: &Link, lanes: &[Arc<Lane>; 2], fl
 async fn drain(context: &Context, consuming: &mut JoinSet<Result<(), BrokerError>>, abandon: &CancellationToken) {
     let finish = async {
         while consuming.join_next().await.is_some() {}
-        context.journeys.close();
-        context.journeys.wait().await;
-        context.in_hand.emptied().await;
+        context.under_way.close();
+        context.under_way.wait().await;
+        context.locks.emptied().await;
     };
     tokio::select! {
         () = finish => {}
         () = abandon.cancelled() => tracing::warn!(
-            deliveries = context.in_hand.len(),
+            deliveries = context.locks.len(),
             "abandoned at the end of the grace period; another worker takes them, and no attempt is spent"
         ),
     }
@@ -193,12 +164,9 @@ async fn consume(
     stop: CancellationToken,
     over: CancellationToken,
 ) -> Result<(), BrokerError> {
-    let channel = subscription.acknowledger();
-    let ends = journey::Ends { stop: stop.clone(), over: over.clone() };
-    let (books, entries) = mpsc::unbounded_channel();
-    // Bounded all the same: there are never more entries than messages in hand, which the prefetch limits.
-    let keeping = keep_books(entries, channel.clone(), lane.clone(), flow, over.clone());
-    context.journeys.spawn(context.helpers.watched("acknowledgements", keeping));
+    let ends = processing::Ends { stop: stop.clone(), over: over.clone() };
+    let (acks, acknowledging) = Acks::new(subscription.acknowledger(), lane.clone(), flow, over.clone());
+    context.under_way.spawn(context.helpers.watched("acknowledgements", acknowledging));
     let mut renewing = false;
     loop {
         let delivery = tokio::select! {
@@ -227,64 +195,13 @@ async fn consume(
             }
             None => return Err(BrokerError::Unavailable("the broker cancelled the consumer".into())),
         };
-        let bytes = Arc::new(lane.bytes.take(delivery.content.bytes()));
-        let receipt = Receipt { tag: delivery.tag, books: books.clone(), channel: channel.clone(), _bytes: bytes };
-        let _ = books.send(Book::Received(delivery.tag));
-        let journey = journey::make(context.clone(), lane.clone(), delivery, receipt, ends.clone());
-        context.journeys.spawn(context.helpers.watched("a message", journey));
+        let receipt = acks.receive(delivery.tag, lane.bytes.take(delivery.content.bytes()));
+        let processing = processing::process(context.clone(), lane.clone(), delivery, receipt, ends.clone());
+        context.under_way.spawn(context.helpers.watched("a message", processing));
         // The broker hands out more whether or not it is taken, so the consumer ends until there is room.
         if !renewing && lane.bytes.is_full() {
             renewing = true;
             subscription.cancel().await?;
         }
-    }
-}
-
-async fn keep_books(
-    mut entries: mpsc::UnboundedReceiver<Book>,
-    channel: Acknowledger,
-    lane: Arc<Lane>,
-    flow: Arc<Flow>,
-    over: CancellationToken,
-) {
-    let mut book = AckBook::default();
-    let mut gathered = Vec::new();
-    let mut tick = tokio::time::interval(SINGLES);
-    loop {
-        let prefetch = usize::from(lane.prefetch());
-        let due = tokio::select! {
-            count = entries.recv_many(&mut gathered, prefetch) => {
-                if count == 0 {
-                    flush(&mut book, &channel, true).await;
-                    return;
-                }
-                false
-            }
-            _ = tick.tick() => true,
-            () = over.cancelled() => return,
-        };
-        for entry in gathered.drain(..) {
-            match entry {
-                Book::Received(tag) => {
-                    flow.received();
-                    book.received(tag);
-                }
-                Book::Settled(tag) => book.settled(tag),
-            }
-        }
-        let crowded = book.settled_waiting() > prefetch / 4;
-        flush(&mut book, &channel, due || crowded).await;
-        flow.in_hand(book.open_messages());
-    }
-}
-
-/// An acknowledgement that fails is no loss: the broker hands the message out again, and the row says that it is done.
-async fn flush(book: &mut AckBook, channel: &Acknowledger, singles: bool) {
-    let mut acks: Vec<_> = book.take_prefix().into_iter().collect();
-    if singles && book.settled_waiting() > 0 {
-        acks.extend(book.take_singles());
-    }
-    if let Err(error) = channel.ack_all(acks.into_iter().map(|ack| (ack.tag, ack.multiple))).await {
-        tracing::debug!(%error, "an acknowledgement was lost");
     }
 }

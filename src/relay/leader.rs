@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::adopt;
+use super::context::Context;
 use super::duty::Pace;
-use super::{Context, adopt};
 use crate::store::StoreError;
 use crate::store::locks::{Role, Session};
 use crate::telemetry::metrics;

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::Context;
 use super::lane::Lane;
 use super::ready::Ready;
 use crate::domain::circuit::State;
@@ -32,9 +31,8 @@ impl Replicas {
 
 /// At least one request from each worker, whatever the number of workers, and never more than half of the slow room: one
 /// endpoint must leave space for others, whatever it is allowed. A half open circuit gets one at a time.
-pub fn limits(context: &Context, endpoint: &Ready, lane: &Lane) -> gate::Limits {
-    let replicas = context.replicas.get();
-    let in_all = endpoint.max_in_flight.unwrap_or(context.limits.max_in_flight);
+pub fn limits(replicas: usize, max_in_flight: usize, endpoint: &Ready, lane: &Lane) -> gate::Limits {
+    let in_all = endpoint.max_in_flight.unwrap_or(max_in_flight);
     let probing = endpoint.circuit.state == State::HalfOpen;
     let most = (lane.slow_room() / 2).max(1);
     gate::Limits {

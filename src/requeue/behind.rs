@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::holders::BEHIND_MS;
+use crate::domain::flows::BEHIND_MS;
 use crate::store::{Db, StoreError, held};
 
 const LOOK: Duration = Duration::from_secs(1);

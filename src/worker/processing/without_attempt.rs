@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use super::super::coalesce::{Stopping, persist_once};
-use super::super::publish::{self, Follow, Owed, follow};
-use super::super::suspicion;
-use super::{Journey, Stage};
+use super::super::database::{Stopping, until_answered_or_done};
+use super::super::successors::{Follow, Owed, follow};
+use super::{Processing, Stage};
+use crate::domain::dead_reason::DeadReason;
 use crate::domain::decision::{OUR_FAULT_PAUSE, our_fault_pause_ms};
-use crate::domain::delivery::{DeadReason, successor};
+use crate::domain::delivery::successor;
 use crate::domain::gate::Until;
 use crate::store::deliveries::{self, Hold, Snapshot};
 use crate::telemetry::metrics;
 use crate::telemetry::names::HeldReason;
 
-impl Journey {
+impl Processing {
     /// Back to PostgreSQL without spending an attempt. A row that has moved on is read again.
     pub(super) async fn hold<T>(&self, until: Until, reason: HeldReason) -> Result<Stage<T>, Stopping> {
         let (key, attempt) = (self.message.key(), self.message.attempt);
@@ -36,26 +36,26 @@ impl Journey {
         self.hold(until, HeldReason::OurFault).await
     }
 
-    pub(super) async fn bury_poison<T>(&self, error: &str) -> Result<Stage<T>, Stopping> {
-        let ended = self.bury(DeadReason::Poison, error).await?;
-        suspicion::forget(&self.context, self.message.key()).await?;
+    pub(super) async fn mark_poison<T>(&self, error: &str) -> Result<Stage<T>, Stopping> {
+        let ended = self.mark_dead(DeadReason::Poison, error).await?;
+        self.context.quarantine.release(self.message.key()).await?;
         Ok(ended)
     }
 
-    /// Ends the delivery without an attempt, and writes its letter.
-    pub(super) async fn bury<T>(&self, reason: DeadReason, error: &str) -> Result<Stage<T>, Stopping> {
+    /// Ends the delivery without an attempt, and writes its dead letter.
+    pub(super) async fn mark_dead<T>(&self, reason: DeadReason, error: &str) -> Result<Stage<T>, Stopping> {
         let (key, n) = (self.message.key(), self.message.attempt);
-        let bury = || deliveries::bury(&self.context.db, key, n, reason, Some(error));
-        let (snapshot, unsure) = persist_once(&self.context.abandon, "end a delivery", bury).await?;
+        let end = || deliveries::mark_dead(&self.context.db, key, n, reason, Some(error));
+        let (snapshot, unsure) = until_answered_or_done(&self.context.abandon, "end a delivery", end).await?;
         match snapshot {
-            Some(snapshot) => self.letter(&snapshot, reason).await?,
+            Some(snapshot) => self.dead_letter(&snapshot, reason).await?,
             None if unsure && self.may_proceed(self.received.unsure(true)).await?.is_none() => {}
             None => return Ok(Stage::Again),
         }
         Ok(Stage::Done)
     }
 
-    async fn letter(&self, snapshot: &Snapshot, reason: DeadReason) -> Result<(), Stopping> {
+    async fn dead_letter(&self, snapshot: &Snapshot, reason: DeadReason) -> Result<(), Stopping> {
         metrics::dead_letter(reason);
         tracing::error!(event_id = %snapshot.key.event_id, endpoint_id = %snapshot.key.endpoint_id,
             reason = reason.as_str(), "dead letter without an attempt");
@@ -69,8 +69,8 @@ impl Journey {
         let (key, attempt) = (self.message.key(), self.message.attempt);
         tracing::error!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt,
             "a fault of ours: the worker panicked at this message");
-        let ended: Stage<()> = if suspicion::failed(&self.context, key, attempt).await? {
-            self.bury_poison("the worker panicked at it again and again").await?
+        let ended: Stage<()> = if self.context.quarantine.failed(key, attempt).await? {
+            self.mark_poison("the worker panicked at it again and again").await?
         } else {
             self.hold_for_our_fault(OUR_FAULT_PAUSE).await?
         };
@@ -85,7 +85,7 @@ impl Journey {
     pub(super) async fn finish(&self, next: Option<Follow>) -> Result<(), Stopping> {
         match next {
             Some(follow) => {
-                publish::all(&self.context, vec![Owed { follow, receipt: self.receipt.clone(), _hand: None }]).await
+                self.context.successors.publish(vec![Owed { follow, receipt: self.receipt.clone(), _lock: None }]).await
             }
             None => {
                 self.receipt.settle();

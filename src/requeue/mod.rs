@@ -10,14 +10,21 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::behind::Behind;
-use super::publish::publish_due;
-use super::sweep::SweepError;
+mod behind;
+mod error;
+pub mod lost;
+mod publish;
+pub mod sweep;
+
+pub use error::RequeueError;
+
 use crate::broker::publisher::Publisher;
 use crate::store::due::Batch;
 use crate::store::replay::{self, Terms, Window};
 use crate::store::requeue::{self, Filter, Next};
 use crate::store::{Db, StoreError, endpoints, relay_batches};
+use behind::Behind;
+use publish::publish_due;
 
 /// Deliveries granted with one statement.
 const BATCH: u32 = 500;
@@ -30,7 +37,7 @@ pub struct Requeue {
     pub filter: Filter,
     /// Deliveries per second.
     pub rate: Option<NonZeroU32>,
-    /// What died more recently is waited for: its worker may still be writing the letter.
+    /// What died more recently is waited for: its worker may still be writing the dead letter.
     pub grace: Duration,
     pub missing: Option<Missing>,
     /// Nothing more is granted; what was, is published.
@@ -98,7 +105,7 @@ impl Requeue {
     }
 
     /// Grants and publishes. Only what was dead at the start is taken: a delivery that dies again is not taken again.
-    pub async fn run(&self, plan: &Plan, account: i64, progress: impl Fn(u64)) -> Result<Done, SweepError> {
+    pub async fn run(&self, plan: &Plan, account: i64, progress: impl Fn(u64)) -> Result<Done, RequeueError> {
         let start = requeue::now(&self.db).await?;
         let until = self.filter.until.map_or(start, |until| until.min(start));
         let filter = Filter { until: Some(until), ..self.filter.clone() };
@@ -135,7 +142,7 @@ impl Requeue {
         account: i64,
         done: &mut Done,
         progress: impl Fn(u64),
-    ) -> Result<(), SweepError> {
+    ) -> Result<(), RequeueError> {
         let mut behind = Behind::new(missing.endpoint);
         let mut slices = replay::slices(&self.db, missing.window).await?;
         let limit: i64 = pace.batch.into();
@@ -158,7 +165,7 @@ impl Requeue {
     }
 
     /// Publishes a committed batch and notes how far the run has come.
-    async fn send(&self, batch: Batch, account: i64, done: Done) -> Result<(), SweepError> {
+    async fn send(&self, batch: Batch, account: i64, done: Done) -> Result<(), RequeueError> {
         publish_due(&self.publisher, batch.messages).await?;
         if let Some(id) = batch.id {
             relay_batches::unlist(&self.db, &[id]).await?;

@@ -1,20 +1,13 @@
-//! What this worker has seen of an endpoint lately, and telling PostgreSQL, for `posthaste endpoint show`.
+//! What this worker has seen of an endpoint lately, for `posthaste endpoint show`.
 
 use std::collections::{HashSet, VecDeque};
-use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::gates::Gates;
 use crate::domain::circuit::Health;
 use crate::domain::gate::Limited;
-use crate::store::Db;
 use crate::store::activity::{self, Report};
 
-const EVERY: Duration = Duration::from_secs(2);
-/// Endpoints in one report; the others are in the next one.
-const MOST: usize = 500;
 /// Half of the time that attempts are counted over.
 const HALF_MINUTE_MS: u64 = 30_000;
 
@@ -120,25 +113,6 @@ impl Changed {
             self.listed.remove(endpoint);
         });
         taken
-    }
-}
-
-/// Reports until told to stop. A report that fails is no loss: the next one says the same.
-pub async fn keep_reporting(db: Db, worker: String, gates: Gates, stop: CancellationToken) {
-    let mut tick = tokio::time::interval(EVERY);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = stop.cancelled() => return,
-        }
-        let reports = gates.reports(MOST);
-        if reports.is_empty() {
-            continue;
-        }
-        if let Err(error) = activity::report(&db, &worker, &reports).await {
-            tracing::debug!(%error, "cannot report what is in flight");
-        }
     }
 }
 

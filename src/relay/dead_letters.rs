@@ -1,14 +1,15 @@
-//! Letters for deliveries that ended in PostgreSQL, without a message in hand.
+//! Dead letters for deliveries that ended in PostgreSQL, without a message in hand.
 
-use crate::broker::publisher::{PublishError, Publisher, Target};
+use crate::broker::published::PublishError;
+use crate::broker::publisher::{Publisher, Target};
 use crate::domain::message::Message;
 use crate::store::deliveries::Snapshot;
 
-/// Best effort: the rows are right whatever becomes of the letters, and the next sweep writes what is missing here.
+/// Best effort: the rows are right whatever becomes of the dead letters, and the next sweep writes what is missing here.
 pub async fn write(publisher: &Publisher, ended: Vec<(Message, Snapshot)>) {
     let letters: Vec<(Target, Message)> = ended
         .into_iter()
-        .map(|(message, row)| (Target::Dead(row.obituary()), message.asking_for(row.row.attempts)))
+        .map(|(message, row)| (Target::Dead(row.dead_letter_headers()), message.asking_for(row.row.attempts)))
         .collect();
     let batch: Vec<(Target, &Message)> = letters.iter().map(|(target, message)| (target.clone(), message)).collect();
     let answers = publisher.publish(&batch).await;
@@ -20,17 +21,14 @@ pub async fn write(publisher: &Publisher, ended: Vec<(Message, Snapshot)>) {
     }
 }
 
-/// A letter that the broker does not take, by its place, and why.
+/// A dead letter that the broker does not take, by its place, and why.
 pub(super) type Refused = (usize, PublishError);
 
 /// Writes all, pipelined. Returns those that the broker refuses; any other failure ends it, and a later sweep does the rest.
 ///
-/// Over a letter that it refuses the broker closes the channel, and with it those beside it fail. So what has failed is
+/// Over a dead letter that it refuses the broker closes the channel, and with it those beside it fail. So what has failed is
 /// tried once more, each alone.
-pub(super) async fn write_all(
-    publisher: &Publisher,
-    letters: &[(Target, &Message)],
-) -> Result<Vec<Refused>, PublishError> {
+pub async fn write_all(publisher: &Publisher, letters: &[(Target, &Message)]) -> Result<Vec<Refused>, PublishError> {
     let mut refused = Vec::new();
     for (place, answer) in publisher.publish(letters).await.into_iter().enumerate() {
         if answer.is_ok() {

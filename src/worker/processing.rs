@@ -1,4 +1,4 @@
-//! The journey of one message through the worker: read, gate, POST, decide, settle.
+//! The processing of one message through the worker: read, gate, POST, decide, settle.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,24 +9,26 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::acks::Receipt;
 use super::attempt::{self, Attempted};
-use super::coalesce::{Stopping, persist};
-use super::gates::{Entrance, Leave};
-use super::in_hand::Hand;
-use super::intake::Receipt;
+use super::context::Context;
+use super::database::{Stopping, until_answered};
+use super::gates::{Entrance, Permit};
 use super::job::{self, Job};
 use super::lane::Lane;
-use super::publish::{self, follow};
+use super::locks::DeliveryLock;
+use super::quarantine::{Admission, Suspect};
 use super::ready::Ready;
 use super::rooms::{Full, Taken};
-use super::suspicion::{Suspect, Suspicion};
-use super::{Context, circuits, share, suspicion};
+use super::successors::follow;
+use super::{circuits, replicas};
 use crate::broker::consumer::{Content, Delivery};
 use crate::broker::publisher::WorkQueue;
 use crate::broker::wire::Undecodable;
 use crate::domain::circuit::State;
+use crate::domain::dead_reason::DeadReason;
 use crate::domain::decision::{Decision, OUR_FAULT_PAUSE, decide};
-use crate::domain::delivery::{DeadReason, DropReason, Received, Step, receive};
+use crate::domain::delivery::{DropReason, Received, Step, receive};
 use crate::domain::gate::{Until, Why, busy};
 use crate::domain::ids;
 use crate::domain::message::Message;
@@ -37,14 +39,14 @@ use crate::store::markers;
 use crate::telemetry::metrics;
 use crate::telemetry::names::HeldReason;
 
-mod unspent;
+mod without_attempt;
 
 /// How long a message waits for a row that is not there yet. Committed before published, it can only be late by a crash.
 const ROW_PATIENCE: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(600)];
 
-/// A message in hand with all that its journey needs.
-struct Journey {
+/// A message in lock with all that its processing needs.
+struct Processing {
     context: Arc<Context>,
     lane: Arc<Lane>,
     message: Message,
@@ -78,11 +80,11 @@ enum Stage<T> {
     Done,
 }
 
-pub async fn make(context: Arc<Context>, lane: Arc<Lane>, delivery: Delivery, receipt: Receipt, ends: Ends) {
+pub async fn process(context: Arc<Context>, lane: Arc<Lane>, delivery: Delivery, receipt: Receipt, ends: Ends) {
     let message = match delivery.content {
         Content::Message(message) => message,
         Content::Marker(published_at) => return record(&context, &lane, published_at, receipt).await,
-        Content::Foreign(error, body) => return bury_foreign(&context, &error, &body, receipt).await,
+        Content::Foreign(error, body) => return dead_letter_foreign(&context, &error, &body, receipt).await,
     };
     let received = Received {
         attempt: message.attempt,
@@ -90,11 +92,11 @@ pub async fn make(context: Arc<Context>, lane: Arc<Lane>, delivery: Delivery, re
         first: lane.first(),
         delivery_count: delivery.delivery_count,
     };
-    let journey = Journey { context, lane, message, received, receipt, ends };
+    let processing = Processing { context, lane, message, received, receipt, ends };
     // Err(Stopping): the message stays unacknowledged, and another worker gets it.
-    let _ = match AssertUnwindSafe(journey.travel()).catch_unwind().await {
-        Ok(travelled) => travelled,
-        Err(_) => journey.panicked().await,
+    let _ = match AssertUnwindSafe(processing.run()).catch_unwind().await {
+        Ok(processed) => processed,
+        Err(_) => processing.panicked().await,
     };
 }
 
@@ -102,17 +104,17 @@ pub async fn make(context: Arc<Context>, lane: Arc<Lane>, delivery: Delivery, re
 async fn record(context: &Context, lane: &Lane, published_at: DateTime<Utc>, receipt: Receipt) {
     let queue = if lane.first() { WorkQueue::Deliver } else { WorkQueue::Retry };
     let record = || markers::record(&context.db, queue.key(), published_at);
-    let Ok(latency) = persist(&context.abandon, "record a marker", record).await else { return };
+    let Ok(latency) = until_answered(&context.abandon, "record a marker", record).await else { return };
     if let Some(seconds) = latency {
         metrics::queue_latency(queue.key(), Duration::from_secs_f64(seconds.max(0.0)));
     }
     receipt.settle();
 }
 
-async fn bury_foreign(context: &Context, error: &Undecodable, body: &[u8], receipt: Receipt) {
+async fn dead_letter_foreign(context: &Context, error: &Undecodable, body: &[u8], receipt: Receipt) {
     tracing::error!(%error, "a message that is not ours goes to the dead-letter queue");
     metrics::dead_letter(DeadReason::Undecodable);
-    if publish::undecodable(context, error, body, &receipt).await.is_ok() {
+    if context.successors.undecodable(error, body, &receipt).await.is_ok() {
         receipt.settle();
     }
 }
@@ -126,10 +128,10 @@ fn reason(endpoint: &Ready, why: Why) -> HeldReason {
     }
 }
 
-impl Journey {
-    async fn travel(&self) -> Result<(), Stopping> {
-        let taken = self.context.in_hand.take(self.message.key(), &self.ends.over).await;
-        let (hand, waited) = taken.ok_or(Stopping)?;
+impl Processing {
+    async fn run(&self) -> Result<(), Stopping> {
+        let taken = self.context.locks.lock(self.message.key(), &self.ends.over).await;
+        let (lock, waited) = taken.ok_or(Stopping)?;
         let mut must_read =
             waited || self.received.needs_row() || !self.message.is_fresh(Utc::now().timestamp_millis());
         let mut suspected = self.received.is_suspect();
@@ -149,13 +151,13 @@ impl Journey {
                 Stage::Done => return Ok(()),
             };
             let began = Instant::now();
-            let leave = match self.pass_gate(&endpoint).await? {
-                Stage::Go(leave) => leave,
+            let permit = match self.pass_gate(&endpoint).await? {
+                Stage::Go(permit) => permit,
                 Stage::Again => continue,
                 Stage::Done => return Ok(()),
             };
-            match self.attempt(&endpoint, leave, began, suspected).await? {
-                Stage::Go(made) => return self.hand_over(&endpoint, made, hand).await,
+            match self.attempt(&endpoint, permit, began, suspected).await? {
+                Stage::Go(made) => return self.hand_over(&endpoint, made, lock).await,
                 Stage::Again => continue,
                 Stage::Done => return Ok(()),
             }
@@ -213,7 +215,7 @@ impl Journey {
     async fn endpoint(&self) -> Result<Stage<Arc<Ready>>, Stopping> {
         let id = self.message.endpoint_id;
         match self.context.endpoints.get(id).await? {
-            None => self.bury(DeadReason::EndpointRemoved, "the endpoint was removed").await,
+            None => self.mark_dead(DeadReason::EndpointRemoved, "the endpoint was removed").await,
             Some(endpoint) if !endpoint.enabled => self.hold(Until::Now, HeldReason::Disabled).await,
             // The relay lets nothing go before the circuit is half open, or the pause over, whatever the row's time says.
             Some(endpoint) if endpoint.circuit.state == State::Open => self.hold(Until::Now, HeldReason::Circuit).await,
@@ -222,10 +224,11 @@ impl Journey {
         }
     }
 
-    async fn pass_gate(&self, endpoint: &Ready) -> Result<Stage<Leave>, Stopping> {
-        let limits = share::limits(&self.context, endpoint, &self.lane);
+    async fn pass_gate(&self, endpoint: &Ready) -> Result<Stage<Permit>, Stopping> {
+        let limits =
+            replicas::limits(self.context.replicas.get(), self.context.limits.max_in_flight, endpoint, &self.lane);
         match self.context.gates.enter(endpoint, limits, self.lane.arrival()).await {
-            Entrance::Granted(leave) => Ok(Stage::Go(leave)),
+            Entrance::Granted(permit) => Ok(Stage::Go(permit)),
             Entrance::Held { until, why } => self.hold(until, reason(endpoint, why)).await,
         }
     }
@@ -239,26 +242,26 @@ impl Journey {
     async fn attempt(
         &self,
         endpoint: &Ready,
-        leave: Leave,
+        permit: Permit,
         began: Instant,
         suspected: bool,
     ) -> Result<Stage<Made>, Stopping> {
         let (key, attempt) = (self.message.key(), self.message.attempt);
-        let suspect =
-            match if suspected { suspicion::about(&self.context, key, attempt).await? } else { Suspicion::None } {
-                Suspicion::None => None,
-                Suspicion::Suspect(suspect) => Some(suspect),
-                Suspicion::Waits => {
-                    drop(leave);
-                    return self.hold_for_our_fault(OUR_FAULT_PAUSE).await;
-                }
-                Suspicion::Proven => {
-                    drop(leave);
-                    return self.bury_poison("workers died again and again while they made this attempt").await;
-                }
-            };
-        let Ok(seat) = self.take_seat(leave.room(), began).await else {
-            drop(leave);
+        let suspect = match if suspected { self.context.quarantine.admit(key, attempt).await? } else { Admission::None }
+        {
+            Admission::None => None,
+            Admission::Suspect(suspect) => Some(suspect),
+            Admission::Waits => {
+                drop(permit);
+                return self.hold_for_our_fault(OUR_FAULT_PAUSE).await;
+            }
+            Admission::Proven => {
+                drop(permit);
+                return self.mark_poison("workers died again and again while they made this attempt").await;
+            }
+        };
+        let Ok(seat) = self.take_seat(permit.room(), began).await else {
+            drop(permit);
             return self.hold(busy(self.lane.arrival()), reason(endpoint, Why::InFlight)).await;
         };
         // Not begun yet: a worker that stops leaves it to another one, and so does one whose copy is void anyway.
@@ -266,39 +269,40 @@ impl Journey {
             return Err(Stopping);
         }
         if suspect.is_some() {
-            suspicion::begin(&self.context, key, attempt).await?;
+            self.context.quarantine.begin(key, attempt).await?;
         }
-        leave.begun();
+        permit.begun();
         let attempted = tokio::select! {
             attempted = self.request(endpoint, &seat) => attempted,
             () = self.context.abandon.cancelled() => {
                 if suspect.is_some() {
-                    suspicion::abandon(&self.context, key, attempt).await;
+                    self.context.quarantine.take_back(key, attempt).await;
                 }
                 return Err(Stopping);
             }
         };
         drop(seat);
-        self.judge(endpoint, leave, attempted, suspect).await
+        self.react(endpoint, permit, attempted, suspect).await
     }
 
     /// What the attempt says about its endpoint, and what follows from it.
-    async fn judge(
+    async fn react(
         &self,
         endpoint: &Ready,
-        leave: Leave,
+        permit: Permit,
         attempted: Attempted,
         suspect: Option<Suspect>,
     ) -> Result<Stage<Made>, Stopping> {
         let policy = self.context.policies.get(endpoint.retry_policy.as_deref());
         let outcome = &attempted.exchange.outcome;
-        let judgement = leave.judge(circuits::verdict(outcome, policy), endpoint.circuit, &self.context.limits.circuit);
-        drop(leave);
-        if let Some(turn) = judgement.turn {
-            circuits::turn(&self.context, endpoint, turn).await?;
+        let reaction =
+            permit.report(circuits::feedback(outcome, policy), endpoint.circuit, &self.context.limits.circuit);
+        drop(permit);
+        if let Some(turn) = reaction.turn {
+            self.context.circuits.turn(endpoint, turn).await?;
         }
-        if let Some(length) = judgement.pause {
-            circuits::pause(&self.context, endpoint.id, length).await?;
+        if let Some(length) = reaction.pause {
+            self.context.circuits.pause(endpoint.id, length).await?;
         }
         let (key, attempt) = (self.message.key(), self.message.attempt);
         let made = attempt - self.message.base_attempts;
@@ -307,11 +311,11 @@ impl Journey {
                 tracing::warn!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt,
                     error = outcome.error(), "a fault of ours; held, no attempt spent");
                 if suspect.is_some() {
-                    suspicion::forget(&self.context, key).await?;
+                    self.context.quarantine.release(key).await?;
                 }
                 return self.hold_for_our_fault(Duration::from_millis(delay_ms)).await;
             }
-            decision if judgement.keeps_failing => decision.in_postgres(),
+            decision if reaction.keeps_failing => decision.in_postgres(),
             decision => decision,
         };
         Ok(Stage::Go(Made { attempted, decision, suspect }))
@@ -319,7 +323,8 @@ impl Journey {
 
     /// The request. One that grows old makes way for prompt ones.
     async fn request(&self, endpoint: &Ready, seat: &Taken) -> Attempted {
-        let mut request = std::pin::pin!(attempt::make(&self.context, endpoint, &self.message));
+        let client = &self.context.client;
+        let mut request = std::pin::pin!(attempt::make(client, endpoint, &self.message, self.context.limits.timeout));
         match tokio::time::timeout(Duration::from_millis(SLOW_MS), &mut request).await {
             Ok(attempted) => attempted,
             Err(_) => {
@@ -329,12 +334,12 @@ impl Journey {
         }
     }
 
-    async fn hand_over(&self, endpoint: &Ready, made: Made, hand: Hand) -> Result<(), Stopping> {
+    async fn hand_over(&self, endpoint: &Ready, made: Made, lock: DeliveryLock) -> Result<(), Stopping> {
         let Made { attempted, decision, suspect } = made;
         let budget = self.context.policies.get(endpoint.retry_policy.as_deref()).budget;
         let (settlement, outcome) = job::settlement(&self.message, attempted, decision, budget);
         let (message, receipt) = (self.message.clone(), self.receipt.clone());
-        let job = Job { settlement, outcome, message, received: self.received, receipt, hand, suspect };
+        let job = Job { settlement, outcome, message, received: self.received, receipt, lock, suspect };
         self.context.recorder.submit(job).await
     }
 }

@@ -1,0 +1,66 @@
+//! How sessions are opened, and what is set in each.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::ConnectOptions;
+use sqlx::postgres::PgConnectOptions;
+
+use super::error::{Result, StoreError};
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub url: SecretString,
+    pub max_connections: u32,
+    pub connect_timeout: Duration,
+    pub statement_timeout: Duration,
+    /// How long a statement waits for a row that somebody else has locked.
+    pub lock_timeout: Duration,
+    /// Shown in `pg_stat_activity`.
+    pub application_name: String,
+    /// Service sessions plan a statement once, and avoid plans that were good for an empty table only; reports keep the
+    /// planner's freedom.
+    pub service: bool,
+    /// The relay may commit asynchronously: a settlement that is durable makes everything before it durable.
+    pub asynchronous_commit: bool,
+}
+
+impl Options {
+    pub(super) fn connect_options(&self) -> Result<PgConnectOptions> {
+        let options: PgConnectOptions =
+            self.url.expose_secret().parse().map_err(|e: sqlx::Error| StoreError::Url(e.to_string()))?;
+        let statement_timeout = format!("{}ms", self.statement_timeout.as_millis());
+        let mut settings = vec![
+            ("statement_timeout", statement_timeout.clone()),
+            ("lock_timeout", format!("{}ms", self.lock_timeout.as_millis())),
+            ("idle_in_transaction_session_timeout", statement_timeout),
+            ("TimeZone", "UTC".to_owned()),
+        ];
+        if self.service {
+            // A peer that is gone without a word is given up within half a minute, by the server's side of TCP too.
+            settings.push(("idle_session_timeout", IDLE.to_owned()));
+            settings.extend(KEEPALIVE.map(|(name, value)| (name, value.to_owned())));
+            settings.push(("enable_seqscan", "off".to_owned()));
+            settings.push(("jit", "off".to_owned()));
+            // Planning a statement again for each execution costs more than running it.
+            settings.push(("plan_cache_mode", "force_generic_plan".to_owned()));
+        }
+        if self.asynchronous_commit {
+            settings.push(("synchronous_commit", "off".to_owned()));
+            // Only the claim uses these sessions, and it needs the order of an index everywhere; what is gathered and sorted grows with the outbox.
+            settings.push(("enable_bitmapscan", "off".to_owned()));
+        }
+        Ok(options.application_name(&self.application_name).options(settings).disable_statement_logging())
+    }
+}
+
+/// The server ends a session that was idle for this long, whatever answers in between for a client that is gone. The pool
+/// gives up its own earlier.
+const IDLE: &str = "15min";
+/// The first three ask a peer that is silent, the last one bounds how long it may leave what was sent unacknowledged.
+const KEEPALIVE: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "10s"),
+    ("tcp_keepalives_interval", "5s"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "25s"),
+];

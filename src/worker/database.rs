@@ -1,0 +1,55 @@
+//! Asking the database until it answers: that it cannot be reached is our fault, and must cost nobody anything.
+
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::reconnect;
+use crate::store::StoreError;
+
+/// The grace period is over: whatever is in hand stays unacknowledged.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopping;
+
+/// Repeats a database operation until it succeeds: an unreachable database is our fault and must cost nobody anything.
+pub async fn until_answered<T, F>(
+    abandon: &CancellationToken,
+    what: &'static str,
+    operation: impl Fn() -> F,
+) -> Result<T, Stopping>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let (value, _) = until_answered_or_done(abandon, what, operation).await?;
+    Ok(value)
+}
+
+/// The same for what can be done only once. The flag says that an earlier try may have done it: its answer did not come.
+pub async fn until_answered_or_done<T, F>(
+    abandon: &CancellationToken,
+    what: &'static str,
+    operation: impl Fn() -> F,
+) -> Result<(T, bool), Stopping>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let mut failures = 0;
+    let mut unsure = false;
+    loop {
+        let result = tokio::select! {
+            result = operation() => result,
+            () = abandon.cancelled() => return Err(Stopping),
+        };
+        match result {
+            Ok(value) => return Ok((value, unsure)),
+            Err(error) => {
+                unsure |= error.may_be_done();
+                tracing::warn!(%error, failures, what, "database operation failed; trying again");
+                let pause = reconnect::pause(failures, rand::random());
+                failures += 1;
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = abandon.cancelled() => return Err(Stopping),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Publishing what a row says must be in the broker, until it is confirmed or pointless. The source message is acknowledged
+//! then, each by itself: with the broker out of memory, draining its queues is what helps.
+
+use std::time::Duration;
+
+use futures_util::future;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::acks::Receipt;
+use super::coalesce::Holder;
+use super::database::Stopping;
+use super::locks::DeliveryLock;
+use crate::broker;
+use crate::broker::connection::Link;
+use crate::broker::declare;
+use crate::broker::published::PublishError;
+use crate::broker::publisher::{Publisher, Target};
+use crate::broker::topology::Topology;
+use crate::broker::wire::Undecodable;
+use crate::domain::delivery::Successor;
+use crate::domain::message::Message;
+use crate::domain::reconnect;
+use crate::store::deliveries::{Hold, Snapshot};
+use crate::telemetry::metrics;
+use crate::telemetry::names::HeldReason;
+
+/// How often a retry is offered to the broker, before PostgreSQL keeps it until it is due.
+const OFFERS: u32 = 2;
+
+/// One message to publish.
+pub struct Follow {
+    target: Target,
+    message: Message,
+    /// When it should be in a work queue.
+    due: Instant,
+}
+
+/// A message to publish, and what is acknowledged when it is in the broker.
+pub struct Owed {
+    pub follow: Follow,
+    pub receipt: Receipt,
+    /// Of the delivery that is settled with it.
+    pub _lock: Option<DeliveryLock>,
+}
+
+/// The successor of a row as a message. `None`: nothing has to follow.
+pub fn follow(successor: Successor, snapshot: &Snapshot, message: &Message) -> Option<Follow> {
+    let (target, attempt) = match successor {
+        Successor::Delay { attempt, ms } => (Target::Delay(ms), attempt),
+        Successor::Retry { attempt } => (Target::Retry, attempt),
+        Successor::DeadLetter { attempts } => (Target::Dead(snapshot.dead_letter_headers()), attempts),
+        Successor::Nothing => return None,
+    };
+    // The row knows best; the message's own headers may be from before a requeue.
+    let message = Message {
+        max_attempts: snapshot.row.max_attempts,
+        base_attempts: snapshot.row.base_attempts,
+        ..message.asking_for(attempt)
+    };
+    let due_in_ms = snapshot.row.due_in_ms.unwrap_or(0).max(0) as u64;
+    Some(Follow { target, message, due: Instant::now() + Duration::from_millis(due_in_ms) })
+}
+
+impl Follow {
+    /// The same wait in PostgreSQL: as if the message had been published, received and held.
+    fn hold(&self) -> Hold {
+        let delay_ms = self.due.saturating_duration_since(Instant::now()).as_millis() as i64;
+        Hold { key: self.message.key(), attempt: self.message.attempt, delay_ms }
+    }
+}
+
+/// Publishes what follows.
+pub struct Successors {
+    pub publisher: Publisher,
+    pub broker: broker::Settings,
+    pub topology: Topology,
+    /// For what the broker does not take.
+    pub holds: Holder,
+    pub abandon: CancellationToken,
+}
+
+impl Successors {
+    /// Publishes all, also when the channel that brought a source message is gone: the copy that the broker hands out again may
+    /// have been consumed before the row changed, and then nobody else would publish this.
+    ///
+    /// A retry that the broker does not take is held. A dead letter has no other place, so its source stays with the broker.
+    pub async fn publish(&self, owed: Vec<Owed>) -> Result<(), Stopping> {
+        let (letters, retries) =
+            owed.into_iter().partition(|owed: &Owed| matches!(owed.follow.target, Target::Dead(_)));
+        let (letters, retries) = tokio::join!(self.publish_letters(letters), self.publish_or_hold(retries));
+        letters.and(retries)
+    }
+
+    async fn publish_letters(&self, mut open: Vec<Owed>) -> Result<(), Stopping> {
+        let mut failures = 0;
+        while !open.is_empty() {
+            let (failed, error) = self.offer(open, std::future::pending()).await?;
+            open = failed;
+            if let Some(error) = error {
+                self.recover(&error, open.len(), failures).await?;
+                failures += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn publish_or_hold(&self, mut open: Vec<Owed>) -> Result<(), Stopping> {
+        if open.is_empty() {
+            return Ok(());
+        }
+        for failures in 0..OFFERS {
+            let (failed, error) = self.offer(open, self.publisher.blocked()).await?;
+            open = failed;
+            match error {
+                Some(error) if failures + 1 < OFFERS => self.recover(&error, open.len(), failures).await?,
+                Some(error) => {
+                    tracing::warn!(%error, messages = open.len(), "publishing failed; PostgreSQL keeps the retries")
+                }
+                None if open.is_empty() => return Ok(()),
+                None => {
+                    tracing::warn!(
+                        messages = open.len(),
+                        "the broker is blocked by an alarm; PostgreSQL keeps the retries"
+                    );
+                    break;
+                }
+            }
+        }
+        self.hold(open).await
+    }
+
+    /// Publishes once, until all are answered or there is no point in waiting any longer. Returns what was not confirmed.
+    async fn offer(
+        &self,
+        owed: Vec<Owed>,
+        pointless: impl Future<Output = ()>,
+    ) -> Result<(Vec<Owed>, Option<PublishError>), Stopping> {
+        let batch: Vec<(Target, &Message)> =
+            owed.iter().map(|o| (o.follow.target.clone(), &o.follow.message)).collect();
+        let mut confirmed = vec![false; owed.len()];
+        let mut error = None;
+        let publishing = self.publisher.publish_each(&batch, |index, answer| match answer {
+            Ok(()) => {
+                confirmed[index] = true;
+                owed[index].receipt.settle();
+            }
+            Err(failure) => error = Some(failure),
+        });
+        tokio::select! {
+            biased;
+            () = self.abandon.cancelled() => return Err(Stopping),
+            () = pointless => {}
+            () = publishing => {}
+        }
+        let failed = owed.into_iter().zip(confirmed).filter(|(_, confirmed)| !confirmed).map(|(owed, _)| owed);
+        Ok((failed.collect(), error))
+    }
+
+    async fn recover(&self, error: &PublishError, messages: usize, failures: u32) -> Result<(), Stopping> {
+        if matches!(error, PublishError::Returned(_)) {
+            self.declare_again().await;
+        }
+        pause(error, messages, failures, &self.abandon).await
+    }
+
+    /// Where the row has moved on, it is with somebody else, who owns what follows.
+    async fn hold(&self, owed: Vec<Owed>) -> Result<(), Stopping> {
+        let hold = async |owed: Owed| {
+            if self.holds.ask(owed.follow.hold()).await? {
+                metrics::held(HeldReason::OurFault);
+            }
+            owed.receipt.settle();
+            Ok::<(), Stopping>(())
+        };
+        future::try_join_all(owed.into_iter().map(hold)).await.map(drop)
+    }
+
+    /// A dead letter for bytes that are no message of ours, until it is confirmed or the source channel is gone.
+    pub async fn undecodable(&self, error: &Undecodable, body: &[u8], receipt: &Receipt) -> Result<(), Stopping> {
+        let mut failures = 0;
+        while let Err(failure) = self.publisher.publish_undecodable(error, body).await {
+            if !receipt.is_open() {
+                return Err(Stopping);
+            }
+            pause(&failure, 1, failures, &self.abandon).await?;
+            failures += 1;
+        }
+        Ok(())
+    }
+
+    /// A queue that is gone was deleted, or the broker came back empty. PostgreSQL rebuilds what was in it.
+    pub async fn declare_again(&self) {
+        tracing::warn!("a queue is gone; declaring the topology again");
+        tokio::time::sleep(declare::ABSENCE).await;
+        let declared = async {
+            let link = Link::open(&self.broker, "posthaste topology").await?;
+            let declared = declare::declare(&link, &self.topology).await;
+            link.close().await;
+            declared
+        };
+        if let Err(error) = declared.await {
+            tracing::warn!(%error, "cannot declare the topology; a relay or `posthaste topology declare` must");
+        }
+    }
+}
+
+async fn pause(
+    error: &PublishError,
+    messages: usize,
+    failures: u32,
+    abandon: &CancellationToken,
+) -> Result<(), Stopping> {
+    tracing::warn!(%error, messages, failures, "publishing failed; trying again");
+    tokio::select! {
+        () = tokio::time::sleep(reconnect::pause(failures, rand::random())) => Ok(()),
+        () = abandon.cancelled() => Err(Stopping),
+    }
+}

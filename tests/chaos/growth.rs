@@ -11,7 +11,8 @@ const LAST: usize = 3;
 const HANDLES: usize = 4;
 const THREADS: usize = 1;
 const TASKS: usize = 4;
-const TEXTS: usize = 4;
+/// Statements that are rare, and those of a new day where a run goes over midnight. Texts that have values in them would be many more.
+const TEXTS: usize = 20;
 const SESSIONS: usize = 4;
 const CONNECTIONS: usize = 1;
 const CHANNELS: usize = 1;

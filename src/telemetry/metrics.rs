@@ -133,6 +133,10 @@ pub fn duplicate_discarded() {
     counter!(DUPLICATES_DISCARDED.name).increment(1);
 }
 
+pub fn tasks(alive: usize) {
+    gauge!(TASKS.name).set(alive as f64);
+}
+
 pub fn duty_done(duty: Duty) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     gauge!(DUTY_DONE.name, "duty" => duty.as_str()).set(now.as_secs_f64());

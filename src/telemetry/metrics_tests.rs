@@ -43,6 +43,7 @@ fn record_everything() {
     }
     lost_and_republished(2);
     duplicate_discarded();
+    tasks(8);
     duty_done(Duty::Release);
     receiver_verification("valid");
     drop(in_flight());
@@ -85,6 +86,7 @@ fn values_are_those_recorded() {
         "posthaste_attempt_duration_seconds_bucket{le=\"0.025\"} 2",
         "posthaste_delivery_latency_seconds_sum 2",
         "posthaste_deliveries_in_flight 0",
+        "posthaste_tasks 8",
         "posthaste_dead_letters_total{reason=\"gone\"} 1",
         "posthaste_held_total{reason=\"retry_after\"} 1",
         "posthaste_endpoint_pauses{reason=\"slowed\"} 2",

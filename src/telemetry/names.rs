@@ -101,6 +101,8 @@ table! {
         "Messages that the broker had lost and that were published again.");
     DUPLICATES_DISCARDED = counter("posthaste_duplicates_discarded_total", &[], "messages",
         "Stale or doubled messages that a worker dropped without a request.");
+    TASKS = gauge("posthaste_tasks", &[], "tasks",
+        "Tasks of this process that have not ended; open connections and requests have some of their own.");
     DUTY_DONE = gauge("posthaste_leader_duty_success_timestamp_seconds", &["duty"], "seconds",
         "When the leading relay last did this without an error, as Unix time.");
     RECEIVER_VERIFICATIONS = counter("posthaste_receiver_verifications_total", &["result"], "requests",

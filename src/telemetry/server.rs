@@ -12,6 +12,7 @@ use axum::routing::get;
 use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -110,9 +111,14 @@ async fn upkeep(metrics: PrometheusHandle) {
 
 fn router(metrics: PrometheusHandle, readiness: Readiness) -> Router {
     Router::new()
-        .route("/metrics", get(move || async move { ([(CONTENT_TYPE, PROMETHEUS_TEXT)], metrics.render()) }))
+        .route("/metrics", get(move || async move { scrape(&metrics) }))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(move || async move { readyz(&readiness) }))
+}
+
+fn scrape(handle: &PrometheusHandle) -> impl IntoResponse + use<> {
+    metrics::tasks(Handle::current().metrics().num_alive_tasks());
+    ([(CONTENT_TYPE, PROMETHEUS_TEXT)], handle.render())
 }
 
 fn readyz(readiness: &Readiness) -> impl IntoResponse + use<> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use futures_util::TryStreamExt;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -10,6 +11,7 @@ use crate::receiver::Notes;
 use crate::schedule::ENDPOINTS;
 use crate::stack::Stack;
 
+const STATUSES: [&str; 5] = ["pending", "retrying", "held", "delivered", "dead"];
 /// Examples of each kind of finding that are kept.
 const EXAMPLES: usize = 5;
 
@@ -37,7 +39,7 @@ pub struct Findings {
     pub doubled_keys: u64,
     /// Rows that are left in the outbox, in relay_batches, or set aside.
     pub left_over: u64,
-    pub deliveries_by_status: BTreeMap<String, u64>,
+    pub deliveries_by_status: BTreeMap<&'static str, u64>,
     /// Requests that the database knows of, and those among them that failed although no receiver was told to fail.
     pub attempts: u64,
     pub attempts_spent_on_our_faults: u64,
@@ -47,7 +49,7 @@ pub struct Findings {
 /// The database's account.
 struct Rows {
     events: HashSet<Uuid>,
-    statuses: HashMap<(Uuid, usize), String>,
+    statuses: HashMap<(Uuid, usize), &'static str>,
     left_over: u64,
     attempts: u64,
     retries: HashMap<(Uuid, usize), u32>,
@@ -91,7 +93,7 @@ pub async fn audit(stack: &Stack, books: &Books, notes: &Notes) -> sqlx::Result<
     };
     findings.examples.extend(notes.bad.iter().chain(&books.doubled_keys).take(EXAMPLES).cloned());
     for status in rows.statuses.values() {
-        *findings.deliveries_by_status.entry(status.clone()).or_default() += 1;
+        *findings.deliveries_by_status.entry(status).or_default() += 1;
     }
     of_committed(&mut findings, books, notes, &rows);
     of_received(&mut findings, books, notes);
@@ -104,7 +106,7 @@ fn of_committed(findings: &mut Findings, books: &Books, notes: &Notes, rows: &Ro
         for endpoint in (0..ENDPOINTS).filter(|endpoint| TYPES[committed.event_type].1[*endpoint]) {
             findings.deliveries += 1;
             let key = (*id, endpoint);
-            let status = rows.statuses.get(&key).map(String::as_str);
+            let status = rows.statuses.get(&key).copied();
             if notes.records.get(&key).is_none_or(|record| record.accepted == 0) {
                 if matches!(status, Some("dead" | "held")) {
                     findings.parked += 1;
@@ -155,10 +157,17 @@ fn of_recorded(findings: &mut Findings, books: &Books, notes: &Notes, rows: &Row
 }
 
 async fn read(stack: &Stack) -> sqlx::Result<Rows> {
-    let number = |endpoint: Uuid| stack.endpoints.iter().position(|id| *id == endpoint).unwrap_or(ENDPOINTS);
-    let events: Vec<Uuid> = sqlx::query_scalar("select id from posthaste.events").fetch_all(&stack.db).await?;
+    let number = |endpoint: Uuid| stack.number_of(endpoint).unwrap_or(ENDPOINTS);
+    // Row by row: there may be millions.
+    let events =
+        sqlx::query_scalar::<_, Uuid>("select id from posthaste.events").fetch(&stack.db).try_collect().await?;
     let deliveries = "select event_id, endpoint_id, status from posthaste.deliveries";
-    let deliveries: Vec<(Uuid, Uuid, String)> = sqlx::query_as(deliveries).fetch_all(&stack.db).await?;
+    let deliveries =
+        sqlx::query_as(deliveries).fetch(&stack.db).map_ok(|(event, endpoint, status): (Uuid, Uuid, String)| {
+            let status = STATUSES.into_iter().find(|known| *known == status).unwrap_or("?");
+            ((event, number(endpoint)), status)
+        });
+    let statuses = deliveries.try_collect().await?;
     let left_over = "select (select count(*) from posthaste.outbox) + (select count(*) from posthaste.relay_batches)
         + (select count(*) from posthaste.set_aside)";
     let left_over: i64 = sqlx::query_scalar(left_over).fetch_one(&stack.db).await?;
@@ -166,13 +175,6 @@ async fn read(stack: &Stack) -> sqlx::Result<Rows> {
     let retries =
         "select event_id, endpoint_id, count(*) from posthaste.attempts where outcome <> 'delivered' group by 1, 2";
     let retries: Vec<(Uuid, Uuid, i64)> = sqlx::query_as(retries).fetch_all(&stack.db).await?;
-    let statuses = deliveries.into_iter().map(|(event, endpoint, status)| ((event, number(endpoint)), status));
     let retries = retries.into_iter().map(|(event, endpoint, count)| ((event, number(endpoint)), count as u32));
-    Ok(Rows {
-        events: events.into_iter().collect(),
-        statuses: statuses.collect(),
-        left_over: left_over as u64,
-        attempts: attempts as u64,
-        retries: retries.collect(),
-    })
+    Ok(Rows { events, statuses, left_over: left_over as u64, attempts: attempts as u64, retries: retries.collect() })
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use crate::ledger::TENANT;
 use crate::producers::Producer;
 use crate::stack::Stack;
 
@@ -26,7 +27,7 @@ pub async fn measure(stack: &Stack) -> Latency {
 }
 
 async fn in_a_row(stack: &Stack) -> Vec<Duration> {
-    let producer = Producer::new(&stack.database_url, stack.ledger.clone(), stack.clock, stack.pause.clone());
+    let producer = Producer::new(&stack.database_url, TENANT, stack.ledger.clone(), stack.clock, stack.pause.clone());
     // The first one connects.
     producer.commit_at_once().await;
     let mut times = Vec::with_capacity(EACH);

@@ -9,9 +9,19 @@ use uuid::Uuid;
 
 use crate::schedule::ENDPOINTS;
 
-/// The types of events, and which endpoints take them: number 0 takes everything.
-pub const TYPES: [(&str, [bool; ENDPOINTS]); 2] =
-    [("order.created", [true, true, false]), ("mail.sent", [true, false, true])];
+pub const TENANT: &str = "acme";
+
+/// The types of events, and which endpoints take them. Of the first two, number 0 takes everything; each other one is for one
+/// endpoint alone.
+pub const TYPES: [(&str, [bool; ENDPOINTS]); 5] = [
+    ("order.created", [true, true, false]),
+    ("mail.sent", [true, false, true]),
+    ("stock.counted", [true, false, false]),
+    ("user.joined", [false, true, false]),
+    ("invoice.paid", [false, false, true]),
+];
+/// Types that go to two endpoints come first.
+pub const FOR_TWO: usize = 2;
 
 /// Seconds since the start of the run.
 #[derive(Debug, Clone, Copy)]

@@ -6,6 +6,7 @@ mod blame;
 mod commits;
 mod conversation;
 mod faults;
+mod growth;
 mod kind;
 mod ledger;
 mod options;
@@ -17,11 +18,13 @@ mod rabbitmq;
 mod receiver;
 mod report;
 mod request;
+mod rounds;
 mod run;
 mod scenarios;
 mod schedule;
 mod service;
 mod stack;
+mod statements;
 mod text;
 mod unix;
 
@@ -70,6 +73,7 @@ async fn run(options: &Options, dir: PathBuf) -> ExitCode {
         Scenario::Rolling => scenarios::rolling::run(options, &dir).await,
         Scenario::Wipe => scenarios::wipe::run(options, &dir).await,
         Scenario::Snapshot => scenarios::snapshot::run(options, &dir).await,
+        Scenario::Soak => scenarios::soak::run(options, &dir).await,
         Scenario::Backlog => scenarios::backlog::run(options, &dir).await,
     };
     match result {

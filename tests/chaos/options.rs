@@ -25,9 +25,14 @@ pub struct Options {
     /// The time over which the events are committed and the faults spread, at least.
     #[arg(long, value_name = "M")]
     minutes: Option<f64>,
-    /// A few thousand events and every kind of fault once, two at a time where they do not exclude each other.
+    /// A few thousand events and every kind of fault once, two at a time where they do not exclude each other. Of a soak, 60 000
+    /// events.
     #[arg(long)]
     pub quick: bool,
+    /// Rounds of one fault, two, and so on up to this many, in turn, where they do not exclude each other [default: one round in
+    /// four has two].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
+    at_once: Option<u8>,
     /// Print one JSON value at the end instead of text; the progress goes to stderr.
     #[arg(long)]
     pub json: bool,
@@ -43,6 +48,8 @@ pub enum Scenario {
     Wipe,
     /// Another session holds a snapshot for the whole run.
     Snapshot,
+    /// A day of work in some minutes: nothing that a relay and a worker hold may grow.
+    Soak,
     /// A long queue and slow receivers: nothing may be taken for lost.
     Backlog,
 }
@@ -55,12 +62,18 @@ impl Options {
             (Scenario::Rolling, _) => 10_000,
             (Scenario::Wipe, _) => 25_000,
             (Scenario::Snapshot | Scenario::Backlog, _) => 200_000,
+            (Scenario::Soak, true) => 60_000,
+            (Scenario::Soak, false) => 2_000_000,
         };
         self.events.unwrap_or(usual)
     }
 
     pub fn faults(&self) -> usize {
         self.faults.unwrap_or(if self.quick { Kind::ALL.len() } else { 2 * Kind::ALL.len() })
+    }
+
+    pub fn at_once(&self) -> Option<usize> {
+        self.at_once.map(usize::from)
     }
 
     pub fn seed(&self) -> u64 {
@@ -75,7 +88,12 @@ impl Options {
 
     /// Seconds that the load shall last.
     pub fn seconds(&self) -> f64 {
-        let of_fault = if self.quick { 4.0 } else { 6.0 };
+        let of_fault = match self.at_once {
+            // As much time for a round as the usual rounds have, which are of five faults in four.
+            Some(most) => 7.5 / ((1.0 + f64::from(most)) / 2.0),
+            None if self.quick => 4.0,
+            None => 6.0,
+        };
         let for_faults = if self.scenario == Scenario::Faults { self.faults() as f64 * of_fault } else { 0.0 };
         self.minutes.map_or_else(|| for_faults.max(self.events() as f64 / 400.0), |minutes| minutes * 60.0)
     }

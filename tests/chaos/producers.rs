@@ -14,12 +14,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::ledger::{Clock, Committed, Ledger, TYPES, fingerprint};
+use crate::ledger::{Clock, Committed, FOR_TWO, Ledger, TENANT, TYPES, fingerprint};
 
 const PRODUCERS: usize = 6;
 /// Events in one transaction: 1 to this many.
 const MOST: usize = 3;
-const TENANT: &str = "acme";
 const PAUSE: Duration = Duration::from_millis(200);
 
 pub struct Load {
@@ -45,7 +44,7 @@ impl Pause {
     }
 }
 
-struct Draft {
+pub struct Draft {
     id: Uuid,
     event_type: usize,
     payload: String,
@@ -54,6 +53,7 @@ struct Draft {
 #[derive(Clone)]
 pub struct Producer {
     db: PgPool,
+    tenant: String,
     ledger: Arc<Ledger>,
     clock: Clock,
     pause: Pause,
@@ -71,7 +71,7 @@ enum Failure {
 pub async fn produce(load: Load, ledger: Arc<Ledger>, clock: Clock, pause: Pause, enough: CancellationToken) {
     let tracker = TaskTracker::new();
     for number in 0..PRODUCERS {
-        let producer = Producer::new(&load.database_url, ledger.clone(), clock, pause.clone());
+        let producer = Producer::new(&load.database_url, TENANT, ledger.clone(), clock, pause.clone());
         let rng = StdRng::seed_from_u64(load.seed.wrapping_add(1 + number as u64));
         let mean = (1 + MOST) as f64 / 2.0;
         let every = Duration::from_secs_f64(PRODUCERS as f64 * mean / load.rate);
@@ -83,14 +83,14 @@ pub async fn produce(load: Load, ledger: Arc<Ledger>, clock: Clock, pause: Pause
 }
 
 impl Producer {
-    pub fn new(database_url: &str, ledger: Arc<Ledger>, clock: Clock, pause: Pause) -> Producer {
+    pub fn new(database_url: &str, tenant: &str, ledger: Arc<Ledger>, clock: Clock, pause: Pause) -> Producer {
         let db = PgPoolOptions::new()
             .max_connections(4)
             .acquire_timeout(Duration::from_secs(5))
             .test_before_acquire(false)
             .connect_lazy(database_url)
             .expect("the URL of the database");
-        Producer { db, ledger, clock, pause }
+        Producer { db, tenant: tenant.to_owned(), ledger, clock, pause }
     }
 
     async fn run(self, mut rng: StdRng, every: Duration, events: u64, enough: CancellationToken, late: TaskTracker) {
@@ -121,7 +121,7 @@ impl Producer {
     async fn roll_back(&self, drafts: Vec<Draft>) {
         let attempt = async {
             let mut transaction = self.db.begin().await?;
-            insert(&mut transaction, &drafts).await?;
+            insert(&mut transaction, &self.tenant, &drafts).await?;
             transaction.rollback().await
         };
         // However this ends, nothing is committed.
@@ -132,7 +132,7 @@ impl Producer {
     }
 
     /// Until it is committed. The transaction stays open for a while before its commit.
-    async fn commit(&self, mut drafts: Vec<Draft>, open: Duration) {
+    pub async fn commit(&self, mut drafts: Vec<Draft>, open: Duration) {
         loop {
             let failure = match self.transact(&drafts, open).await {
                 Ok(()) => return self.note(&drafts),
@@ -153,7 +153,7 @@ impl Producer {
     async fn transact(&self, drafts: &[Draft], open: Duration) -> Result<(), Failure> {
         let fill = async {
             let mut transaction = self.db.begin().await?;
-            insert(&mut transaction, drafts).await?;
+            insert(&mut transaction, &self.tenant, drafts).await?;
             sqlx::Result::Ok(transaction)
         };
         let transaction = fill.await.map_err(|_: sqlx::Error| Failure::NotCommitted)?;
@@ -222,7 +222,7 @@ impl Producer {
         loop {
             let attempt = async {
                 let mut transaction = self.db.begin().await?;
-                let call = sqlx::query_scalar(emit).bind(TENANT).bind(TYPES[draft.event_type].0);
+                let call = sqlx::query_scalar(emit).bind(&self.tenant).bind(TYPES[draft.event_type].0);
                 let id: Uuid = call.bind(&draft.payload).bind(key).fetch_one(&mut *transaction).await?;
                 draws.push(id);
                 transaction.commit().await.map(|()| id)
@@ -237,7 +237,7 @@ impl Producer {
 }
 
 impl Draft {
-    fn new(id: Uuid, event_type: usize) -> Draft {
+    pub fn new(id: Uuid, event_type: usize) -> Draft {
         // With blanks that no serializer would write: the bytes must arrive as they are.
         let payload = format!("{{\"id\":  \"{id}\", \"type\" : \"{}\"\t}}", TYPES[event_type].0);
         Draft { id, event_type, payload }
@@ -245,18 +245,18 @@ impl Draft {
 }
 
 fn draft(rng: &mut StdRng) -> Draft {
-    Draft::new(Uuid::now_v7(), rng.random_range(0..TYPES.len()))
+    Draft::new(Uuid::now_v7(), rng.random_range(0..FOR_TWO))
 }
 
 fn drafts(rng: &mut StdRng) -> Vec<Draft> {
     (0..rng.random_range(1..=MOST)).map(|_| draft(rng)).collect()
 }
 
-async fn insert(transaction: &mut sqlx::PgConnection, drafts: &[Draft]) -> sqlx::Result<()> {
+async fn insert(transaction: &mut sqlx::PgConnection, tenant: &str, drafts: &[Draft]) -> sqlx::Result<()> {
     let insert = "insert into posthaste.outbox (id, tenant, event_type, payload)
         select id, $1, event_type, payload::json from unnest($2::uuid[], $3::text[], $4::text[]) as t (id, event_type, payload)";
     let ids: Vec<Uuid> = drafts.iter().map(|draft| draft.id).collect();
     let types: Vec<&str> = drafts.iter().map(|draft| TYPES[draft.event_type].0).collect();
     let payloads: Vec<&str> = drafts.iter().map(|draft| draft.payload.as_str()).collect();
-    sqlx::query(insert).bind(TENANT).bind(ids).bind(types).bind(payloads).execute(transaction).await.map(drop)
+    sqlx::query(insert).bind(tenant).bind(ids).bind(types).bind(payloads).execute(transaction).await.map(drop)
 }

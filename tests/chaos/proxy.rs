@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::conversation::{Change, Conversation, Fate};
 use crate::kind::Server;
+use crate::statements::{Listener, Sessions};
 
 const BUFFER: usize = 64 * 1024;
 
@@ -30,6 +31,7 @@ pub struct Proxy {
     pub port: u16,
     mode: watch::Sender<Mode>,
     met: Arc<Met>,
+    sessions: Option<Sessions>,
 }
 
 /// Who met the last mode that was not `Forward`.
@@ -56,6 +58,8 @@ struct Way {
     server: Server,
     mode: watch::Receiver<Mode>,
     met: Arc<Met>,
+    /// Where what is said is a session with PostgreSQL.
+    sessions: Option<Sessions>,
 }
 
 impl Met {
@@ -91,8 +95,10 @@ impl Proxy {
         let own_port = listener.local_addr()?.port();
         let (mode, watching) = watch::channel(Mode::Forward);
         let met = Arc::<Met>::default();
-        tokio::spawn(serve(listener, port, Way { server, mode: watching, met: met.clone() }));
-        Ok(Proxy { port: own_port, mode, met })
+        let sessions = (server == Server::Postgres).then(Sessions::default);
+        let way = Way { server, mode: watching, met: met.clone(), sessions: sessions.clone() };
+        tokio::spawn(serve(listener, port, way));
+        Ok(Proxy { port: own_port, mode, met, sessions })
     }
 
     pub fn set(&self, mode: Mode) {
@@ -112,6 +118,11 @@ impl Proxy {
         let of = |count: &AtomicUsize| count.load(Ordering::Relaxed);
         let Met { claims, settlements, other_changes, .. } = self.met.as_ref();
         LostAnswers { claims: of(claims), settlements: of(settlements), others: of(other_changes) }
+    }
+
+    /// Where the server is PostgreSQL.
+    pub fn sessions(&self) -> Option<&Sessions> {
+        self.sessions.as_ref()
     }
 }
 
@@ -145,21 +156,31 @@ async fn connect(client: TcpStream, port: u16, mut way: Way) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let conversation = Mutex::default();
+    let listener = way.sessions.as_ref().map(Sessions::listen);
     let mut cut = way.mode.clone();
     tokio::select! {
-        () = ask(from_client, to_server, way.clone(), &conversation) => {}
+        () = ask(from_client, to_server, way.clone(), &conversation, listener) => {}
         () = answer(from_server, to_client, way.clone(), &conversation) => {}
         _ = cut.wait_for(|mode| *mode == Mode::Cut) => way.met.disturb(),
     }
 }
 
-async fn ask(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut way: Way, conversation: &Mutex<Conversation>) {
+async fn ask(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut way: Way,
+    conversation: &Mutex<Conversation>,
+    listener: Option<Listener>,
+) {
     let mut buffer = vec![0; BUFFER];
     while let Some(bytes) = next(&mut from, &mut buffer, &mut way).await {
         if way.server == Server::Postgres {
             let loses = *way.mode.borrow() == Mode::LoseAnswers;
             let lose = |change| loses && (change != Change::Other || way.met.has_lost());
             conversation.lock().unwrap_or_else(PoisonError::into_inner).asked(bytes, lose);
+        }
+        if let Some(listener) = &listener {
+            listener.heard(bytes);
         }
         if to.write_all(bytes).await.is_err() {
             return;

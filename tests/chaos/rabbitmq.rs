@@ -152,6 +152,20 @@ impl RabbitMq {
         status.map(|status| status.success()).map_err(|error| format!("{program}: {error}"))
     }
 
+    /// The number of connections that it has, and of channels on them.
+    pub async fn connections(&self) -> Result<(usize, usize), String> {
+        let mut control = self.command("rabbitmqctl");
+        control.args(["-s", "list_connections", "channels"]).stdout(Stdio::piped());
+        let listed = tokio::time::timeout(STOP, control.output()).await.map_err(|_| "rabbitmqctl did not end")?;
+        let listed = listed.map_err(|error| format!("rabbitmqctl: {error}"))?;
+        if !listed.status.success() {
+            return Err("rabbitmqctl could not list the connections".to_owned());
+        }
+        let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let channels: Vec<usize> = text.lines().filter_map(|line| line.trim().parse().ok()).collect();
+        Ok((channels.len(), channels.iter().sum()))
+    }
+
     /// The number of messages that were ready in it. To delete a queue that is not there is an error.
     pub async fn delete_queue(&self, queue: &str) -> Result<u32, String> {
         self.depth(queue).await?.ok_or_else(|| format!("{queue} is not there"))?;

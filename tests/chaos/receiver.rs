@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use standardwebhooks::Webhook;
@@ -88,7 +88,8 @@ pub struct Receiver {
     pub port: u16,
     clock: Clock,
     manners: [AtomicU8; ENDPOINTS],
-    secrets: [OnceLock<Webhook>; ENDPOINTS],
+    /// The newest one first.
+    secrets: [RwLock<Vec<Webhook>>; ENDPOINTS],
     notes: Mutex<Notes>,
     /// The time in the id of the newest event that each endpoint has accepted, in Unix milliseconds.
     newest_ms: [AtomicU64; ENDPOINTS],
@@ -123,9 +124,24 @@ impl Receiver {
         format!("http://127.0.0.1:{}/{endpoint}", self.port)
     }
 
+    /// From now on with this secret, or with the one before it: what was signed before the change is still on its way.
     pub fn verify_with(&self, endpoint: usize, secret: &str) {
         let webhook = Webhook::new(secret).expect("a secret of the standard form");
-        let _ = self.secrets[endpoint].set(webhook);
+        let mut secrets = self.secrets[endpoint].write().unwrap_or_else(PoisonError::into_inner);
+        secrets.insert(0, webhook);
+        secrets.truncate(2);
+    }
+
+    fn verify(&self, request: &Request) -> Result<(), String> {
+        let secrets = self.secrets[request.endpoint].read().unwrap_or_else(PoisonError::into_inner);
+        let mut verified = Err("it came before its secret".to_owned());
+        for webhook in secrets.iter() {
+            verified = webhook.verify(&request.body, &request.headers).map_err(|error| error.to_string());
+            if verified.is_ok() {
+                break;
+            }
+        }
+        verified
     }
 
     pub fn behave(&self, endpoint: usize, manner: Manner) {
@@ -151,10 +167,7 @@ impl Receiver {
     }
 
     fn take(&self, request: &Request) -> Manner {
-        let verified = match self.secrets[request.endpoint].get() {
-            Some(webhook) => webhook.verify(&request.body, &request.headers).map_err(|error| error.to_string()),
-            None => Err("it came before its secret".to_owned()),
-        };
+        let verified = self.verify(request);
         let id = id_of(request);
         let manner = Manner::ALL[usize::from(self.manners[request.endpoint].load(Ordering::Relaxed))].towards(id);
         let mut notes = self.notes();

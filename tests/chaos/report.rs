@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::audit::Findings;
 use crate::blame::{SeenTwice, by_fault, excess, seen_twice};
 use crate::faults::Happened;
+use crate::growth::Measured;
 use crate::kind::Kind;
 use crate::ledger::Books;
 use crate::receiver::Notes;
@@ -38,6 +39,9 @@ pub struct Report {
     pub kinds: BTreeMap<&'static str, OfKind>,
     pub faults: Vec<Happened>,
     pub seen_twice: Vec<SeenTwice>,
+    /// What processes held at the end of each tenth of a soak.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tenths: Vec<Measured>,
     /// What went wrong beside the audit.
     pub problems: Vec<String>,
 }
@@ -130,6 +134,7 @@ impl Report {
             kinds: by_kind(&faults, &blamed, deliveries, books, notes),
             faults,
             seen_twice,
+            tenths: Vec::new(),
             problems,
         }
     }
@@ -175,6 +180,7 @@ fn by_kind(
     notes: &Notes,
 ) -> BTreeMap<&'static str, OfKind> {
     let mut kinds = BTreeMap::new();
+    let delivered = Delivered::new(books, notes);
     for kind in Kind::ALL.iter().copied() {
         let of: Vec<(usize, &Happened)> = faults.iter().enumerate().filter(|(_, fault)| fault.kind == kind).collect();
         if of.is_empty() {
@@ -187,7 +193,7 @@ fn by_kind(
             times
         };
         let alone = times(false);
-        let whole = of.iter().map(|(_, fault)| made_whole(fault, books, notes));
+        let whole = of.iter().map(|(_, fault)| (delivered.until(fault.began) - fault.ended).max(0.0));
         let duplicates = of.iter().filter_map(|(number, _)| blamed.get(&Some(*number))).sum();
         let figures = OfKind {
             count: of.len() as u64,
@@ -207,10 +213,27 @@ fn by_kind(
     kinds
 }
 
-/// What a receiver refused comes later for a reason of its own, and does not count.
-fn made_whole(fault: &Happened, books: &Books, notes: &Notes) -> f64 {
-    let of = notes.records.iter().filter(|((id, _), record)| {
-        record.refused == 0 && books.committed.get(id).is_some_and(|committed| committed.at < fault.began)
-    });
-    of.filter_map(|(_, record)| record.first).map(|first| first - fault.ended).fold(0.0, f64::max)
+/// The times of commits in their order, each with the time at which everything up to it was delivered.
+struct Delivered(Vec<(f64, f64)>);
+
+impl Delivered {
+    /// What a receiver refused comes later for a reason of its own, and does not count.
+    fn new(books: &Books, notes: &Notes) -> Delivered {
+        let of = notes.records.iter().filter(|(_, record)| record.refused == 0);
+        let times = of.filter_map(|((id, _), record)| Some((books.committed.get(id)?.at, record.first?)));
+        let mut times: Vec<(f64, f64)> = times.collect();
+        times.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut until = 0.0_f64;
+        for (_, first) in &mut times {
+            until = until.max(*first);
+            *first = until;
+        }
+        Delivered(times)
+    }
+
+    /// When everything was delivered that had been committed before.
+    fn until(&self, before: f64) -> f64 {
+        let count = self.0.partition_point(|(committed, _)| *committed < before);
+        count.checked_sub(1).map_or(0.0, |last| self.0[last].1)
+    }
 }

@@ -17,6 +17,7 @@ use crate::options::Options;
 use crate::producers::{Load, produce};
 use crate::receiver::Notes;
 use crate::report::{Report, Run};
+use crate::rounds::gather;
 use crate::schedule::{Fault, plan};
 use crate::service::{DISCARDED, HELD, REPUBLISHED};
 use crate::stack::{Stack, settings};
@@ -24,6 +25,9 @@ use crate::stack::{Stack, settings};
 /// How long everything may take to be delivered once the faults are over.
 const DRAIN: Duration = Duration::from_secs(300);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// Of an answer where many faults at once leave little time for catching up.
+const WORK_WHEN_DENSE_MS: (u64, u64) = (5, 20);
 
 /// A stack and what looks after it.
 pub struct Running {
@@ -51,8 +55,15 @@ impl Producing {
 pub async fn with_faults(options: &Options, dir: &Path) -> Result<Report, String> {
     let seed = options.seed();
     let rounds = plan(seed, options.faults(), options.quick);
+    let rounds = match options.at_once() {
+        Some(most) => gather(rounds, most),
+        None => rounds,
+    };
     eprintln!("seed {seed}: {} faults, {} events at {:.0}/s", options.faults(), options.events(), options.rate());
     let running = Running::start(dir, Vec::new(), &[], seed).await?;
+    if options.at_once().is_some() {
+        running.stack.receiver.take_time(WORK_WHEN_DENSE_MS);
+    }
     running.start_services(&[Role::Relay, Role::Worker]).await;
     let producing = running.produce(options.rate(), options.events());
     running.flows().await?;
@@ -70,12 +81,16 @@ impl Running {
         postgres_options: &'static [&'static str],
         seed: u64,
     ) -> Result<Running, String> {
-        let stack = Arc::new(Stack::start(dir, settings(changes), postgres_options).await?);
+        Ok(Running::on(Stack::start(dir, settings(changes), postgres_options).await?, seed))
+    }
+
+    pub fn on(stack: Stack, seed: u64) -> Running {
+        let stack = Arc::new(stack);
         let looking = stack.clone();
         let looking_after = tokio::spawn(async move { looking.look_after().await });
         let load_began = stack.clock.now();
         let ledger = stack.ledger.clone();
-        Ok(Running { stack, ledger, seed, looking_after, load_began })
+        Running { stack, ledger, seed, looking_after, load_began }
     }
 
     pub async fn start_services(&self, roles: &[Role]) {

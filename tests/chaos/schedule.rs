@@ -73,7 +73,7 @@ impl Fault {
         }
     }
 
-    fn excludes(&self, other: &Fault) -> bool {
+    pub fn excludes(&self, other: &Fault) -> bool {
         self.kind.wants_to_be_alone()
             || other.kind.wants_to_be_alone()
             || self.scopes().iter().any(|scope| other.scopes().contains(scope))

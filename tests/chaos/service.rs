@@ -127,6 +127,16 @@ impl Service {
         }
     }
 
+    /// The process, while it runs.
+    pub async fn process(&self) -> Option<u32> {
+        self.child.lock().await.as_ref().and_then(Child::id)
+    }
+
+    /// Tasks of the process that have not ended; it always has some.
+    pub async fn tasks(&self) -> Option<usize> {
+        Some(sum(&self.metrics().await?, "posthaste_tasks") as usize).filter(|tasks| *tasks > 0)
+    }
+
     /// Counts the work of this process since it started; nothing while it does not answer.
     pub async fn work_done(&self) -> Option<f64> {
         let name = match self.role {

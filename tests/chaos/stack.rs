@@ -1,7 +1,8 @@
 //! Everything that a run consists of: servers, processes, endpoints.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,7 +13,7 @@ use uuid::Uuid;
 
 use crate::binary::{Settings, command, output};
 use crate::kind::Role;
-use crate::ledger::{Clock, Ledger, TYPES};
+use crate::ledger::{Clock, Ledger, TENANT, TYPES};
 use crate::postgres::{self, Postgres};
 use crate::producers::Pause;
 use crate::rabbitmq::{self, RabbitMq};
@@ -44,6 +45,8 @@ pub struct Stack {
     pub services: Vec<Arc<Service>>,
     pub receiver: Arc<Receiver>,
     pub endpoints: Vec<Uuid>,
+    /// Endpoints that are there for a time only, with the number that they have at the receiver.
+    guests: std::sync::Mutex<HashMap<Uuid, usize>>,
     pub database_url: String,
     pub db: PgPool,
     amqp_url: String,
@@ -105,6 +108,7 @@ impl Stack {
             services: Vec::new(),
             receiver,
             endpoints: Vec::new(),
+            guests: std::sync::Mutex::default(),
             database_url,
             db: db.map_err(|error| error.to_string())?,
             amqp_url: rabbitmq::url(ports.1),
@@ -134,13 +138,28 @@ impl Stack {
             TYPES.iter().filter(|(_, takers)| takers[endpoint]).map(|(event_type, _)| *event_type).collect();
         let url = self.receiver.url(endpoint);
         let types = types.join(",");
-        let add = ["endpoint", "add", "--json", "--tenant", "acme", "--url", &url, "--event-types", &types];
+        let add = ["endpoint", "add", "--json", "--tenant", TENANT, "--url", &url, "--event-types", &types];
         let added = self.run(&add).await?;
         let added: Value = serde_json::from_str(&added).map_err(|error| error.to_string())?;
         let id = added["id"].as_str().and_then(|id| id.parse().ok()).ok_or("an endpoint without an id")?;
         self.endpoints.push(id);
         self.receiver.verify_with(endpoint, added["secret"].as_str().unwrap_or_default());
         Ok(())
+    }
+
+    pub fn endpoint(&self, number: usize) -> Uuid {
+        self.endpoints[number]
+    }
+
+    /// Another endpoint that posts to where this one does.
+    pub fn add_guest(&self, id: Uuid, number: usize) {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner).insert(id, number);
+    }
+
+    /// Its number at the receiver.
+    pub fn number_of(&self, endpoint: Uuid) -> Option<usize> {
+        let permanent = self.endpoints.iter().position(|id| *id == endpoint);
+        permanent.or_else(|| self.guests.lock().unwrap_or_else(PoisonError::into_inner).get(&endpoint).copied())
     }
 
     /// A command to its end; what it printed.

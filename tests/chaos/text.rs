@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::growth;
 use crate::report::Report;
 
 /// What a hard kill may cost at most, of all deliveries, and how soon a killed process shall be back; aims that are printed.
@@ -50,6 +51,9 @@ impl Report {
         )?;
         for (name, value) in &self.measured {
             writeln!(text, "measured     {name}: {value}")?;
+        }
+        if !self.tenths.is_empty() {
+            write!(text, "\n{}", growth::table(&self.tenths))?;
         }
         self.write_faults(text)?;
         self.write_verdict(text)

@@ -3,4 +3,5 @@
 pub mod backlog;
 pub mod rolling;
 pub mod snapshot;
+pub mod soak;
 pub mod wipe;

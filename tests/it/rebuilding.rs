@@ -133,7 +133,10 @@ async fn a_backlog_behind_a_slow_worker_is_not_taken_for_a_loss() {
     assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), i64::from(EVENTS))].into());
 
     assert!(began.elapsed() > Duration::from_secs(15), "too short a backlog to tell: {:?}", began.elapsed());
-    assert!(stack.number("select count(*) from posthaste.markers where queue = 'retry'").await > 20, "markers flow");
+    // The other queue's markers came through long after everything was due: whoever asked them would see losses.
+    let other = "select count(*) from posthaste.markers where queue = 'retry'
+                    and published_at > (select max(created_at) from posthaste.events) + interval '8 seconds'";
+    assert!(stack.number(other).await > 0, "markers flow");
     assert_eq!(relay.metric("posthaste_lost_and_republished_total").await, 0.0);
     assert!(receiver.counts().values().all(|count| *count == 1));
 }

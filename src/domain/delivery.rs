@@ -6,7 +6,7 @@
 use super::backoff::DelayQueues;
 use super::dead_reason::DeadReason;
 use super::decision::Decision;
-use super::suspicion::SUSPECT_DELIVERY_COUNT;
+use super::poison::SUSPECT_DELIVERY_COUNT;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Status {

@@ -18,6 +18,7 @@ pub mod message;
 pub mod outcome;
 pub mod outgoing;
 pub mod places;
+pub mod poison;
 pub mod reconcile;
 pub mod reconnect;
 pub mod retry_after;
@@ -25,7 +26,6 @@ pub mod rooms;
 #[cfg(feature = "service")]
 pub mod sealing;
 pub mod signature;
-pub mod suspicion;
 pub mod throttle;
 pub mod turns;
 pub mod window;

@@ -255,6 +255,10 @@ impl Processing {
                 drop(permit);
                 return self.hold_for_our_fault(OUR_FAULT_PAUSE).await;
             }
+            Admission::NotYet(rest) => {
+                drop(permit);
+                return self.hold(Until::In(rest.as_millis() as u64), HeldReason::OurFault).await;
+            }
             Admission::Proven => {
                 drop(permit);
                 return self.mark_poison("workers died again and again while they made this attempt").await;

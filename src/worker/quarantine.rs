@@ -1,7 +1,7 @@
 //! Trying messages that workers may have died of, so that only the guilty one is ended as poison.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::database::{Stopping, until_answered};
 use crate::domain::ids::DeliveryKey;
-use crate::domain::suspicion::{Trial, trial};
+use crate::domain::poison::{Trial, is_proven, trial};
 use crate::store::{Db, StoreError, suspects};
 
 /// How long a suspect waits for the trial of another one with a place in its hands that others need.
@@ -23,6 +23,8 @@ pub enum Admission {
     Suspect(Suspect),
     /// Another suspect is being tried.
     Waits,
+    /// This worker has not lived for long enough to try it.
+    NotYet(Duration),
     /// It has killed its workers.
     Proven,
 }
@@ -38,18 +40,21 @@ pub struct Quarantine {
     db: Db,
     /// One suspect at a time, where suspects must be told apart.
     alone: Arc<Semaphore>,
+    born: Instant,
     abandon: CancellationToken,
 }
 
 impl Quarantine {
     pub fn new(db: Db, abandon: CancellationToken) -> Quarantine {
-        Quarantine { db, alone: Arc::new(Semaphore::new(1)), abandon }
+        Quarantine { db, alone: Arc::new(Semaphore::new(1)), born: Instant::now(), abandon }
     }
 
     pub async fn admit(&self, key: DeliveryKey, attempt: i32) -> Result<Admission, Stopping> {
         let read = || suspects::unfinished(&self.db, key, attempt);
-        let alone = match trial(until_answered(&self.abandon, "read a suspect", read).await?) {
+        let unfinished = until_answered(&self.abandon, "read a suspect", read).await?;
+        let alone = match trial(unfinished, self.born.elapsed()) {
             Trial::Never => return Ok(Admission::Proven),
+            Trial::NotYet(rest) => return Ok(Admission::NotYet(rest)),
             Trial::BesideOthers => None,
             Trial::Alone => {
                 tracing::warn!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt,
@@ -71,7 +76,7 @@ impl Quarantine {
 
     /// Our own code has failed at it, which counts like the death of a worker. True: so often that nobody shall try again.
     pub async fn failed(&self, key: DeliveryKey, attempt: i32) -> Result<bool, Stopping> {
-        Ok(trial(self.begin(key, attempt).await?) == Trial::Never)
+        Ok(is_proven(self.begin(key, attempt).await?))
     }
 
     /// A stop of our own is no death. Best effort: the process ends now, whatever the database does.

@@ -1,5 +1,6 @@
 //! A message that kills its worker ends as poison; what lay beside it does not.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -62,6 +63,58 @@ async fn a_message_that_kills_its_worker_again_and_again_ends_as_poison_and_inno
     assert!(worker.is_running());
     let counted = r#"posthaste_dead_letters_total{reason="poison"}"#;
     assert_eq!(worker.metrics().await.get(counted), Some(&1.0));
+}
+
+/// How often each event was asked for.
+fn arrivals(receiver: &Receiver) -> HashMap<Uuid, usize> {
+    let mut arrivals = HashMap::new();
+    for request in receiver.requests() {
+        *arrivals.entry(request.id().parse().unwrap()).or_default() += 1;
+    }
+    arrivals
+}
+
+/// Workers that die again and again, of something else, condemn none of the messages that they have in hand each time.
+#[tokio::test]
+async fn a_crash_loop_condemns_no_message() {
+    const INNOCENTS: i32 = 2;
+    // Enough for several messages to be tried alone three times, if young workers dared.
+    const DEATHS: usize = 20;
+    let (stack, receiver) = (Stack::with(&[("reconcile.interval", "1h")]).await, Receiver::start());
+    let door = Door::closed();
+    let behind = door.clone();
+    receiver.at("/slow", move |_| Reply::ok().behind(&behind));
+    receiver.at("/next", |_| Reply::hang());
+    stack.endpoint("slow", &receiver.url("/slow"), &["--max-in-flight", "100"]).await;
+    stack.endpoint("next", &receiver.url("/next"), &["--max-in-flight", "100"]).await;
+    stack.relay().await;
+    let innocents = stack.emit_many("slow", "order.created", INNOCENTS).await;
+    stack.wait_relayed().await;
+
+    for _ in 0..DEATHS {
+        let before = arrivals(&receiver);
+        let worker = stack.worker().await;
+        let next = stack.emit("next", "order.created", "{}").await;
+        // Everything is in its hands, but for what it does not try.
+        let busy = async || {
+            let (now, rows) = (arrivals(&receiver), stack.deliveries().await);
+            let arrived = |id: &Uuid| now.get(id) > before.get(id);
+            let is_held = |id: &Uuid| rows.iter().any(|row| row.event_id == *id && row.status == "held");
+            (arrived(&next) && innocents.iter().all(|id| arrived(id) || is_held(id))).then_some(())
+        };
+        eventually("it works", busy).await;
+        worker.kill();
+        assert_eq!(worker.exit_code().await, None);
+    }
+
+    let tried_twice = "select count(*) from posthaste.suspects where unfinished >= 2";
+    assert!(stack.number(tried_twice).await > 0, "some are suspects that may be tried alone only");
+    receiver.at("/next", |_| Reply::ok());
+    door.open();
+    stack.worker().await;
+    let all = INNOCENTS as i64 + DEATHS as i64;
+    assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), all)].into());
+    cleared(&stack).await;
 }
 
 /// An event whose message the broker has handed out so often that workers may have died of it.
@@ -137,10 +190,15 @@ async fn suspects_that_wait_for_their_trial_keep_no_place_from_others() {
     stack.worker().await;
 
     stack.wait_status(innocent, "delivered").await;
+    stack.wait_statuses("held", SUSPECTS).await;
+    assert_eq!(receiver.requests_to("/slow").len(), 0, "a worker that has just started tries none");
+    stack.relay().await;
+    receiver.wait_for(2).await;
+    let later = stack.emit("acme", "order.created", "{}").await;
+    stack.wait_status(later, "delivered").await;
     stack.wait_statuses("held", SUSPECTS - 1).await;
     assert_eq!(receiver.requests_to("/slow").len(), 1, "one is tried, alone");
     door.open();
-    stack.relay().await;
-    assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), SUSPECTS + 1)].into());
+    assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), SUSPECTS + 2)].into());
     cleared(&stack).await;
 }

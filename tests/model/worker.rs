@@ -2,7 +2,7 @@
 
 use posthaste::domain::dead_reason::DeadReason;
 use posthaste::domain::delivery::{Received, Row, Step, Successor};
-use posthaste::domain::suspicion::SUSPECT_DELIVERY_COUNT;
+use posthaste::domain::poison::SUSPECT_DELIVERY_COUNT;
 
 use crate::checker::{Model, Moves, Who};
 use crate::world::{Channel, Next, Slot, Stage, Stored, Verdict, Worker, World};
@@ -87,7 +87,11 @@ fn look(world: &World, index: usize, moves: &mut Moves<'_>) {
     let received = after_try(&world.workers[index], model);
     let step = (model.rules.receive)(received, row(world, model).as_ref(), &model.queues);
     match step {
-        Step::Proceed if received.is_suspect() => to(world, index, Stage::MarkDead, "read: poison", moves),
+        // A suspect is tried or held, as the gate decides, or it has killed its workers.
+        Step::Proceed if received.is_suspect() => {
+            to(world, index, Stage::MarkDead, "read: poison", moves);
+            to(world, index, Stage::Gate, "read: a suspect, go on", moves);
+        }
         Step::Proceed => to(world, index, Stage::Gate, "read: go on", moves),
         Step::AwaitRow => to(world, index, Stage::Acknowledge, "read: no row, and patience is over", moves),
         Step::Drop(_) => to(world, index, Stage::Acknowledge, "read: nothing to do", moves),

@@ -10,7 +10,7 @@ use crate::stack::{PREFIX, Stack};
 /// So long an endpoint fails before a delay queue is deleted, so that there is something in it.
 const FILL: Duration = Duration::from_millis(800);
 /// And so long at most, where there is nothing yet.
-const FILL_FOR: Duration = Duration::from_secs(3);
+const FILL_FOR: Duration = Duration::from_secs(5);
 
 pub async fn delete_work_queue(stack: &Stack, target: usize) -> Result<Verdict, String> {
     let queue = format!("{PREFIX}.{}", ["deliver", "retry"][target]);
@@ -20,8 +20,8 @@ pub async fn delete_work_queue(stack: &Stack, target: usize) -> Result<Verdict, 
 
 /// Of the delay queues, the one that has the most in it.
 pub async fn delete_delay_queue(stack: &Stack, endpoint: usize) -> Result<Verdict, String> {
-    stack.receiver.behave(endpoint, Manner::Fail);
-    // Retries gather in the delay queues; not for long, since those of an endpoint that keeps failing wait in PostgreSQL.
+    // Retries gather in the delay queues; those of an endpoint that fails altogether wait in PostgreSQL.
+    stack.receiver.behave(endpoint, Manner::FailSome);
     tokio::time::sleep(FILL).await;
     let delete = async || delete_fullest(stack, false).await.ok();
     let deleted = wait_for("something in a delay queue", FILL_FOR, delete).await;

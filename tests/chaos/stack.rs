@@ -70,6 +70,7 @@ pub fn settings(changes: Settings) -> Settings {
         ("reconcile.grace", "1s"),
         ("circuit.min_duration", "5s"),
         ("circuit.cooldown", "2s"),
+        ("circuit.max_cooldown", "4s"),
         ("security.encryption_key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
         ("telemetry.log_format", "json"),
         // Without the line of each attempt.

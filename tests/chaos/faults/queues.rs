@@ -20,8 +20,9 @@ pub async fn delete_work_queue(stack: &Stack, target: usize) -> Result<Verdict, 
 
 /// Of the delay queues, the one that has the most in it.
 pub async fn delete_delay_queue(stack: &Stack, endpoint: usize) -> Result<Verdict, String> {
-    // Retries gather in the delay queues; those of an endpoint that fails altogether wait in PostgreSQL.
+    // Those of an endpoint that fails altogether would wait in PostgreSQL.
     stack.receiver.behave(endpoint, Manner::FailSome);
+    // Nothing says that enough retries are in the delay queues.
     tokio::time::sleep(FILL).await;
     let delete = async || delete_fullest(stack, false).await.ok();
     let deleted = wait_for("something in a delay queue", FILL_FOR, delete).await;

@@ -43,8 +43,14 @@ async fn processes_work(stack: &Stack, fault: Fault) {
 }
 
 async fn works_again(service: &Service) {
-    let before = service.work_done().await.unwrap_or(0.0);
-    while service.work_done().await.is_none_or(|done| done <= before) {
+    let mut before = service.work_done().await.unwrap_or(0.0);
+    loop {
+        match service.work_done().await {
+            Some(done) if done > before => return,
+            // Another fault has started it again meanwhile: it counts from nothing.
+            Some(done) => before = done,
+            None => {}
+        }
         // Its metrics are what it says about itself.
         tokio::time::sleep(LOOK_AGAIN).await;
     }

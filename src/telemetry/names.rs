@@ -66,9 +66,9 @@ table! {
     SET_ASIDE = gauge("posthaste_events_set_aside", &[], "events",
         "Events that could not be moved out of the outbox and wait for an operator, up to 10000.");
     UNCONFIRMED_AGE = gauge("posthaste_unconfirmed_oldest_age_seconds", &[], "seconds",
-        "Time since the oldest batch was claimed that the broker has not confirmed as a whole; 0 when there is none.");
+        "Age of the oldest batch that the broker has not fully confirmed, since its claim; 0 when there is none.");
     PARTITION_DAYS = gauge("posthaste_partition_days_ahead", &[], "days",
-        "Days after today that have partitions already.");
+        "Days after today that already have partitions.");
     LEADS = gauge("posthaste_relay_leads", &[], "relays",
         "1 in the relay that leads, 0 in the others.");
     RELAY_PUBLISHED = counter("posthaste_relay_published_total", &[], "messages",
@@ -78,17 +78,17 @@ table! {
     ATTEMPT_DURATION = seconds("posthaste_attempt_duration_seconds", &[], ATTEMPT,
         "Time of one request, from connecting to the end of the response.");
     DELIVERY_LATENCY = seconds("posthaste_delivery_latency_seconds", &[], DELIVERY,
-        "Time from the event's creation, as its id tells it, to the 2xx response.");
+        "Time from the event's creation, according to its id, to the 2xx response.");
     DELIVERIES_IN_FLIGHT = gauge("posthaste_deliveries_in_flight", &[], "requests",
-        "Requests open at this moment, in this process.");
+        "Requests in flight in this process.");
     QUEUE_DEPTH = gauge("posthaste_queue_depth", &["queue"], "messages",
-        "Messages in a queue that no worker has in hand.");
+        "Ready messages in a queue: those that no worker holds.");
     QUEUE_LATENCY = seconds("posthaste_queue_latency_seconds", &["queue"], QUEUE,
         "Time that a marker took through a work queue.");
     DEAD_LETTERS = counter("posthaste_dead_letters_total", &["reason"], "deliveries",
         "Deliveries that became dead.");
     DEAD_LETTER_DEPTH = gauge("posthaste_dead_letter_depth", &[], "messages",
-        "Messages in the dead letter queue.");
+        "Messages in the dead-letter queue.");
     CIRCUITS_OPEN = gauge("posthaste_endpoints_circuit_open", &[], "endpoints",
         "Endpoints whose circuit is open or half open.");
     ENDPOINT_PAUSES = gauge("posthaste_endpoint_pauses", &["reason"], "endpoints",
@@ -98,9 +98,9 @@ table! {
     HELD = counter("posthaste_held_total", &["reason"], "deliveries",
         "Deliveries that were taken out of the broker to wait in PostgreSQL.");
     LOST_AND_REPUBLISHED = counter("posthaste_lost_and_republished_total", &[], "messages",
-        "Messages that the broker had lost and that were published again.");
+        "Messages that the broker had lost, published again.");
     DUPLICATES_DISCARDED = counter("posthaste_duplicates_discarded_total", &[], "messages",
-        "Stale or doubled messages that a worker dropped without a request.");
+        "Stale or duplicate messages that a worker dropped without a request.");
     TASKS = gauge("posthaste_tasks", &[], "tasks",
         "Tasks of this process that have not ended; open connections and requests have some of their own.");
     DUTY_DONE = gauge("posthaste_leader_duty_success_timestamp_seconds", &["duty"], "seconds",

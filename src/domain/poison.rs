@@ -48,6 +48,12 @@ pub fn is_proven(unfinished: u32) -> bool {
     unfinished >= BESIDE_OTHERS + ALONE
 }
 
+/// How long a suspect is held that is not tried now, of a `pause` that all of them have; `chance` is evenly spread over 0 to 1.
+/// Those that were suspected together must not come back together, since only one of them is tried at a time.
+pub fn spread_ms(pause_ms: u64, chance: f64) -> u64 {
+    (pause_ms as f64 * (0.2 + 0.8 * chance)) as u64
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -63,6 +69,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_held_comes_back_within_the_pause(pause in 0u64..1_000_000, chance in 0.0..1.0) {
+            let held = spread_ms(pause, chance);
+            prop_assert!(held <= pause && held + 1 >= pause / 5);
+        }
+
         /// However many workers die, and of whatever: as long as none of them lives, nothing is proven against a message.
         #[test]
         fn deaths_of_young_workers_prove_nothing(lives in proptest::collection::vec(0..SETTLED.as_millis() as u64, 0..100)) {

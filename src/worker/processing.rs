@@ -27,7 +27,7 @@ use crate::broker::publisher::WorkQueue;
 use crate::broker::wire::Undecodable;
 use crate::domain::circuit::State;
 use crate::domain::dead_reason::DeadReason;
-use crate::domain::decision::{Decision, OUR_FAULT_PAUSE, decide};
+use crate::domain::decision::{Decision, decide};
 use crate::domain::delivery::{DropReason, Received, Step, receive};
 use crate::domain::gate::{Until, Why, busy};
 use crate::domain::ids;
@@ -253,11 +253,11 @@ impl Processing {
             Admission::Suspect(suspect) => Some(suspect),
             Admission::Waits => {
                 drop(permit);
-                return self.hold_for_our_fault(OUR_FAULT_PAUSE).await;
+                return self.hold_suspect(Duration::ZERO).await;
             }
             Admission::NotYet(rest) => {
                 drop(permit);
-                return self.hold(Until::In(rest.as_millis() as u64), HeldReason::OurFault).await;
+                return self.hold_suspect(rest).await;
             }
             Admission::Proven => {
                 drop(permit);

@@ -1,11 +1,11 @@
 //! A message that kills its worker ends as poison; what lay beside it does not.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use uuid::Uuid;
+use uuid::{NoContext, Timestamp, Uuid};
 
-use crate::harness::{Door, Process, Receiver, Reply, Stack, eventually};
+use crate::harness::{Door, Process, Receiver, Reply, Stack, eventually, within};
 
 /// Kills each worker at the moment that its request to `/killer` arrives, until none comes any more: then the last worker is
 /// alive, and the events of `killers` are dead.
@@ -133,8 +133,11 @@ async fn handed_out_often(stack: &Stack, receiver: &Receiver) -> Uuid {
 
 /// A suspect is cleared a moment after its attempt is recorded.
 async fn cleared(stack: &Stack) {
-    let left = "select count(*) from posthaste.suspects";
-    eventually("nobody is a suspect any more", async || (stack.number(left).await == 0).then_some(())).await;
+    eventually("nobody is a suspect any more", async || (suspects(stack).await == 0).then_some(())).await;
+}
+
+async fn suspects(stack: &Stack) -> i64 {
+    stack.number("select count(*) from posthaste.suspects").await
 }
 
 #[tokio::test]
@@ -168,6 +171,45 @@ async fn a_stop_in_the_middle_of_a_suspects_attempt_does_not_count_against_it() 
     assert_eq!(stack.wait_status(event, "delivered").await.attempts, 1);
 }
 
+/// Dead deliveries of events of that age. Workers seem to have died twice of the attempt that is due after a requeue.
+async fn tried_twice(stack: &Stack, endpoint: Uuid, count: u64, age: Duration) {
+    const INSERT: &str = "with e as (
+           insert into posthaste.events (id, tenant, event_type, payload, created_at)
+           select id, 'slow', 'order.created', '{}', now() from unnest($2::uuid[]) id returning id),
+         d as (
+           insert into posthaste.deliveries (event_id, endpoint_id, status, attempts, base_attempts, max_attempts,
+                  dead_reason, updated_at)
+           select id, $1, 'dead', 1, 0, 1, 'exhausted', now() - interval '5 minutes' from e)
+         insert into posthaste.suspects (event_id, endpoint_id, attempt, unfinished) select id, $1, 2, 2 from e";
+    let emitted = (SystemTime::now() - age).duration_since(UNIX_EPOCH).unwrap();
+    let emitted = Timestamp::from_unix(NoContext, emitted.as_secs(), emitted.subsec_nanos());
+    let ids: Vec<Uuid> = (0..count).map(|_| Uuid::new_v7(emitted)).collect();
+    sqlx::query(INSERT).bind(endpoint).bind(ids).execute(&stack.db).await.unwrap();
+}
+
+/// They are tried one at a time, and do not all come at one time.
+#[tokio::test]
+async fn many_suspects_are_cleared_soon_where_the_receiver_is_prompt() {
+    const SUSPECTS: u64 = 150;
+    /// The older an event, the longer a fault of ours holds it.
+    const AGE: Duration = Duration::from_secs(240);
+    /// If all of them came together again and again, most would be sent back each time.
+    const SOON: Duration = Duration::from_secs(80);
+    let (stack, receiver) = (Stack::with(&[("reconcile.interval", "1h")]).await, Receiver::start());
+    receiver.at("/", |_| Reply::ok().after(Duration::from_millis(50)));
+    stack.cli(&["topology", "declare"]).await.ok();
+    let endpoint = stack.endpoint("slow", &receiver.url("/"), &["--max-in-flight", "100"]).await;
+    tried_twice(&stack, endpoint.id, SUSPECTS, AGE).await;
+    stack.cli(&["requeue", "--all", "--yes"]).await.ok();
+
+    stack.run().await;
+
+    let began = Instant::now();
+    within(SOON, "nobody is a suspect any more", async || (suspects(&stack).await == 0).then_some(())).await;
+    println!("{SUSPECTS} suspects were cleared in {:?}", began.elapsed());
+    assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), SUSPECTS as i64)].into());
+}
+
 #[tokio::test]
 async fn suspects_that_wait_for_their_trial_keep_no_place_from_others() {
     const SUSPECTS: i64 = 40;
@@ -177,12 +219,7 @@ async fn suspects_that_wait_for_their_trial_keep_no_place_from_others() {
     receiver.at("/slow", move |_| Reply::ok().behind(&behind));
     stack.cli(&["topology", "declare"]).await.ok();
     let slow = stack.endpoint("slow", &receiver.url("/slow"), &["--max-in-flight", "100"]).await;
-    for _ in 0..SUSPECTS {
-        stack.dead(slow.id, ("slow", "order.created"), "exhausted", 5).await;
-    }
-    let tried_twice = "insert into posthaste.suspects (event_id, endpoint_id, attempt, unfinished)
-        select event_id, endpoint_id, 2, 2 from posthaste.deliveries";
-    stack.execute(tried_twice).await;
+    tried_twice(&stack, slow.id, SUSPECTS as u64, Duration::ZERO).await;
     let healthy = stack.endpoint("acme", &receiver.url("/"), &[]).await;
     let innocent = stack.dead(healthy.id, ("acme", "order.created"), "exhausted", 5).await;
     stack.cli(&["requeue", "--all", "--yes"]).await.ok();

@@ -9,6 +9,7 @@ use crate::domain::dead_reason::DeadReason;
 use crate::domain::decision::{OUR_FAULT_PAUSE, our_fault_pause_ms};
 use crate::domain::delivery::successor;
 use crate::domain::gate::Until;
+use crate::domain::poison;
 use crate::store::deliveries::{self, Hold, Snapshot};
 use crate::telemetry::metrics;
 use crate::telemetry::names::HeldReason;
@@ -34,6 +35,13 @@ impl Processing {
     pub(super) async fn hold_for_our_fault<T>(&self, pause: Duration) -> Result<Stage<T>, Stopping> {
         let until = Until::In(our_fault_pause_ms(pause.as_millis() as u64, self.age_ms()));
         self.hold(until, HeldReason::OurFault).await
+    }
+
+    /// Until it may be tried, and some time more, which is different for each.
+    pub(super) async fn hold_suspect<T>(&self, rest: Duration) -> Result<Stage<T>, Stopping> {
+        let pause = our_fault_pause_ms(OUR_FAULT_PAUSE.as_millis() as u64, self.age_ms());
+        let held = rest.as_millis() as u64 + poison::spread_ms(pause, rand::random());
+        self.hold(Until::In(held), HeldReason::OurFault).await
     }
 
     pub(super) async fn mark_poison<T>(&self, error: &str) -> Result<Stage<T>, Stopping> {

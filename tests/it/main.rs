@@ -14,6 +14,8 @@ mod days;
 mod held_at_scale;
 mod holding;
 mod housekeeping;
+mod inbox;
+mod inbox_crashes;
 mod installations;
 mod leading;
 mod locked_rows;

@@ -37,6 +37,7 @@ mod replay;
 mod requeue;
 mod restarts;
 mod retries;
+mod schemes;
 mod settle_agrees;
 mod sharing;
 mod stopping;

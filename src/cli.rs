@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 
 pub use bench::{Bench, Burst, ReceiverArgs};
-pub use endpoint::{AddEndpoint, Endpoint, EndpointId, ListEndpoints, RotateSecret, SetEndpoint};
+pub use endpoint::{AddEndpoint, Endpoint, EndpointId, ListEndpoints, RotateSecret, Scheme, SetEndpoint};
 pub use event::{Dead, DeadFilter, DeliveryId, Emit, Event, ListDead, ListEvents, Reconcile, Requeue};
 pub use output::Output;
 pub use parse::{Header, Payload, Setting};

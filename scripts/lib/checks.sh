@@ -15,22 +15,33 @@ check_format() {
     run cargo fmt --check
 }
 
-# The second pass is what somebody compiles who only receives webhooks.
+# The other passes are what somebody compiles who only receives webhooks.
 check_clippy() {
+    local features
     step "Clippy"
     # shellcheck disable=SC2086 # one option or none
     run cargo clippy $LOCKED --all-targets --test chaos --test isolation -- -D warnings
-    # shellcheck disable=SC2086
-    run cargo clippy $LOCKED --no-default-features --features receiver --lib -- -D warnings
+    for features in receiver layer inbox; do
+        # shellcheck disable=SC2086
+        run cargo clippy $LOCKED --no-default-features --features "$features" --lib -- -D warnings
+    done
     check_receiver_is_small
 }
 
-# Whoever only verifies signatures gets no broker, no database, no HTTP client and no runtime with it.
+# Whoever only verifies signatures gets no broker, no database, no HTTP client and no runtime with it; nor with the layer.
+# The inbox has a database, with its runtime, and nothing else.
 check_receiver_is_small() {
+    check_absent receiver "lapin|reqwest|sqlx|hyper|tokio"
+    check_absent layer "lapin|reqwest|sqlx|hyper|tokio"
+    check_absent inbox "lapin|reqwest|hyper"
+}
+
+# check_absent FEATURE "PACKAGE|PACKAGE..."
+check_absent() {
     local packages large
-    # shellcheck disable=SC2086
-    packages=$(cargo tree $LOCKED --no-default-features --features receiver --edges normal --prefix none)
-    large=$(printf '%s\n' "$packages" | sed -nE 's/^(lapin|reqwest|sqlx|hyper|tokio) .*/\1/p' | sort -u)
+    # shellcheck disable=SC2086 # one option or none
+    packages=$(cargo tree $LOCKED --no-default-features --features "$1" --edges normal --prefix none)
+    large=$(printf '%s\n' "$packages" | sed -nE "s/^($2) .*/\1/p" | sort -u)
     # shellcheck disable=SC2086 # on one line
-    [ -z "$large" ] || die "the feature receiver must not bring these with it:" $large
+    [ -z "$large" ] || die "the feature $1 must not bring these with it:" $large
 }

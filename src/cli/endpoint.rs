@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use uuid::Uuid;
 
 use super::output::Output;
@@ -40,10 +40,22 @@ pub enum Endpoint {
         #[arg(long)]
         yes: bool,
     },
-    /// Make a new signing secret; the old ones keep signing for the grace period.
+    /// Make a new signing key of a scheme; the old ones of it keep signing for the grace period.
     RotateSecret(RotateSecret),
+    /// Print the public keys that verify its v1a signatures, as a JSON Web Key Set.
+    Jwks(EndpointId),
     /// Send one signed test request and show the answer.
     Test(EndpointId),
+}
+
+/// A scheme of signatures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scheme {
+    /// HMAC-SHA256 under a shared secret.
+    V1,
+    /// ed25519 under a private key.
+    #[value(name = "v1a")]
+    V1a,
 }
 
 #[derive(Debug, Args)]
@@ -65,7 +77,11 @@ pub struct AddEndpoint {
     /// Types to send, comma-separated: order.created, order.*, or * [default: every type].
     #[arg(long, value_delimiter = ',', value_name = "TYPES", value_parser = parse::event_filter)]
     pub event_types: Vec<String>,
-    /// Signing secret, whsec_ and base64 [default: a new one].
+    /// How to sign, comma-separated: v1 by a secret that is shared with the receiver, v1a by a key pair whose private half
+    /// nobody else gets.
+    #[arg(long, value_delimiter = ',', value_name = "SCHEMES", default_value = "v1")]
+    pub scheme: Vec<Scheme>,
+    /// Signing secret for v1, whsec_ and base64 [default: a new one].
     #[arg(long, value_name = "WHSEC", value_parser = parse::secret)]
     pub secret: Option<Secret>,
     /// A note for people.
@@ -96,6 +112,7 @@ pub struct AddEndpoint {
 #[derive(Debug, Args)]
 #[group(id = "change", required = true, multiple = true, args = [
     "url", "event_types", "description", "max_in_flight", "rate_limit", "timeout", "retry_policy", "headers", "no_headers",
+    "end_scheme",
 ])]
 pub struct SetEndpoint {
     /// Id of the endpoint.
@@ -127,6 +144,9 @@ pub struct SetEndpoint {
     /// Remove all extra headers.
     #[arg(long, conflicts_with = "headers")]
     pub no_headers: bool,
+    /// Stop signing by this scheme, at once; it must sign by the other one too.
+    #[arg(long, value_name = "SCHEME")]
+    pub end_scheme: Option<Scheme>,
     /// Seal with a key that has sealed nothing in this database yet.
     #[arg(long)]
     pub new_key: bool,
@@ -150,10 +170,13 @@ pub struct ListEndpoints {
 pub struct RotateSecret {
     /// Id of the endpoint.
     pub id: Uuid,
-    /// Time that the old secrets keep signing.
+    /// Which scheme gets a new key; it is added where it was not used [default: the one that is used, v1 if both].
+    #[arg(long)]
+    pub scheme: Option<Scheme>,
+    /// Time that the old keys of the scheme keep signing.
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse::grace)]
     pub grace: Duration,
-    /// The new secret, whsec_ and base64 [default: a new one].
+    /// The new secret for v1, whsec_ and base64 [default: a new one].
     #[arg(long, value_name = "WHSEC", value_parser = parse::secret)]
     pub secret: Option<Secret>,
     /// Seal with a key that has sealed nothing in this database yet.

@@ -17,9 +17,11 @@ use crate::config::Config;
 use crate::domain::ids;
 use crate::domain::sealing::NONCE_BYTES;
 use crate::domain::signature::Secret;
+use crate::domain::signing_key::Kind;
 use crate::receiver::server::{Handle, Server};
 use crate::receiver::settings::Settings;
 use crate::store::endpoints::{self, Changes};
+use crate::store::secrets::Sealed;
 use crate::store::{Db, outbox, requeue, stats};
 
 /// Events in one of the producers' transactions.
@@ -90,10 +92,11 @@ async fn add_endpoints(
     for number in 0..count {
         let id = ids::new_v7(Utc::now().timestamp_millis() as u64, rand::random());
         let nonce: [u8; NONCE_BYTES] = rand::random();
-        let sealed =
+        let ciphertext =
             key.seal(nonce, id.as_bytes(), secret.as_bytes()).map_err(|error| Failure::Failed(error.to_string()))?;
+        let sealed = Sealed { kind: Kind::Whsec.as_str(), key_id: key.id(), ciphertext, public_key: None };
         let changes = Changes { url: Some(format!("http://{receiver}/bench/{number}")), ..Changes::default() };
-        endpoints::add(db, id, tenant, &changes, (&key.id(), &sealed)).await?;
+        endpoints::add(db, id, tenant, &changes, &[sealed]).await?;
         added.push(id);
     }
     Ok(added)

@@ -11,7 +11,7 @@ use super::failure::{Failure, Outcome};
 use super::output::{self, or_dash};
 use super::{compose, confirm};
 use crate::broker::publisher::Publisher;
-use crate::cli::{AddEndpoint, Endpoint, EndpointId, RotateSecret, SetEndpoint, Setting};
+use crate::cli::{AddEndpoint, Endpoint, EndpointId, SetEndpoint, Setting};
 use crate::config::Config;
 use crate::domain::dead_reason::DeadReason;
 use crate::domain::ids;
@@ -19,11 +19,12 @@ use crate::domain::message::Message;
 use crate::http::resolver::ResolveError;
 use crate::http::target;
 use crate::relay::dead_letters;
+use crate::store::Db;
 use crate::store::endpoints::{self, Changes};
 use crate::store::requeue::{self, Filter};
-use crate::store::{Db, secrets};
 use crate::worker::{self, test_request};
 
+mod keys;
 mod known;
 mod sealing;
 mod show;
@@ -31,7 +32,7 @@ mod switch;
 
 use known::unknown;
 pub(super) use known::{existing, warn_of_unknown};
-use sealing::{new_secret, seal, sealed_headers};
+use sealing::sealed_headers;
 
 pub async fn run(config: &Config, command: Endpoint) -> Outcome {
     match command {
@@ -46,7 +47,8 @@ pub async fn run(config: &Config, command: Endpoint) -> Outcome {
             switch::disable(config, &endpoint, &reason).await
         }
         Endpoint::Remove { endpoint, yes } => remove(config, &endpoint, yes).await,
-        Endpoint::RotateSecret(args) => rotate(config, args).await,
+        Endpoint::RotateSecret(args) => keys::rotate(config, args).await,
+        Endpoint::Jwks(args) => keys::jwks(config, args.id).await,
         Endpoint::Test(args) => test(config, &args).await,
     }
 }
@@ -57,8 +59,7 @@ async fn add(config: &Config, args: AddEndpoint) -> Outcome {
     let db = compose::command_db(config)?;
     let key = sealing::key(config, &db, args.new_key).await?;
     let id = ids::new_v7(Utc::now().timestamp_millis() as u64, rand::random());
-    let secret = args.secret.map_or_else(new_secret, Ok)?;
-    let sealed = seal(&key, id, secret.as_bytes())?;
+    let (keys, sealed) = keys::first(&key, id, &args.scheme, args.secret)?;
     let changes = Changes {
         url: Some(url),
         description: Some(args.description),
@@ -69,14 +70,14 @@ async fn add(config: &Config, args: AddEndpoint) -> Outcome {
         retry_policy: Some(args.retry_policy),
         headers: Some(sealed_headers(&key, id, &args.headers)?),
     };
-    let endpoint = endpoints::add(&db, id, &args.tenant, &changes, (&key.id(), &sealed)).await?;
+    let endpoint = endpoints::add(&db, id, &args.tenant, &changes, &sealed).await?;
     if !args.output.json {
         show::print(&endpoint)?;
         output::line("")?;
-        return output::pairs(&[("secret", format!("{}  (shown this once)", secret.reveal()))]);
+        return output::pairs(&keys.iter().map(keys::told).collect::<Vec<_>>());
     }
     let mut value = show::to_json(&endpoint)?;
-    value["secret"] = json!(secret.reveal());
+    keys.iter().for_each(|key| keys::tell(&mut value, key));
     output::json(&value)
 }
 
@@ -107,6 +108,9 @@ async fn set(config: &Config, args: SetEndpoint) -> Outcome {
     };
     if !endpoints::set(&db, args.id, &changes).await? {
         return Err(unknown(args.id));
+    }
+    if let Some(scheme) = args.end_scheme {
+        keys::end(&db, args.id, scheme).await?;
     }
     show::one(config, &EndpointId { id: args.id, output: args.output }).await
 }
@@ -139,26 +143,6 @@ async fn remove(config: &Config, args: &EndpointId, yes: bool) -> Outcome {
         return output::json(&json!({"id": args.id, "removed": true, "deliveries_ended": ended}));
     }
     output::line(&format!("removed; {ended} unfinished deliveries are dead now (endpoint_removed)"))
-}
-
-async fn rotate(config: &Config, args: RotateSecret) -> Outcome {
-    let db = compose::command_db(config)?;
-    existing(&db, args.id).await?;
-    let key = sealing::key(config, &db, args.new_key).await?;
-    let secret = args.secret.map_or_else(new_secret, Ok)?;
-    let sealed = seal(&key, args.id, secret.as_bytes())?;
-    secrets::rotate(&db, args.id, &key.id(), &sealed, args.grace).await?;
-    let live = secrets::live(&db, args.id).await?;
-    if args.output.json {
-        return output::json(&json!({
-            "id": args.id, "secret": secret.reveal(), "live_secrets": live, "grace_seconds": args.grace.as_secs(),
-        }));
-    }
-    output::pairs(&[
-        ("secret", format!("{}  (shown this once)", secret.reveal())),
-        ("live secrets", live.to_string()),
-        ("old ones sign for", humantime::format_duration(args.grace).to_string()),
-    ])
 }
 
 /// One signed request with a test event, outside any delivery: nothing is recorded.

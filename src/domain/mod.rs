@@ -14,6 +14,7 @@ pub mod few;
 pub mod flows;
 pub mod gate;
 pub mod ids;
+pub mod key_pair;
 pub mod message;
 pub mod outcome;
 pub mod outgoing;
@@ -26,6 +27,7 @@ pub mod rooms;
 #[cfg(feature = "service")]
 pub mod sealing;
 pub mod signature;
+pub mod signing_key;
 pub mod throttle;
 pub mod turns;
 pub mod window;

@@ -1,7 +1,8 @@
 //! Standard Webhooks signatures (<https://www.standardwebhooks.com>, specification 1.0.0).
 //!
 //! The signed content is `{webhook-id}.{webhook-timestamp}.{body}`, over the exact bytes sent. A `v1` signature is
-//! HMAC-SHA256 under a `whsec_` secret, base64. All live secrets sign, separated by spaces, so a rotation needs no flag day.
+//! HMAC-SHA256 under a `whsec_` secret, base64; `key_pair` has `v1a`. All live keys sign, separated by spaces, so a rotation
+//! needs no flag day.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +16,23 @@ pub const HEADER_SIGNATURE: &str = "webhook-signature";
 pub const PREFIX: &str = "whsec_";
 /// The specification's bounds for the key, in bytes.
 pub const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+
+/// What begins the signed content; the body follows.
+pub(super) fn prefix(id: &str, timestamp: i64) -> String {
+    format!("{id}.{timestamp}.")
+}
+
+/// Whatever makes signatures.
+pub trait Sign {
+    /// With its scheme in front: `v1,...`.
+    fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String;
+}
+
+/// The value of `webhook-signature`: one signature for each live key.
+pub fn header<K: Sign>(keys: &[K], id: &str, timestamp: i64, body: &[u8]) -> String {
+    let signatures: Vec<String> = keys.iter().map(|key| key.sign(id, timestamp, body)).collect();
+    signatures.join(" ")
+}
 
 /// A symmetric signing secret. Never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -51,13 +69,9 @@ impl Secret {
 
     fn mac(&self, id: &str, timestamp: i64, body: &[u8]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
-        mac.update(format!("{id}.{timestamp}.").as_bytes());
+        mac.update(prefix(id, timestamp).as_bytes());
         mac.update(body);
         mac
-    }
-
-    fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
-        format!("v1,{}", STANDARD.encode(self.mac(id, timestamp, body).finalize().into_bytes()))
     }
 
     /// Compares in constant time.
@@ -69,16 +83,16 @@ impl Secret {
     }
 }
 
+impl Sign for Secret {
+    fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
+        format!("v1,{}", STANDARD.encode(self.mac(id, timestamp, body).finalize().into_bytes()))
+    }
+}
+
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret([redacted])")
     }
-}
-
-/// The value of `webhook-signature`: one signature for each live secret.
-pub fn header(secrets: &[Secret], id: &str, timestamp: i64, body: &[u8]) -> String {
-    let signatures: Vec<String> = secrets.iter().map(|secret| secret.sign(id, timestamp, body)).collect();
-    signatures.join(" ")
 }
 
 #[cfg(test)]

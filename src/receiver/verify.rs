@@ -1,6 +1,6 @@
 //! Verifying a webhook: is it from somebody who holds the secret, unchanged, and recent?
 //!
-//! Verify the raw bytes of the body, before anything parses them, and answer 401 to what fails.
+//! Verify the raw bytes of the body, before anything parses them, and answer what fails with [`VerifyError::status`].
 //!
 //! ```
 //! use posthaste::domain::signature::{self, Secret};
@@ -16,15 +16,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 
+use super::key::{Key, KeyError};
+use crate::domain::key_pair::PublicKey;
 use crate::domain::signature::{HEADER_ID, HEADER_SIGNATURE, HEADER_TIMESTAMP, Secret};
 
 /// How far the timestamp may be from the clock, either way, unless set otherwise.
 pub const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
-/// Signatures that are looked at: a long header costs at most so many passes over the body for each secret.
+/// Signatures that are looked at: a long header costs at most so many passes over the body for each key.
 pub const MAX_SIGNATURES: usize = 16;
 
 /// The three headers of a webhook, as they came.
@@ -60,13 +63,40 @@ pub enum VerifyError {
     TooOld(u64),
     #[error("signed {0} s in the future; the sender's clock is ahead, or this machine's is behind")]
     TooNew(u64),
-    #[error("the header '{HEADER_SIGNATURE}' holds no signature of the scheme 'v1'")]
+    #[error("the header '{HEADER_SIGNATURE}' holds no signature of a scheme that there is a key for")]
     NoSignature,
-    #[error("no signature matches: another secret, or the body is not byte for byte what was signed")]
+    #[error("no signature matches: another key, or the body is not byte for byte what was signed")]
     Mismatch,
 }
 
+/// What a service does about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// No signed webhook: somebody else's request, a proxy that drops headers, a scheme that was not agreed on.
+    Malformed,
+    /// Signed at another time: a replay, or one of the clocks is wrong. When many come, look at the clocks.
+    Stale,
+    /// Signed by nobody that we know, or changed on the way. When many come, look at the keys and at what parses bodies.
+    Forged,
+}
+
 impl VerifyError {
+    pub fn kind(&self) -> Kind {
+        match self {
+            VerifyError::MissingHeader(_) | VerifyError::Timestamp | VerifyError::NoSignature => Kind::Malformed,
+            VerifyError::TooOld(_) | VerifyError::TooNew(_) => Kind::Stale,
+            VerifyError::Mismatch => Kind::Forged,
+        }
+    }
+
+    /// The status code to answer with.
+    pub fn status(&self) -> u16 {
+        match self.kind() {
+            Kind::Malformed => 400,
+            Kind::Stale | Kind::Forged => 401,
+        }
+    }
+
     /// A fixed word for a metric's label.
     pub fn label(&self) -> &'static str {
         match self {
@@ -80,23 +110,50 @@ impl VerifyError {
     }
 }
 
-/// Holds the secrets of one endpoint: during a rotation the old and the new one, in any order.
+/// Holds the keys of one endpoint: during a rotation the old and the new one, in any order. Any of them may have signed, so
+/// leave the shared secret out where only `v1a` is to count.
 #[derive(Debug, Clone)]
 pub struct Verifier {
-    secrets: Vec<Secret>,
+    keys: Vec<Key>,
     tolerance: Duration,
+}
+
+/// From `whsec_` and `whpk_` keys, separated by spaces or commas: as they stand in an environment variable.
+impl FromStr for Verifier {
+    type Err = KeyError;
+
+    fn from_str(keys: &str) -> Result<Verifier, KeyError> {
+        let texts = keys.split([' ', ',', '\n']).filter(|text| !text.is_empty());
+        let keys: Vec<Key> = texts.map(Key::parse).collect::<Result<_, _>>()?;
+        if keys.is_empty() { Err(KeyError::None) } else { Ok(Verifier::with_keys(keys)) }
+    }
 }
 
 impl Verifier {
     pub fn new(secrets: Vec<Secret>) -> Verifier {
-        Verifier { secrets, tolerance: DEFAULT_TOLERANCE }
+        Verifier::with_keys(secrets.into_iter().map(Key::Secret).collect())
+    }
+
+    /// Of either scheme.
+    pub fn with_keys(keys: Vec<Key>) -> Verifier {
+        Verifier { keys, tolerance: DEFAULT_TOLERANCE }
+    }
+
+    /// More keys, of the scheme `v1a`.
+    pub fn and_public_keys(mut self, keys: Vec<PublicKey>) -> Verifier {
+        self.keys.extend(keys.into_iter().map(Key::Public));
+        self
     }
 
     pub fn with_tolerance(self, tolerance: Duration) -> Verifier {
         Verifier { tolerance, ..self }
     }
 
-    /// Signatures are compared in constant time; those of schemes that we do not know are passed over.
+    pub fn tolerance(&self) -> Duration {
+        self.tolerance
+    }
+
+    /// Signatures are compared in constant time; those of schemes that we have no key for are passed over.
     pub fn verify<'a>(&self, headers: Headers<'a>, body: &[u8], now: SystemTime) -> Result<Verified<'a>, VerifyError> {
         let present = |value: Option<&'a str>, name| {
             value.filter(|value| !value.is_empty()).ok_or(VerifyError::MissingHeader(name))
@@ -105,9 +162,10 @@ impl Verifier {
         let timestamp = present(headers.timestamp, HEADER_TIMESTAMP)?.parse().map_err(|_| VerifyError::Timestamp)?;
         let signatures = present(headers.signature, HEADER_SIGNATURE)?;
         self.check_age(timestamp, now)?;
-        let mut known = signatures.split(' ').filter(|s| s.starts_with("v1,")).take(MAX_SIGNATURES).peekable();
+        let is_ours = |signature: &&str| self.keys.iter().any(|key| signature.starts_with(key.scheme()));
+        let mut known = signatures.split(' ').filter(is_ours).take(MAX_SIGNATURES).peekable();
         known.peek().ok_or(VerifyError::NoSignature)?;
-        let matches = |signature| self.secrets.iter().any(|secret| secret.verifies(id, timestamp, body, signature));
+        let matches = |signature| self.keys.iter().any(|key| key.verifies(id, timestamp, body, signature));
         if known.any(matches) { Ok(Verified { id, timestamp }) } else { Err(VerifyError::Mismatch) }
     }
 

@@ -2,7 +2,8 @@ use proptest::prelude::*;
 use standardwebhooks::Webhook;
 
 use super::*;
-use crate::domain::signature;
+use crate::domain::key_pair::PrivateKey;
+use crate::domain::signature::{self, Sign};
 
 const NOW: i64 = 1_700_000_000;
 
@@ -36,6 +37,58 @@ fn signatures_of_other_schemes_and_nonsense_are_passed_over() {
     assert_eq!(verify("v1a,AAAA v2,BBBB", &NOW.to_string(), NOW), Err(VerifyError::NoSignature));
     let late = format!("{}{good}", "v1,AAAA ".repeat(MAX_SIGNATURES));
     assert_eq!(verify(&late, &NOW.to_string(), NOW), Err(VerifyError::Mismatch), "a long header costs little");
+}
+
+fn private_key(byte: u8) -> PrivateKey {
+    PrivateKey::from_bytes(&[byte; 32]).unwrap()
+}
+
+#[test]
+fn either_scheme_is_enough_where_there_is_a_key_for_it() {
+    let (v1, v1a) = (secret(1).sign("evt_1", NOW, b"body"), private_key(4).sign("evt_1", NOW, b"body"));
+    let both = format!("{v1} {v1a}");
+    let headers = |signature| Headers { id: Some("evt_1"), timestamp: Some("1700000000"), signature: Some(signature) };
+    let check = |verifier: &Verifier, signature| verifier.verify(headers(signature), b"body", at(NOW)).map(drop);
+    let asymmetric =
+        Verifier::with_keys(vec![]).and_public_keys(vec![private_key(3).public(), private_key(4).public()]);
+    assert_eq!((check(&asymmetric, &v1a), check(&asymmetric, &both)), (Ok(()), Ok(())));
+    assert_eq!(check(&asymmetric, &v1), Err(VerifyError::NoSignature), "the shared secret alone does not count");
+    let other = private_key(5).sign("evt_1", NOW, b"body");
+    assert_eq!(check(&asymmetric, &other), Err(VerifyError::Mismatch));
+    let symmetric = Verifier::new(vec![secret(1)]);
+    assert_eq!((check(&symmetric, &both), check(&symmetric, &v1a)), (Ok(()), Err(VerifyError::NoSignature)));
+    let either = symmetric.and_public_keys(vec![private_key(4).public()]);
+    assert_eq!((check(&either, &v1), check(&either, &v1a)), (Ok(()), Ok(())));
+    let crossed = format!("v1,{} v1a,{}", &v1a[4..], &v1[3..]);
+    assert_eq!(check(&either, &crossed), Err(VerifyError::Mismatch), "a signature counts for its own scheme only");
+}
+
+#[test]
+fn a_verifier_is_read_from_the_texts_of_its_keys() {
+    let texts = format!("{} {},\n{}", secret(1).reveal(), private_key(4).public(), secret(2).reveal());
+    let verifier: Verifier = texts.parse().unwrap();
+    let signature = private_key(4).sign("evt_1", NOW, b"");
+    let headers = Headers { id: Some("evt_1"), timestamp: Some("1700000000"), signature: Some(&signature) };
+    assert!(verifier.verify(headers, b"", at(NOW)).is_ok());
+    let refusal = |text: &str| text.parse::<Verifier>().unwrap_err().to_string();
+    assert!(refusal(" ").contains("no key"));
+    assert!(refusal(&private_key(4).reveal()).contains("the sender's"), "nobody else should have it");
+    assert!(refusal("whsec_***").contains("base64") && refusal("whpk_AAAA").contains("3 bytes"));
+    assert!(!format!("{verifier:?}").contains(&secret(1).reveal()[6..]));
+}
+
+#[test]
+fn each_error_says_what_to_answer_and_whether_it_is_the_request_the_clock_or_the_key() {
+    for (error, kind, status) in [
+        (VerifyError::MissingHeader(HEADER_ID), Kind::Malformed, 400),
+        (VerifyError::Timestamp, Kind::Malformed, 400),
+        (VerifyError::NoSignature, Kind::Malformed, 400),
+        (VerifyError::TooOld(301), Kind::Stale, 401),
+        (VerifyError::TooNew(301), Kind::Stale, 401),
+        (VerifyError::Mismatch, Kind::Forged, 401),
+    ] {
+        assert_eq!((error.kind(), error.status()), (kind, status), "{error}");
+    }
 }
 
 #[test]

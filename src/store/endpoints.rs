@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::secrets::Sealed;
 use super::{Db, Result};
 
 /// An endpoint as operators read it: no secret, no header value.
@@ -87,16 +88,16 @@ pub async fn disable_gone(db: &Db, ids: &[Uuid]) -> Result<Vec<Uuid>> {
     .await
 }
 
-/// A new endpoint with its first secret, in one transaction.
-pub async fn add(db: &Db, id: Uuid, tenant: &str, changes: &Changes, secret: (&str, &[u8])) -> Result<Endpoint> {
+/// A new endpoint with its first keys, in one statement.
+pub async fn add(db: &Db, id: Uuid, tenant: &str, changes: &Changes, keys: &[Sealed]) -> Result<Endpoint> {
     db.run(async |c| {
         sqlx::query(
             "with e as (
                insert into posthaste.endpoints (id, tenant, url, description, event_types, max_in_flight,
                                                 rate_limit_per_second, timeout_ms, retry_policy, headers)
                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) returning id)
-             insert into posthaste.endpoint_secrets (endpoint_id, kind, key_id, key_ciphertext)
-             select e.id, 'whsec', $11, $12 from e",
+             insert into posthaste.endpoint_secrets (endpoint_id, kind, key_id, key_ciphertext, public_key)
+             select e.id, k.* from e, unnest($11::text[], $12::text[], $13::bytea[], $14::text[]) k",
         )
         .bind(id)
         .bind(tenant)
@@ -108,8 +109,10 @@ pub async fn add(db: &Db, id: Uuid, tenant: &str, changes: &Changes, secret: (&s
         .bind(changes.timeout_ms.flatten())
         .bind(changes.retry_policy.clone().flatten())
         .bind(changes.headers.clone().flatten())
-        .bind(secret.0)
-        .bind(secret.1)
+        .bind(keys.iter().map(|key| key.kind).collect::<Vec<_>>())
+        .bind(keys.iter().map(|key| key.key_id.as_str()).collect::<Vec<_>>())
+        .bind(keys.iter().map(|key| key.ciphertext.as_slice()).collect::<Vec<_>>())
+        .bind(keys.iter().map(|key| key.public_key.as_deref()).collect::<Vec<_>>())
         .execute(&mut *c)
         .await?;
         sqlx::query_as(READ_ONE).bind(id).fetch_one(c).await

@@ -23,6 +23,8 @@ pub struct Sendable {
     /// When its pauses were last lifted, in Unix microseconds; 0 for never.
     pub resumed_us: i64,
     pub headers: Option<Vec<u8>>,
+    /// `whsec` or `whsk`, of each secret.
+    pub secret_kinds: Vec<String>,
     pub secret_key_ids: Vec<String>,
     pub secrets: Vec<Vec<u8>>,
     /// Unix milliseconds; 0 for a secret without an end.
@@ -49,12 +51,13 @@ const READ: &str = concat!(
     " as version
   from posthaste.endpoints e
  cross join lateral (
-   select coalesce(array_agg(key_id order by id desc), '{}') as secret_key_ids,
+   select coalesce(array_agg(kind order by id desc), '{}') as secret_kinds,
+          coalesce(array_agg(key_id order by id desc), '{}') as secret_key_ids,
           coalesce(array_agg(key_ciphertext order by id desc), '{}') as secrets,
           coalesce(array_agg(coalesce((extract(epoch from expires_at) * 1000)::bigint, 0) order by id desc), '{}')
             as secret_ends_ms
      from posthaste.endpoint_secrets
-    where endpoint_id = e.id and kind = 'whsec' and (expires_at is null or expires_at > now())) s
+    where endpoint_id = e.id and kind in ('whsec', 'whsk') and (expires_at is null or expires_at > now())) s
  where e.id = any ($1)"
 );
 

@@ -8,6 +8,7 @@ use super::ready::Ready;
 use crate::domain::message::Message;
 use crate::domain::outcome::{OurFault, Outcome};
 use crate::domain::signature;
+use crate::domain::signing_key::SigningKey;
 use crate::http::client::{Client, Exchange, Request};
 use crate::store::settle::Headers;
 use crate::telemetry::metrics;
@@ -49,10 +50,10 @@ async fn send(client: &Client, endpoint: &Ready, message: &Message, timeout: Dur
 }
 
 /// Standard Webhooks headers and ours. The id never changes; timestamp and signature are new for each attempt.
-fn headers(message: &Message, secrets: &[signature::Secret], now: DateTime<Utc>) -> Headers {
+fn headers(message: &Message, keys: &[SigningKey], now: DateTime<Utc>) -> Headers {
     let id = message.event_id.to_string();
     let timestamp = now.timestamp();
-    let signed = signature::header(secrets, &id, timestamp, &message.body);
+    let signed = signature::header(keys, &id, timestamp, &message.body);
     let mut headers = vec![
         ("content-type".to_owned(), "application/json".to_owned()),
         (signature::HEADER_ID.to_owned(), id),

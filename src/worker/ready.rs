@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::domain::circuit::{Circuit, State};
 use crate::domain::sealing::{Key, SealError};
-use crate::domain::signature::Secret;
+use crate::domain::signing_key::SigningKey;
 use crate::store::sendable::Sendable;
 
 /// An endpoint ready to send to.
@@ -27,7 +27,7 @@ pub struct Ready {
     pub timeout: Option<Duration>,
     pub retry_policy: Option<String>,
     /// Newest first.
-    secrets: Vec<Secret>,
+    secrets: Vec<SigningKey>,
     /// The Unix millisecond in which each ends; 0: never.
     secret_ends_ms: Vec<i64>,
     /// Custom headers, decrypted.
@@ -40,7 +40,7 @@ pub struct Ready {
 
 impl Ready {
     /// The secrets that sign at this moment.
-    pub fn live_secrets(&self, now_ms: i64) -> Cow<'_, [Secret]> {
+    pub fn live_secrets(&self, now_ms: i64) -> Cow<'_, [SigningKey]> {
         let is_live = |ends: &i64| *ends == 0 || *ends > now_ms;
         if self.secret_ends_ms.iter().all(is_live) {
             return Cow::Borrowed(&self.secrets);
@@ -90,12 +90,14 @@ fn after(ms: i64) -> Option<Instant> {
     Instant::now().checked_add(Duration::from_millis(ms.unsigned_abs()))
 }
 
-fn open_secrets(stored: &Sendable, key: &Key) -> Result<Vec<Secret>, SealError> {
+fn open_secrets(stored: &Sendable, key: &Key) -> Result<Vec<SigningKey>, SealError> {
     let sealed = stored.secret_key_ids.iter().zip(&stored.secrets);
-    sealed
-        .map(|(key_id, sealed)| {
+    let kinds = stored.secret_kinds.iter();
+    kinds
+        .zip(sealed)
+        .map(|(kind, (key_id, sealed))| {
             let plain = key.open(key_id, stored.id.as_bytes(), sealed)?;
-            Secret::from_bytes(plain).map_err(|_| SealError::Damaged)
+            SigningKey::stored(kind, plain).ok_or(SealError::Damaged)
         })
         .collect()
 }
@@ -129,6 +131,7 @@ mod tests {
                 paused_ms: None,
                 resumed_us: 0,
                 headers: None,
+                secret_kinds: Vec::new(),
                 secret_key_ids: Vec::new(),
                 secrets: Vec::new(),
                 secret_ends_ms: Vec::new(),
@@ -140,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_secret_signs_until_it_ends() {
-        let secret = |n| Secret::from_bytes(vec![n; 32]).unwrap();
+        let secret = |n| SigningKey::stored("whsec", vec![n; 32]).unwrap();
         let ready = Ready {
             secrets: vec![secret(1), secret(2)],
             secret_ends_ms: vec![0, 1_000],

@@ -6,6 +6,7 @@ use super::super::compose;
 use super::super::failure::Failure;
 use crate::cli::Header;
 use crate::config::Config;
+use crate::domain::key_pair::{KEY_BYTES, PrivateKey};
 use crate::domain::sealing::{Key, NONCE_BYTES};
 use crate::domain::signature::Secret;
 use crate::store::{Db, secrets};
@@ -25,6 +26,10 @@ pub async fn key(config: &Config, db: &Db, is_new: bool) -> Result<Key, Failure>
 
 pub fn new_secret() -> Result<Secret, Failure> {
     Secret::from_bytes(rand::random::<[u8; 32]>().to_vec()).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+pub fn new_key_pair() -> Result<PrivateKey, Failure> {
+    PrivateKey::from_bytes(&rand::random::<[u8; KEY_BYTES]>()).map_err(|error| Failure::Failed(error.to_string()))
 }
 
 pub fn seal(key: &Key, owner: Uuid, plain: &[u8]) -> Result<Vec<u8>, Failure> {

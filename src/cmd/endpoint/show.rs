@@ -11,10 +11,12 @@ use super::super::output::{self, or_dash};
 use super::known::{existing, warn_of_unknown};
 use crate::cli::{EndpointId, ListEndpoints};
 use crate::config::Config;
+use crate::domain::signing_key::Kind;
+use crate::store::Db;
 use crate::store::activity::{self, Activity};
 use crate::store::endpoints::{self, Endpoint};
 use crate::store::pauses::{self, Pause};
-use crate::store::{Db, secrets};
+use crate::store::secrets::{self, Live};
 
 pub async fn list(config: &Config, args: ListEndpoints) -> Outcome {
     let db = compose::command_db(config)?;
@@ -58,19 +60,37 @@ pub async fn one(config: &Config, args: &EndpointId) -> Outcome {
     let seen = read(&db, std::slice::from_ref(&endpoint)).await?.remove(&args.id).unwrap_or_default();
     if args.output.json {
         let mut value = with_activity(&endpoint, &seen)?;
-        value["live_secrets"] = json!(live);
+        value["live_secrets"] = json!(live.len());
+        value["schemes"] = json!(schemes(&live));
+        value["public_keys"] = json!(public_keys(&live));
         return output::json(&value);
     }
     print(&endpoint)?;
     let Seen { activity, pauses } = seen;
     output::pairs(&[
-        ("live secrets", live.to_string()),
+        ("live secrets", live.len().to_string()),
+        ("signed by", schemes(&live).join(", ")),
+        ("public keys", if public_keys(&live).is_empty() { "-".into() } else { public_keys(&live).join(", ") }),
         ("paused", if pauses.is_empty() { "-".into() } else { pauses.iter().map(told).collect::<Vec<_>>().join("; ") }),
         ("held", activity.held.to_string()),
         ("in flight", activity.in_flight.to_string()),
         ("failing", share(&activity)),
         ("last error", last_error(&activity)),
     ])
+}
+
+/// Those that keys sign by now.
+fn schemes(live: &[Live]) -> Vec<&'static str> {
+    let signs = |kind: Kind| live.iter().any(|key| key.kind == kind.as_str());
+    [(Kind::Whsec, "v1"), (Kind::Whsk, "v1a")]
+        .into_iter()
+        .filter(|(kind, _)| signs(*kind))
+        .map(|(_, name)| name)
+        .collect()
+}
+
+fn public_keys(live: &[Live]) -> Vec<&str> {
+    live.iter().filter_map(|key| key.public_key.as_deref()).collect()
 }
 
 fn last_error(activity: &Activity) -> String {

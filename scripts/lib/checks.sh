@@ -19,7 +19,7 @@ check_format() {
 check_clippy() {
     step "Clippy"
     # shellcheck disable=SC2086 # one option or none
-    run cargo clippy $LOCKED --all-targets --test chaos --test isolation -- -D warnings
+    run cargo clippy $LOCKED --all-targets --test lab -- -D warnings
     # shellcheck disable=SC2086
     run cargo clippy $LOCKED --no-default-features --features receiver --lib -- -D warnings
     check_receiver_is_small

@@ -1,8 +1,7 @@
-# Throw-away PostgreSQL and RabbitMQ in containers, by docker compose where the plugin is there, else by docker run.
+# Throw-away PostgreSQL and RabbitMQ in containers.
 # shellcheck shell=bash
 
-DOCKER_NAME=posthaste-$$   # of the compose project, and what the containers of docker run begin with
-DOCKER_BY=""               # compose or run
+DOCKER_NAME=posthaste-$$   # what the names of the containers begin with
 DOCKER_JOB=""
 DOCKER_PASSWORD=""         # of the superuser posthaste
 
@@ -39,21 +38,8 @@ docker_images() {
 launch_docker() {
     DOCKER_PASSWORD=$(random_hex 16)
     at_end remove_containers
-    if docker compose version >/dev/null 2>&1; then
-        DOCKER_BY=compose
-        spawn TERM "$RUN_DIR/docker.log" compose up --detach --wait postgres rabbitmq
-    else
-        DOCKER_BY=run
-        spawn TERM "$RUN_DIR/docker.log" run_containers
-    fi
+    spawn TERM "$RUN_DIR/docker.log" run_containers
     DOCKER_JOB=$SPAWNED
-}
-
-# The file wants every variable, also those of services that are not started. The environment wins over any .env.
-compose() {
-    POSTGRES_PASSWORD=$DOCKER_PASSWORD RABBITMQ_USER=guest RABBITMQ_PASSWORD=guest \
-        POSTGRES_PORT="" AMQP_PORT="" MANAGEMENT_PORT="" POSTHASTE_ENCRYPTION_KEY=unused POSTHASTE_DEMO_SECRET=unused \
-        docker compose --project-name "$DOCKER_NAME" --file "$TOP/docker-compose.yml" "$@"
 }
 
 # As root, and before the server has made the Erlang cookie, the tool would make one that the server cannot read.
@@ -101,18 +87,23 @@ container_runs() {
 in_container() {
     local service=$1
     shift
-    case $DOCKER_BY in
-        compose) compose exec -T "$service" "$@" ;;
-        run) docker exec --interactive "$DOCKER_NAME-$service" "$@" ;;
-    esac
+    docker exec --interactive "$DOCKER_NAME-$service" "$@"
 }
 
 # container_port postgres|rabbitmq PORT: the port of 127.0.0.1 that leads there.
 container_port() {
-    case $DOCKER_BY in
-        compose) compose port "$1" "$2" ;;
-        run) docker port "$DOCKER_NAME-$1" "$2" ;;
-    esac | sed -n 's/^127\.0\.0\.1:\([0-9]*\)$/\1/p' | head -n 1
+    docker port "$DOCKER_NAME-$1" "$2" | sed -n 's/^127\.0\.0\.1:\([0-9]*\)$/\1/p' | head -n 1
+}
+
+# name_containers: sets what await_servers promises.
+name_containers() {
+    local database broker management
+    database=$(container_port postgres 5432)
+    broker=$(container_port rabbitmq 5672)
+    management=$(container_port rabbitmq 15672)
+    DATABASE_SERVER=postgres://posthaste:$DOCKER_PASSWORD@127.0.0.1:$database
+    BROKER_URL=amqp://guest:guest@127.0.0.1:$broker/%2f
+    MANAGEMENT_URL=http://127.0.0.1:$management
 }
 
 # await_docker: false when they did not come up; fetching the images may take minutes.
@@ -135,14 +126,7 @@ await_docker() {
 
 remove_containers() {
     local image
-    case $DOCKER_BY in
-        compose) compose down --volumes --remove-orphans >/dev/null 2>&1 ;;
-        run)
-            for image in $(docker_images); do
-                docker rm --force --volumes "$DOCKER_NAME-${image%%:*}" >/dev/null 2>&1
-            done
-            ;;
-    esac
-    DOCKER_BY=""
-    return 0
+    for image in $(docker_images); do
+        docker rm --force --volumes "$DOCKER_NAME-${image%%:*}" >/dev/null 2>&1 || true
+    done
 }

@@ -7,7 +7,6 @@ TOP=$PWD  # of the repository
 . scripts/lib/jobs.sh
 . scripts/lib/random.sh
 . scripts/lib/ports.sh
-. scripts/lib/users.sh
 . scripts/lib/packages.sh
 . scripts/lib/rust.sh
 . scripts/lib/docker.sh

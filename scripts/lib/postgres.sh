@@ -1,15 +1,9 @@
-# A throw-away PostgreSQL from the programs installed on this machine.
+# The programs of PostgreSQL that are installed on this machine.
 # shellcheck shell=bash
 
 POSTGRES_OLDEST=14
 POSTGRES_PROGRAMS="initdb postgres psql"
-PG_OPTIONS=""   # for the server, such as "-c fsync=off"
 PG_BIN=""       # directory of its programs
-PG_DIR=""       # its data and log
-PG_USER=""      # the system user that it runs as, where this script is root
-PG_JOB=""
-PG_PORT=""
-PG_PASSWORD=""  # of the superuser postgres: other users of this machine can reach the port too
 
 # find_postgres: sets PG_BIN to POSTHASTE_POSTGRES_BIN, else to the first directory in PATH, else to the newest one in the
 # usual places, that has all programs.
@@ -61,67 +55,4 @@ postgres_version() {
     local found
     found=$("$1/postgres" --version 2>/dev/null | sed -n 's/^postgres (PostgreSQL) \([0-9][0-9.]*\).*/\1/p')
     printf '%s' "${found:-0}"
-}
-
-# launch_postgres: begins to make and start it; await_postgres says when it answers.
-launch_postgres() {
-    PG_USER=$(unprivileged_user postgres)
-    PG_DIR=$(server_dir "$PG_USER" postgres)
-    PG_PASSWORD=$(random_hex 16)
-    free_port
-    PG_PORT=$FREE_PORT
-    (as_user "$PG_USER" sh -c 'umask 077; cat >"$0"' "$PG_DIR/password") <<END
-$PG_PASSWORD
-END
-    spawn INT "$RUN_DIR/postgres.log" init_and_serve
-    PG_JOB=$SPAWNED
-}
-
-init_and_serve() {
-    cd "$PG_DIR" || return
-    (as_user "$PG_USER" "$PG_BIN/initdb" -D data -U postgres -E UTF8 --no-locale --no-sync \
-        --auth=scram-sha-256 --pwfile=password) || return
-    serve
-}
-
-# TCP alone: a path below TMPDIR may be too long for a socket.
-serve() {
-    cd "$PG_DIR" || return
-    # shellcheck disable=SC2086 # a list of options
-    as_user "$PG_USER" "$PG_BIN/postgres" -D data -p "$PG_PORT" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
-        -c max_connections=300 $PG_OPTIONS
-}
-
-await_postgres() {
-    local tenths=600
-    until postgres_is_ready; do
-        if ! job_alive "$PG_JOB"; then
-            relaunch_postgres
-        elif [ "$tenths" -le 0 ]; then
-            show_tail "$RUN_DIR/postgres.log"
-            die "PostgreSQL was not ready within 60 s"
-        fi
-        sleep 0.1
-        tenths=$((tenths - 1))
-    done
-}
-
-# Its own word, not the port's: another server could be the one that answers there.
-postgres_is_ready() {
-    job_alive "$PG_JOB" && sed -n 8p "$PG_DIR/data/postmaster.pid" 2>/dev/null | grep -q ready
-}
-
-# Somebody may have taken the port since it was found free: then with another one, else it is a failure.
-relaunch_postgres() {
-    if ! grep -q -e 'could not bind' -e 'could not create any TCP' "$RUN_DIR/postgres.log"; then
-        show_tail "$RUN_DIR/postgres.log"
-        die "PostgreSQL did not start"
-    fi
-    say "Port $PG_PORT was taken in the meantime; PostgreSQL gets another one"
-    rm -f "$RUN_DIR/postgres.log"
-    stop_job "$PG_JOB"
-    free_port
-    PG_PORT=$FREE_PORT
-    spawn INT "$RUN_DIR/postgres.log" serve
-    PG_JOB=$SPAWNED
 }

@@ -6,6 +6,7 @@ SERVERS=""           # docker or native
 DATABASE_SERVER=""   # URL of the superuser, without the database: what follows is "/" and a name
 BROKER_URL=""
 MANAGEMENT_URL=""
+NATIVE_JOB=""
 
 # choose_servers: sets SERVERS and says so. POSTHASTE_SERVERS=docker or =native takes the choice away, and who names
 # programs of this machine wants those.
@@ -66,7 +67,8 @@ Start Docker, or install them (Debian and Ubuntu: as root this script does it; m
     case $1 in
         *rabbitmq*)
             offered=$(offered_version rabbitmq-server)
-            version_at_least "${offered:-0}" "$RABBITMQ_OLDEST" || die_of_old_rabbitmq "${offered:-none}, as this system offers it,"
+            version_at_least "${offered:-0}" "$RABBITMQ_OLDEST" ||
+                die "RabbitMQ ${offered:-none}, as this system offers it, is too old: $RABBITMQ_OLDEST or newer is needed. Use Docker, or the packages from rabbitmq.com."
             ;;
     esac
     # shellcheck disable=SC2086 # a list of packages
@@ -80,10 +82,10 @@ missing_text() {
     case $1 in *rabbitmq*) printf ' RabbitMQ (%s or newer)' "$RABBITMQ_OLDEST" ;; esac
 }
 
-die_of_old_rabbitmq() {
-    [ -z "${POSTHASTE_RABBITMQ_BIN:-}" ] ||
-        die_of_usage "POSTHASTE_RABBITMQ_BIN is '$POSTHASTE_RABBITMQ_BIN', which is RabbitMQ $1; $RABBITMQ_OLDEST or newer is needed"
-    die "RabbitMQ $1 is too old: $RABBITMQ_OLDEST or newer is needed. Use Docker, or the packages from rabbitmq.com."
+# export_programs: for those who start servers themselves.
+export_programs() {
+    export POSTHASTE_POSTGRES_BIN=$PG_BIN
+    export POSTHASTE_RABBITMQ_BIN=$RABBIT_BIN
 }
 
 # launch_servers: begins to start them; await_servers says when they answer.
@@ -91,16 +93,36 @@ launch_servers() {
     make_run_dir
     case $SERVERS in
         docker) launch_docker ;;
-        native)
-            launch_postgres
-            launch_rabbitmq
-            ;;
+        native) launch_native ;;
     esac
+}
+
+# launch_native: by the same code that tests use. It needs nothing but the compiler, and is compiled in a moment.
+launch_native() {
+    need_rust
+    export_programs
+    rustc --edition 2024 -o "$RUN_DIR/servers" "$TOP/tests/kit/servers/main.rs"
+    spawn TERM "$RUN_DIR/servers.log" "$RUN_DIR/servers" "$RUN_DIR"
+    NATIVE_JOB=$SPAWNED
+}
+
+await_native() {
+    local log
+    until [ -f "$RUN_DIR/addresses" ]; do
+        if ! job_alive "$NATIVE_JOB"; then
+            for log in servers.log postgres/output.log rabbitmq/output.log rabbitmq/log/node.log; do
+                show_tail "$RUN_DIR/$log"
+            done
+            die "the servers did not start"
+        fi
+        sleep 0.1
+    done
+    # shellcheck source=/dev/null
+    . "$RUN_DIR/addresses"
 }
 
 # await_servers: then DATABASE_SERVER, BROKER_URL and MANAGEMENT_URL are set.
 await_servers() {
-    local database broker management
     if [ "$SERVERS" = docker ] && ! await_docker; then
         [ -z "${POSTHASTE_SERVERS:-}" ] || die "the containers did not start"
         say "The containers did not start; trying the programs on this machine"
@@ -109,26 +131,9 @@ await_servers() {
         launch_servers
     fi
     case $SERVERS in
-        docker)
-            database=$(container_port postgres 5432)
-            broker=$(container_port rabbitmq 5672)
-            management=$(container_port rabbitmq 15672)
-            name_servers "posthaste:$DOCKER_PASSWORD" "$database" "$broker" "$management"
-            ;;
-        native)
-            await_postgres
-            await_rabbitmq
-            version_at_least "$(rabbitmq_version)" "$RABBITMQ_OLDEST" || die_of_old_rabbitmq "$(rabbitmq_version)"
-            name_servers "postgres:$PG_PASSWORD" "$PG_PORT" "$AMQP_PORT" "$MANAGEMENT_PORT"
-            ;;
+        docker) name_containers ;;
+        native) await_native ;;
     esac
-}
-
-# name_servers USER:PASSWORD POSTGRES-PORT AMQP-PORT MANAGEMENT-PORT
-name_servers() {
-    DATABASE_SERVER=postgres://$1@127.0.0.1:$2
-    BROKER_URL=amqp://guest:guest@127.0.0.1:$3/%2f
-    MANAGEMENT_URL=http://127.0.0.1:$4
 }
 
 # servers_text: where they come from, for people.
@@ -142,12 +147,14 @@ servers_text() {
 
 # sql DATABASE [PSQL-OPTION...]: runs the standard input as SQL.
 sql() {
-    local database=$1
+    local database=$1 password
     shift
     case $SERVERS in
         docker) in_container postgres psql -h 127.0.0.1 -U posthaste -d "$database" -X -q -v ON_ERROR_STOP=1 "$@" ;;
         native)
-            PGHOST=127.0.0.1 PGPORT=$PG_PORT PGUSER=postgres PGPASSWORD=$PG_PASSWORD PGDATABASE=$database \
+            # Not as a URL on the command line, which every user of this machine can read.
+            password=${DATABASE_SERVER##*postgres:}
+            PGHOST=127.0.0.1 PGPORT=${DATABASE_SERVER##*:} PGUSER=postgres PGPASSWORD=${password%@*} PGDATABASE=$database \
                 "$PG_BIN/psql" -X -q -v ON_ERROR_STOP=1 "$@"
             ;;
     esac

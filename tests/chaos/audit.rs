@@ -6,10 +6,10 @@ use futures_util::TryStreamExt;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::ledger::{Books, TYPES};
-use crate::receiver::Notes;
-use crate::schedule::ENDPOINTS;
-use crate::stack::Stack;
+use crate::chaos::ledger::{Books, TYPES};
+use crate::chaos::receiver::Notes;
+use crate::chaos::schedule::ENDPOINTS;
+use crate::chaos::stack::Stack;
 
 const STATUSES: [&str; 5] = ["pending", "retrying", "held", "delivered", "dead"];
 /// Examples of each kind of finding that are kept.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::faults::Happened;
-use crate::receiver::{Duplicate, Notes};
+use crate::chaos::faults::Happened;
+use crate::chaos::receiver::{Duplicate, Notes};
 
 /// A request with its settlement takes no longer, in seconds.
 const UNDER_WAY: f64 = 0.25;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::ledger::TENANT;
-use crate::producers::Producer;
-use crate::stack::Stack;
+use crate::chaos::ledger::TENANT;
+use crate::chaos::producers::Producer;
+use crate::chaos::stack::Stack;
 
 /// As many as may wait for each other, and enough for a percentile that two stutters of the machine do not decide.
 const AT_ONCE: usize = 6;

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use crate::chaos::statements::Listener;
+
 /// Kept of a message: of what a process asks as much as the longest statement takes, of an answer no more than a few columns.
 const KEPT_OF_QUESTIONS: usize = 32 * 1024;
 const KEPT_OF_ANSWERS: usize = 256;
@@ -42,6 +44,7 @@ pub struct Conversation {
     /// What would be executed next.
     bound: Option<Change>,
     losing: Option<Losing>,
+    statements: Listener,
 }
 
 /// A change whose answer is being kept back.
@@ -53,8 +56,8 @@ struct Losing {
     completed: bool,
 }
 
-impl Default for Conversation {
-    fn default() -> Conversation {
+impl Conversation {
+    pub fn new(statements: Listener) -> Conversation {
         Conversation {
             questions: Frames::default(),
             // All that a server sends has a kind.
@@ -62,15 +65,15 @@ impl Default for Conversation {
             prepared: HashMap::new(),
             bound: None,
             losing: None,
+            statements,
         }
     }
-}
 
-impl Conversation {
     /// Bytes on their way to the server. The answers to the changes that `lose` names are lost.
     pub fn asked(&mut self, bytes: &[u8], lose: impl Fn(Change) -> bool) {
-        let Conversation { questions, answers, prepared, bound, losing } = self;
+        let Conversation { questions, answers, prepared, bound, losing, statements } = self;
         questions.cut(bytes, KEPT_OF_QUESTIONS, |kind, body| {
+            statements.heard(kind, body);
             let asked = match kind {
                 // Without a kind: the first message, or a request before it.
                 None => {

@@ -6,7 +6,11 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
-use crate::schedule::{ENDPOINTS, RELAYS, WORKERS};
+use crate::chaos::schedule::{ENDPOINTS, RELAYS, WORKERS};
+
+use Kind::*;
+use Role::{Relay, Worker};
+use Server::{Broker, Postgres};
 
 /// Longer than every time-out and heartbeat of the run.
 const FREEZE: Duration = Duration::from_secs(12);
@@ -15,6 +19,23 @@ const FREEZE: Duration = Duration::from_secs(12);
 pub enum Role {
     Relay,
     Worker,
+}
+
+impl Role {
+    pub fn count(self) -> usize {
+        match self {
+            Relay => RELAYS,
+            Worker => WORKERS,
+        }
+    }
+
+    /// Of the binary.
+    pub fn command(self) -> &'static str {
+        match self {
+            Relay => "relay",
+            Worker => "worker",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,89 +94,60 @@ pub enum Kind {
 /// alone, and after three more they would be proven to be what kills, if all of them were tried.
 pub const CRASHES: usize = 9;
 
+/// What the kinds are called, in the order in which a schedule draws from them.
+const NAMES: [(Kind, &str); 37] = [
+    (Kill(Relay), "kill -9 relay"),
+    (Kill(Worker), "kill -9 worker"),
+    (KillServer(Broker), "kill -9 broker"),
+    (KillServer(Postgres), "kill -9 PostgreSQL"),
+    (Stop(Relay), "SIGTERM relay"),
+    (Stop(Worker), "SIGTERM worker"),
+    (RestartServer(Broker), "restart broker"),
+    (RestartServer(Postgres), "restart PostgreSQL"),
+    (Freeze, "freeze worker"),
+    (Cut(Relay, Postgres), "cut relay - PostgreSQL"),
+    (Cut(Relay, Broker), "cut relay - broker"),
+    (Cut(Worker, Postgres), "cut worker - PostgreSQL"),
+    (Cut(Worker, Broker), "cut worker - broker"),
+    (Swallow(Relay, Postgres), "swallow relay - PostgreSQL"),
+    (Swallow(Relay, Broker), "swallow relay - broker"),
+    (Swallow(Worker, Postgres), "swallow worker - PostgreSQL"),
+    (Swallow(Worker, Broker), "swallow worker - broker"),
+    (SwallowLeader, "swallow leader - PostgreSQL"),
+    (LoseAnswers(Relay), "lose answers to relay"),
+    (LoseAnswers(Worker), "lose answers to worker"),
+    (Alarm, "broker memory alarm"),
+    (AlarmWhileFailing, "memory alarm, retries due"),
+    (DeleteWorkQueue, "delete work queue"),
+    (DeleteDelayQueue, "delete delay queue"),
+    (ForbidDelayQueue, "forbid delay queue"),
+    (Wipe, "wipe broker"),
+    (ReceiverFails, "receiver answers 500"),
+    (ReceiverHangs, "receiver hangs"),
+    (ReceiverResets, "receiver resets"),
+    (CrashLoop, "crash loop of all workers"),
+    (LockEndpoint, "lock an endpoint's row"),
+    (StopReconnecting(Relay, Postgres), "SIGTERM relay, no PostgreSQL"),
+    (StopReconnecting(Relay, Broker), "SIGTERM relay, no broker"),
+    (StopReconnecting(Worker, Postgres), "SIGTERM worker, no PostgreSQL"),
+    (StopReconnecting(Worker, Broker), "SIGTERM worker, no broker"),
+    (KillAsleep, "kill -9 all relays asleep"),
+    (FreezeAsleep, "freeze all relays asleep"),
+];
+
 impl Kind {
-    pub const ALL: &[Kind] = &[
-        Kind::Kill(Role::Relay),
-        Kind::Kill(Role::Worker),
-        Kind::KillServer(Server::Broker),
-        Kind::KillServer(Server::Postgres),
-        Kind::Stop(Role::Relay),
-        Kind::Stop(Role::Worker),
-        Kind::RestartServer(Server::Broker),
-        Kind::RestartServer(Server::Postgres),
-        Kind::Freeze,
-        Kind::Cut(Role::Relay, Server::Postgres),
-        Kind::Cut(Role::Relay, Server::Broker),
-        Kind::Cut(Role::Worker, Server::Postgres),
-        Kind::Cut(Role::Worker, Server::Broker),
-        Kind::Swallow(Role::Relay, Server::Postgres),
-        Kind::Swallow(Role::Relay, Server::Broker),
-        Kind::Swallow(Role::Worker, Server::Postgres),
-        Kind::Swallow(Role::Worker, Server::Broker),
-        Kind::SwallowLeader,
-        Kind::LoseAnswers(Role::Relay),
-        Kind::LoseAnswers(Role::Worker),
-        Kind::Alarm,
-        Kind::AlarmWhileFailing,
-        Kind::DeleteWorkQueue,
-        Kind::DeleteDelayQueue,
-        Kind::ForbidDelayQueue,
-        Kind::Wipe,
-        Kind::ReceiverFails,
-        Kind::ReceiverHangs,
-        Kind::ReceiverResets,
-        Kind::CrashLoop,
-        Kind::LockEndpoint,
-        Kind::StopReconnecting(Role::Relay, Server::Postgres),
-        Kind::StopReconnecting(Role::Relay, Server::Broker),
-        Kind::StopReconnecting(Role::Worker, Server::Postgres),
-        Kind::StopReconnecting(Role::Worker, Server::Broker),
-        Kind::KillAsleep,
-        Kind::FreezeAsleep,
-    ];
+    pub const ALL: [Kind; NAMES.len()] = {
+        let mut all = [Kind::Freeze; NAMES.len()];
+        let mut number = 0;
+        while number < all.len() {
+            all[number] = NAMES[number].0;
+            number += 1;
+        }
+        all
+    };
 
     pub fn name(self) -> &'static str {
-        use Role::{Relay, Worker};
-        use Server::{Broker, Postgres};
-        match self {
-            Kind::Kill(Relay) => "kill -9 relay",
-            Kind::Kill(Worker) => "kill -9 worker",
-            Kind::KillServer(Broker) => "kill -9 broker",
-            Kind::KillServer(Postgres) => "kill -9 PostgreSQL",
-            Kind::Stop(Relay) => "SIGTERM relay",
-            Kind::Stop(Worker) => "SIGTERM worker",
-            Kind::RestartServer(Broker) => "restart broker",
-            Kind::RestartServer(Postgres) => "restart PostgreSQL",
-            Kind::Freeze => "freeze worker",
-            Kind::Cut(Relay, Postgres) => "cut relay - PostgreSQL",
-            Kind::Cut(Relay, Broker) => "cut relay - broker",
-            Kind::Cut(Worker, Postgres) => "cut worker - PostgreSQL",
-            Kind::Cut(Worker, Broker) => "cut worker - broker",
-            Kind::Swallow(Relay, Postgres) => "swallow relay - PostgreSQL",
-            Kind::Swallow(Relay, Broker) => "swallow relay - broker",
-            Kind::Swallow(Worker, Postgres) => "swallow worker - PostgreSQL",
-            Kind::Swallow(Worker, Broker) => "swallow worker - broker",
-            Kind::SwallowLeader => "swallow leader - PostgreSQL",
-            Kind::LoseAnswers(Relay) => "lose answers to relay",
-            Kind::LoseAnswers(Worker) => "lose answers to worker",
-            Kind::Alarm => "broker memory alarm",
-            Kind::AlarmWhileFailing => "memory alarm, retries due",
-            Kind::DeleteWorkQueue => "delete work queue",
-            Kind::DeleteDelayQueue => "delete delay queue",
-            Kind::ForbidDelayQueue => "forbid delay queue",
-            Kind::Wipe => "wipe broker",
-            Kind::ReceiverFails => "receiver answers 500",
-            Kind::ReceiverHangs => "receiver hangs",
-            Kind::ReceiverResets => "receiver resets",
-            Kind::CrashLoop => "crash loop of all workers",
-            Kind::LockEndpoint => "lock an endpoint's row",
-            Kind::StopReconnecting(Relay, Postgres) => "SIGTERM relay, no PostgreSQL",
-            Kind::StopReconnecting(Relay, Broker) => "SIGTERM relay, no broker",
-            Kind::StopReconnecting(Worker, Postgres) => "SIGTERM worker, no PostgreSQL",
-            Kind::StopReconnecting(Worker, Broker) => "SIGTERM worker, no broker",
-            Kind::KillAsleep => "kill -9 all relays asleep",
-            Kind::FreezeAsleep => "freeze all relays asleep",
-        }
+        NAMES.iter().find(|(kind, _)| *kind == self).map_or("?", |(_, name)| name)
     }
 
     /// How many workers may have had a request in flight whose outcome it can cost.
@@ -192,10 +184,7 @@ impl Kind {
             | Kind::Cut(role, _)
             | Kind::Swallow(role, _)
             | Kind::LoseAnswers(role)
-            | Kind::StopReconnecting(role, _) => match role {
-                Role::Relay => RELAYS,
-                Role::Worker => WORKERS,
-            },
+            | Kind::StopReconnecting(role, _) => role.count(),
             Kind::Freeze => WORKERS,
             Kind::CrashLoop | Kind::LockEndpoint => ENDPOINTS,
             Kind::ReceiverFails | Kind::ReceiverHangs | Kind::ReceiverResets | Kind::DeleteDelayQueue => ENDPOINTS,

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use uuid::Uuid;
 
-use crate::schedule::ENDPOINTS;
+use crate::chaos::schedule::ENDPOINTS;
 
 pub const TENANT: &str = "acme";
 

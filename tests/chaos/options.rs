@@ -2,12 +2,13 @@
 
 use clap::{Parser, ValueEnum};
 
-use crate::kind::Kind;
+use crate::chaos::kind::Kind;
+use crate::frame::Output;
 
 /// Kills, cuts, freezes and wipes whatever Posthaste stands on while events are committed, then audits what became of every
 /// one of them. Exits with 1 when an event was lost, or when one was delivered that was never committed.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "scripts/chaos", max_term_width = 100)]
+#[command(name = "scripts/chaos", bin_name = "scripts/chaos", max_term_width = 100)]
 pub struct Options {
     /// What happens during the run.
     #[arg(long, value_enum, default_value = "faults")]
@@ -33,9 +34,8 @@ pub struct Options {
     /// four has two].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
     at_once: Option<u8>,
-    /// Print one JSON value at the end instead of text; the progress goes to stderr.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

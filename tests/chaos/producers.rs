@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::ledger::{Clock, Committed, FOR_TWO, Ledger, TENANT, TYPES, fingerprint};
+use crate::chaos::ledger::{Clock, Committed, FOR_TWO, Ledger, TENANT, TYPES, fingerprint};
 
 const PRODUCERS: usize = 6;
 /// Events in one transaction: 1 to this many.

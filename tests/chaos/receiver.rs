@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use standardwebhooks::Webhook;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use crate::ledger::{Clock, fingerprint};
-use crate::request::{Request, read};
-use crate::schedule::ENDPOINTS;
+use crate::chaos::ledger::{Clock, fingerprint};
+use crate::chaos::schedule::ENDPOINTS;
+use crate::kit::connections::accept;
+use crate::kit::http::{Answer, Connection, Request};
 
 /// So much later than meant, an answer may come after the sender's time-out.
 const LATE: Duration = Duration::from_secs(1);
@@ -38,6 +39,16 @@ impl Manner {
             Manner::FailSome if id.is_some_and(|id| id.as_u128() % 5 == 0) => Manner::Fail,
             Manner::FailSome => Manner::Accept,
             manner => manner,
+        }
+    }
+
+    fn answer(self) -> Answer {
+        let whole = |text: &'static [u8]| Answer::Whole(text.into());
+        match self {
+            Manner::Accept => whole(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+            Manner::Fail | Manner::FailSome => whole(b"HTTP/1.1 500 Broken\r\ncontent-length: 0\r\n\r\n"),
+            Manner::Hang => Answer::Hang,
+            Manner::Reset => Answer::Reset,
         }
     }
 }
@@ -112,11 +123,8 @@ impl Receiver {
             work_ms: Mutex::new(work_ms),
         });
         let serving = receiver.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(converse(stream, serving.clone()));
-            }
-        });
+        let converse = move |stream| converse(Connection::new(stream), serving.clone());
+        tokio::spawn(accept(listener, converse));
         Ok(receiver)
     }
 
@@ -132,11 +140,12 @@ impl Receiver {
         secrets.truncate(2);
     }
 
-    fn verify(&self, request: &Request) -> Result<(), String> {
-        let secrets = self.secrets[request.endpoint].read().unwrap_or_else(PoisonError::into_inner);
+    fn verify(&self, endpoint: usize, request: &Request<'_>) -> Result<(), String> {
+        let secrets = self.secrets[endpoint].read().unwrap_or_else(PoisonError::into_inner);
         let mut verified = Err("it came before its secret".to_owned());
+        let headers = signed_headers(request)?;
         for webhook in secrets.iter() {
-            verified = webhook.verify(&request.body, &request.headers).map_err(|error| error.to_string());
+            verified = webhook.verify(request.body, &headers).map_err(|error| error.to_string());
             if verified.is_ok() {
                 break;
             }
@@ -166,25 +175,26 @@ impl Receiver {
         self.open.load(Ordering::Relaxed)
     }
 
-    fn take(&self, request: &Request) -> Manner {
-        let verified = self.verify(request);
-        let id = id_of(request);
-        let manner = Manner::ALL[usize::from(self.manners[request.endpoint].load(Ordering::Relaxed))].towards(id);
+    /// What is noted of a request, and how it is answered.
+    fn take(&self, endpoint: usize, request: &Request<'_>) -> (Option<Uuid>, Manner) {
+        let verified = self.verify(endpoint, request);
+        let id = request.header("webhook-id").parse().ok();
+        let manner = Manner::ALL[usize::from(self.manners[endpoint].load(Ordering::Relaxed))].towards(id);
         let mut notes = self.notes();
         notes.requests += 1;
-        notes.treated[request.endpoint][manner as usize] += 1;
+        notes.treated[endpoint][manner as usize] += 1;
         if let Err(error) = &verified {
             notes.bad.push(format!("{id:?}: {error}"));
         }
         match id {
-            Some(id) => notes.note((id, request.endpoint), request, manner, self.clock.now()),
+            Some(id) => notes.note((id, endpoint), request, manner, self.clock.now()),
             None => notes.bad.push("no webhook-id".to_owned()),
         }
         drop(notes);
         if let (Some(id), Manner::Accept) = (id, manner) {
-            self.newest_ms[request.endpoint].fetch_max(millisecond(id), Ordering::Relaxed);
+            self.newest_ms[endpoint].fetch_max(millisecond(id), Ordering::Relaxed);
         }
-        manner
+        (id, manner)
     }
 
     fn work(&self) -> Duration {
@@ -200,16 +210,15 @@ impl Receiver {
 
 impl Notes {
     /// An attempt that fails now failed by our slowness.
-    fn excuse(&mut self, request: &Request) {
+    fn excuse(&mut self, id: Option<Uuid>, endpoint: usize) {
         self.late_answers += 1;
-        let record = id_of(request).and_then(|id| self.records.get_mut(&(id, request.endpoint)));
+        let record = id.and_then(|id| self.records.get_mut(&(id, endpoint)));
         record.into_iter().for_each(|record| record.excused += 1);
     }
 
-    fn note(&mut self, key: (Uuid, usize), request: &Request, manner: Manner, at: f64) {
-        let fingerprint = fingerprint(&request.body);
-        let attempt = request.headers.get("posthaste-attempt").and_then(|number| number.to_str().ok()?.parse().ok());
-        let attempt = attempt.unwrap_or_default();
+    fn note(&mut self, key: (Uuid, usize), request: &Request<'_>, manner: Manner, at: f64) {
+        let fingerprint = fingerprint(request.body);
+        let attempt = request.header("posthaste-attempt").parse().unwrap_or_default();
         let new = Record { first: None, attempt, accepted: 0, refused: 0, excused: 0, fingerprint, differs: false };
         let record = self.records.entry(key).or_insert(new);
         record.differs |= record.fingerprint != fingerprint;
@@ -233,45 +242,35 @@ pub fn millisecond(id: Uuid) -> u64 {
     (id.as_u128() >> 80) as u64
 }
 
-fn id_of(request: &Request) -> Option<Uuid> {
-    request.headers.get("webhook-id")?.to_str().ok()?.parse().ok()
+/// In the form that the other library takes.
+fn signed_headers(request: &Request<'_>) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
+        let value = HeaderValue::from_str(request.header(name)).map_err(|error| error.to_string())?;
+        headers.insert(HeaderName::from_static(name), value);
+    }
+    Ok(headers)
 }
 
-async fn converse(mut stream: TcpStream, receiver: Arc<Receiver>) {
-    let mut buffer = Vec::new();
-    while let Some(request) = read(&mut stream, &mut buffer).await {
-        if request.endpoint >= ENDPOINTS {
-            return;
-        }
+async fn converse(mut connection: Connection, receiver: Arc<Receiver>) {
+    while let Some(request) = connection.next().await {
+        // The path is a number: `/3`.
+        let endpoint =
+            request.path().trim_start_matches('/').parse::<usize>().ok().filter(|endpoint| *endpoint < ENDPOINTS);
+        let Some(endpoint) = endpoint else { return };
         let came = Instant::now();
-        let manner = receiver.take(&request);
+        let (id, manner) = receiver.take(endpoint, &request);
         receiver.open.fetch_add(1, Ordering::Relaxed);
         let work = receiver.work();
-        let answered = answer(&mut stream, manner, work).await;
+        // The customer's own work.
+        tokio::time::sleep(work).await;
+        let answered = connection.answer(manner.answer()).await;
         receiver.open.fetch_sub(1, Ordering::Relaxed);
         if manner == Manner::Accept && came.elapsed() > work + LATE {
-            receiver.notes().excuse(&request);
+            receiver.notes().excuse(id, endpoint);
         }
         if answered.is_err() {
             return;
-        }
-    }
-}
-
-async fn answer(stream: &mut TcpStream, manner: Manner, work: Duration) -> std::io::Result<()> {
-    // The customer's own work.
-    tokio::time::sleep(work).await;
-    match manner {
-        Manner::Accept => stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await,
-        Manner::Fail | Manner::FailSome => stream.write_all(b"HTTP/1.1 500 Broken\r\ncontent-length: 0\r\n\r\n").await,
-        Manner::Hang => {
-            // Until the other side has had enough.
-            while stream.read(&mut [0; 64]).await? > 0 {}
-            Err(std::io::ErrorKind::UnexpectedEof.into())
-        }
-        Manner::Reset => {
-            stream.set_zero_linger()?;
-            Err(std::io::ErrorKind::ConnectionReset.into())
         }
     }
 }

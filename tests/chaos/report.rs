@@ -4,20 +4,18 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::audit::Findings;
-use crate::blame::{SeenTwice, by_fault, excess, seen_twice};
-use crate::faults::Happened;
-use crate::growth::Measured;
-use crate::kind::Kind;
-use crate::ledger::Books;
-use crate::receiver::Notes;
+use crate::chaos::audit::Findings;
+use crate::chaos::blame::{SeenTwice, by_fault, excess, seen_twice};
+use crate::chaos::faults::Happened;
+use crate::chaos::growth::Measured;
+use crate::chaos::kind::Kind;
+use crate::chaos::ledger::Books;
+use crate::chaos::receiver::Notes;
 
 #[derive(Debug, Serialize)]
 pub struct Report {
-    pub scenario: &'static str,
-    pub seed: u64,
-    pub program: &'static str,
-    pub seconds: f64,
+    #[serde(flatten)]
+    pub run: Run,
     pub events_per_second: f64,
     #[serde(flatten)]
     pub findings: Findings,
@@ -29,13 +27,6 @@ pub struct Report {
     pub hard_kills: HardKills,
     /// Answers of the receiver that came late, because the machine was busy.
     pub late_answers: u64,
-    pub republished: u64,
-    pub copies_discarded: u64,
-    pub held: u64,
-    /// Deliveries that died and were requeued at the end, by reason.
-    pub died: BTreeMap<String, u64>,
-    /// What only this scenario measures.
-    pub measured: BTreeMap<&'static str, String>,
     pub kinds: BTreeMap<&'static str, OfKind>,
     pub faults: Vec<Happened>,
     pub seen_twice: Vec<SeenTwice>,
@@ -85,17 +76,22 @@ pub struct OfKind {
 }
 
 /// The figures that the processes and the run itself contribute.
+#[derive(Debug, Serialize)]
 pub struct Run {
     pub scenario: &'static str,
     pub seed: u64,
     pub program: &'static str,
     pub seconds: f64,
+    #[serde(skip)]
     pub load_seconds: f64,
     pub republished: u64,
     pub copies_discarded: u64,
     pub held: u64,
+    /// Deliveries that died and were requeued at the end, by reason.
     pub died: BTreeMap<String, u64>,
+    /// What only this scenario measures.
     pub measured: BTreeMap<&'static str, String>,
+    #[serde(skip)]
     pub problems: Vec<String>,
 }
 
@@ -108,10 +104,6 @@ impl Report {
         let deliveries = findings.deliveries.max(1) as f64;
         let problems = problems(&run, &faults, excess(&faults, &blamed));
         Report {
-            scenario: run.scenario,
-            seed: run.seed,
-            program: run.program,
-            seconds: run.seconds,
             events_per_second: findings.events as f64 / run.load_seconds,
             duplicate_share: duplicates as f64 / deliveries,
             findings,
@@ -126,16 +118,12 @@ impl Report {
             duplicates_at_most: at_most,
             hard_kills: hard_kills(&faults, &blamed, deliveries),
             late_answers: notes.late_answers,
-            republished: run.republished,
-            copies_discarded: run.copies_discarded,
-            held: run.held,
-            died: run.died,
-            measured: run.measured,
             kinds: by_kind(&faults, &blamed, deliveries, books, notes),
             faults,
             seen_twice,
             tenths: Vec::new(),
             problems,
+            run,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Putting the faults of a plan into larger rounds, so that more of them fit into a run.
 
-use crate::schedule::Fault;
+use crate::chaos::schedule::Fault;
 
 /// The same faults in rounds of one, two, and so on up to `most`, in turn. One that excludes another waits for a later round.
 pub fn gather(rounds: Vec<Vec<Fault>>, most: usize) -> Vec<Vec<Fault>> {

@@ -8,19 +8,21 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::audit;
-use crate::binary::Settings;
-use crate::faults::{self, Happened};
-use crate::kind::Role;
-use crate::ledger::{Books, Ledger};
-use crate::options::Options;
-use crate::producers::{Load, produce};
-use crate::receiver::Notes;
-use crate::report::{Report, Run};
-use crate::rounds::gather;
-use crate::schedule::{Fault, plan};
-use crate::service::{DISCARDED, HELD, REPUBLISHED};
-use crate::stack::{Stack, settings};
+use crate::chaos::audit;
+use crate::chaos::faults::{self, Happened};
+use crate::chaos::kind::Role;
+use crate::chaos::ledger::{Books, Ledger};
+use crate::chaos::options::Options;
+use crate::chaos::producers::{Load, produce};
+use crate::chaos::receiver::Notes;
+use crate::chaos::report::{Report, Run};
+use crate::chaos::rounds::gather;
+use crate::chaos::schedule::{Fault, plan};
+use crate::chaos::service::{DISCARDED, HELD, REPUBLISHED};
+use crate::chaos::stack::{Stack, settings};
+use crate::frame::build;
+use crate::kit::database;
+use crate::process::Settings;
 
 /// How long everything may take to be delivered once the faults are over.
 const DRAIN: Duration = Duration::from_secs(300);
@@ -75,12 +77,7 @@ pub async fn with_faults(options: &Options, dir: &Path) -> Result<Report, String
 }
 
 impl Running {
-    pub async fn start(
-        dir: &Path,
-        changes: Settings,
-        postgres_options: &'static [&'static str],
-        seed: u64,
-    ) -> Result<Running, String> {
+    pub async fn start(dir: &Path, changes: Settings, postgres_options: &[&str], seed: u64) -> Result<Running, String> {
         Ok(Running::on(Stack::start(dir, settings(changes), postgres_options).await?, seed))
     }
 
@@ -112,7 +109,7 @@ impl Running {
     pub async fn flows(&self) -> Result<(), String> {
         let receiver = &self.stack.receiver;
         let flowing = async || (receiver.notes().requests > 50).then_some(());
-        crate::programs::wait_for("the first deliveries", Duration::from_secs(60), flowing).await
+        crate::wait_for("the first deliveries", Duration::from_secs(60), flowing).await
     }
 
     /// The faults of a round begin together; the next round begins when work flows again, and not before its time.
@@ -152,7 +149,7 @@ impl Running {
         let run = Run {
             scenario,
             seed,
-            program: if cfg!(debug_assertions) { "debug" } else { "release" },
+            program: build(),
             seconds: stack.clock.now(),
             load_seconds: load_ended - load_began,
             republished: stack.total(REPUBLISHED),
@@ -192,10 +189,7 @@ async fn drain(stack: &Stack) -> Result<(Died, Option<String>), String> {
 
 /// Events that were not moved, batches that were not confirmed, deliveries that are neither delivered nor dead.
 pub async fn unfinished(stack: &Stack) -> sqlx::Result<i64> {
-    let count = "select (select count(*) from posthaste.outbox) + (select count(*) from posthaste.relay_batches)
-            + (select count(*) from posthaste.deliveries where status in ('pending', 'retrying'))
-            + (select count(*) from posthaste.deliveries where status in ('held'))";
-    sqlx::query_scalar(count).fetch_one(&stack.db).await
+    database::unfinished(&stack.db).await
 }
 
 async fn dead(stack: &Stack) -> sqlx::Result<Vec<(String, i64)>> {

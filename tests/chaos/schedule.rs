@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 
-use crate::kind::{Kind, Role, Server};
+use crate::chaos::kind::{Kind, Role, Server};
 
 /// How many of each there are.
 pub const RELAYS: usize = 2;

@@ -1,23 +1,17 @@
 //! One relay or worker: a process of the real binary behind proxies of its own, which can be killed, stopped and frozen.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::process::Child;
-
-use crate::binary::{Settings, command, get, sum, value};
-use crate::kind::{Role, Server};
-use crate::programs::{free_port, log_file};
-use crate::proxy::Proxy;
-use crate::unix::{Signal, signal};
-use crate::{postgres, rabbitmq};
+use crate::chaos::kind::{Role, Server};
+use crate::chaos::proxy::Proxy;
+use crate::kit::binary::{series, sum};
+use crate::kit::servers::daemon::free_port;
+use crate::process::{Binary, Process, answer};
 
 /// Longer than the grace period of the processes.
 const STOP: Duration = Duration::from_secs(20);
-const ANSWER: Duration = Duration::from_secs(2);
 
 /// Counters that are summed over all lives of a process.
 pub const REPUBLISHED: &str = "posthaste_lost_and_republished_total";
@@ -30,35 +24,30 @@ pub struct Service {
     database: Proxy,
     broker: Proxy,
     metrics_port: u16,
-    settings: Settings,
-    dir: PathBuf,
-    child: tokio::sync::Mutex<Option<Child>>,
+    /// By way of the proxies.
+    binary: Binary,
+    process: tokio::sync::Mutex<Option<Process>>,
     /// Metric -> what earlier lives had, and what this one has.
     tallies: Mutex<BTreeMap<&'static str, (f64, f64)>>,
     surprises: Mutex<Vec<String>>,
 }
 
 impl Service {
-    pub async fn new(
-        role: Role,
-        number: usize,
-        servers: (u16, u16),
-        settings: &Settings,
-        dir: &Path,
-    ) -> std::io::Result<Service> {
-        let kind = if role == Role::Relay { "relay" } else { "worker" };
-        Ok(Service {
-            name: format!("{kind}-{number}"),
+    pub fn new(role: Role, number: usize, binary: &Binary) -> Service {
+        let database = Proxy::to(Server::Postgres, &binary.database_url);
+        let broker = Proxy::to(Server::Broker, &binary.amqp_url);
+        let (database_url, amqp_url) = (database.url(&binary.database_url), broker.url(&binary.amqp_url));
+        Service {
+            name: format!("{}-{number}", role.command()),
             role,
-            database: Proxy::to(Server::Postgres, servers.0).await?,
-            broker: Proxy::to(Server::Broker, servers.1).await?,
+            database,
+            broker,
             metrics_port: free_port(),
-            settings: settings.clone(),
-            dir: dir.to_owned(),
-            child: tokio::sync::Mutex::default(),
+            binary: Binary { database_url, amqp_url, ..binary.clone() },
+            process: tokio::sync::Mutex::default(),
             tallies: Mutex::default(),
             surprises: Mutex::default(),
-        })
+        }
     }
 
     pub fn proxy(&self, server: Server) -> &Proxy {
@@ -69,67 +58,53 @@ impl Service {
     }
 
     pub async fn start(&self) {
-        *self.child.lock().await = Some(self.spawn());
+        *self.process.lock().await = Some(self.spawn());
     }
 
     pub async fn start_unless_running(&self) {
-        let mut child = self.child.lock().await;
-        if child.is_none() {
-            *child = Some(self.spawn());
-        }
+        self.process.lock().await.get_or_insert_with(|| self.spawn());
     }
 
-    fn spawn(&self) -> Child {
+    fn spawn(&self) -> Process {
         self.keep_tallies();
-        let role = if self.role == Role::Relay { "relay" } else { "worker" };
-        let urls = (postgres::url(self.database.port), rabbitmq::url(self.broker.port));
-        let mut command = command(&[role], &urls, &self.settings, &self.dir);
-        command.env("POSTHASTE_TELEMETRY__LISTEN", format!("127.0.0.1:{}", self.metrics_port));
-        command.stdout(Stdio::null()).stderr(log_file(&self.dir, &self.name));
-        command.spawn().expect("the binary can be started")
+        Process::start(&self.binary, self.role.command(), &self.name, self.metrics_port)
     }
 
     /// SIGKILL. The answer says whether it was running, here and in what follows.
     pub async fn kill(&self) -> bool {
-        let Some(mut child) = self.child.lock().await.take() else { return false };
-        let was_running = matches!(child.try_wait(), Ok(None));
-        let _ = child.kill().await;
+        let Some(mut process) = self.process.lock().await.take() else { return false };
+        let was_running = process.ended().is_none();
+        process.kill().await;
         was_running
     }
 
     /// SIGTERM, and waits for the end; anything but an orderly one is a surprise.
     pub async fn stop(&self) -> bool {
-        let Some(mut child) = self.child.lock().await.take() else { return false };
-        let was_running = child.id().is_some_and(|process| signal(process, Signal::Terminate));
-        match tokio::time::timeout(STOP, child.wait()).await {
-            Ok(Ok(status)) if status.success() => {}
-            Ok(status) => self.surprise(format!("ended with {status:?} after SIGTERM")),
-            Err(_) => {
-                self.surprise(format!("did not end within {STOP:?} after SIGTERM"));
-                let _ = child.kill().await;
-            }
+        let Some(mut process) = self.process.lock().await.take() else { return false };
+        let was_running = process.ended().is_none();
+        if let Err(problem) = process.stop(STOP).await {
+            self.surprise(problem);
         }
         was_running
     }
 
     pub async fn freeze(&self, frozen: bool) -> bool {
-        let child = self.child.lock().await;
-        let process = child.as_ref().and_then(Child::id);
-        process.is_some_and(|id| signal(id, if frozen { Signal::Freeze } else { Signal::Continue }))
+        let process = self.process.lock().await;
+        process.as_ref().is_some_and(|process| process.signal(if frozen { libc::SIGSTOP } else { libc::SIGCONT }))
     }
 
     /// Starts a process again that has ended by itself, as an orchestrator would.
     pub async fn revive(&self) {
-        let mut child = self.child.lock().await;
-        if let Some(Ok(Some(status))) = child.as_mut().map(Child::try_wait) {
+        let mut process = self.process.lock().await;
+        if let Some(status) = process.as_mut().and_then(Process::ended) {
             self.surprise(format!("ended by itself with {status}"));
-            *child = Some(self.spawn());
+            *process = Some(self.spawn());
         }
     }
 
     /// The process, while it runs.
     pub async fn process(&self) -> Option<u32> {
-        self.child.lock().await.as_ref().and_then(Child::id)
+        self.process.lock().await.as_ref().map(Process::id)
     }
 
     /// Tasks of the process that have not ended; it always has some.
@@ -148,7 +123,7 @@ impl Service {
 
     /// Whether this relay says that it leads; nothing while it does not answer.
     pub async fn leads(&self) -> Option<bool> {
-        Some(value(&self.metrics().await?, "posthaste_relay_leads")? > 0.0)
+        value(&self.metrics().await?, "posthaste_relay_leads").map(|leads| leads > 0.0)
     }
 
     /// Deliveries that this worker has held since it started because of a fault of ours; nothing while it does not answer.
@@ -201,6 +176,11 @@ impl Service {
     }
 
     async fn get(&self, path: &str) -> Option<String> {
-        tokio::time::timeout(ANSWER, get(self.metrics_port, path)).await.ok()?.ok()
+        answer(self.metrics_port, path).await.map(|(_, text)| text)
     }
+}
+
+/// Of one series, as it is written with its labels.
+fn value(metrics: &str, name: &str) -> Option<f64> {
+    series(metrics).find(|(found, _)| *found == name).map(|(_, value)| value)
 }

@@ -1,25 +1,25 @@
 //! Everything that a run consists of: servers, processes, endpoints.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::binary::{Settings, command, output};
-use crate::kind::Role;
-use crate::ledger::{Clock, Ledger, TENANT, TYPES};
-use crate::postgres::{self, Postgres};
-use crate::producers::Pause;
-use crate::rabbitmq::{self, RabbitMq};
-use crate::receiver::Receiver;
-use crate::schedule::{ENDPOINTS, RELAYS, WORKERS};
-use crate::service::Service;
+use crate::chaos::kind::Role;
+use crate::chaos::ledger::{Clock, Ledger, TENANT, TYPES};
+use crate::chaos::producers::Pause;
+use crate::chaos::receiver::Receiver;
+use crate::chaos::schedule::{ENDPOINTS, WORKERS};
+use crate::chaos::service::Service;
+use crate::kit::operate;
+use crate::kit::servers::postgres::Postgres;
+use crate::kit::servers::rabbitmq::RabbitMq;
+use crate::process::{Binary, Settings};
 
 /// Requests in flight in all workers together. A third of them is for what is due again: fewer could not keep up with an endpoint
 /// that is behind.
@@ -31,11 +31,8 @@ const WORK_MS: (u64, u64) = (20, 80);
 /// What a process that is asked to stop may take for what it has in hand.
 pub const GRACE: Duration = Duration::from_secs(10);
 pub const PREFIX: &str = "posthaste";
-/// How long a command may take.
-const COMMAND: Duration = Duration::from_secs(60);
 
 pub struct Stack {
-    pub dir: PathBuf,
     pub clock: Clock,
     pub ledger: Arc<Ledger>,
     /// Of the producers.
@@ -49,8 +46,7 @@ pub struct Stack {
     guests: std::sync::Mutex<HashMap<Uuid, usize>>,
     pub database_url: String,
     pub db: PgPool,
-    amqp_url: String,
-    settings: Settings,
+    binary: Binary,
 }
 
 /// Short waits, so that many faults fit into a run. What is not named here has its default.
@@ -87,20 +83,14 @@ pub fn settings(changes: Settings) -> Settings {
 
 impl Stack {
     /// Servers, receiver and endpoints are there; the processes are not started yet.
-    pub async fn start(
-        dir: &Path,
-        settings: Settings,
-        postgres_options: &'static [&'static str],
-    ) -> Result<Stack, String> {
+    pub async fn start(dir: &Path, settings: Settings, postgres_options: &[&str]) -> Result<Stack, String> {
         let clock = Clock::start();
-        let (postgres, rabbitmq) =
-            tokio::try_join!(Postgres::create(dir, postgres_options), RabbitMq::create(dir, None))?;
-        let ports = (postgres.port, rabbitmq.port);
-        let database_url = postgres::url(ports.0);
+        let (postgres, rabbitmq) = operate::start(dir, postgres_options, "", "").await?;
+        let (database_url, amqp_url) = (postgres.url(), rabbitmq.url());
+        let binary = Binary { dir: dir.to_owned(), database_url: database_url.clone(), amqp_url, settings };
         let db = PgPoolOptions::new().max_connections(4).test_before_acquire(true).connect_lazy(&database_url);
         let receiver = Receiver::start(clock, WORK_MS).await.map_err(|error| error.to_string())?;
         let mut stack = Stack {
-            dir: dir.to_owned(),
             clock,
             ledger: Arc::default(),
             pause: Pause::default(),
@@ -112,18 +102,15 @@ impl Stack {
             guests: std::sync::Mutex::default(),
             database_url,
             db: db.map_err(|error| error.to_string())?,
-            amqp_url: rabbitmq::url(ports.1),
-            settings,
+            binary,
         };
         stack.run(&["migrate"]).await?;
         for endpoint in 0..ENDPOINTS {
             stack.add_endpoint(endpoint).await?;
         }
-        for (role, count) in [(Role::Relay, RELAYS), (Role::Worker, WORKERS)] {
-            for number in 1..=count {
-                let service = Service::new(role, number, ports, &stack.settings, &stack.dir).await;
-                stack.services.push(Arc::new(service.map_err(|error| error.to_string())?));
-            }
+        for role in [Role::Relay, Role::Worker] {
+            let services = (1..=role.count()).map(|number| Arc::new(Service::new(role, number, &stack.binary)));
+            stack.services.extend(services);
         }
         Ok(stack)
     }
@@ -137,14 +124,10 @@ impl Stack {
     async fn add_endpoint(&mut self, endpoint: usize) -> Result<(), String> {
         let types: Vec<&str> =
             TYPES.iter().filter(|(_, takers)| takers[endpoint]).map(|(event_type, _)| *event_type).collect();
-        let url = self.receiver.url(endpoint);
-        let types = types.join(",");
-        let add = ["endpoint", "add", "--json", "--tenant", TENANT, "--url", &url, "--event-types", &types];
-        let added = self.run(&add).await?;
-        let added: Value = serde_json::from_str(&added).map_err(|error| error.to_string())?;
-        let id = added["id"].as_str().and_then(|id| id.parse().ok()).ok_or("an endpoint without an id")?;
+        let (url, types) = (self.receiver.url(endpoint), types.join(","));
+        let (id, secret) = self.binary.add_endpoint(TENANT, &url, &["--event-types", &types]).await?;
         self.endpoints.push(id);
-        self.receiver.verify_with(endpoint, added["secret"].as_str().unwrap_or_default());
+        self.receiver.verify_with(endpoint, &secret);
         Ok(())
     }
 
@@ -165,8 +148,7 @@ impl Stack {
 
     /// A command to its end; what it printed.
     pub async fn run(&self, arguments: &[&str]) -> Result<String, String> {
-        let urls = (self.database_url.clone(), self.amqp_url.clone());
-        output(command(arguments, &urls, &self.settings, &self.dir), COMMAND).await
+        self.binary.run(arguments).await
     }
 
     /// Looks after the processes: revives those that ended by themselves, and keeps their counters.

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::growth;
-use crate::report::Report;
+use crate::chaos::growth;
+use crate::chaos::report::Report;
 
 /// What a hard kill may cost at most, of all deliveries, and how soon a killed process shall be back; aims that are printed.
 const AIM_PERCENT: f64 = 0.05;
@@ -18,8 +18,8 @@ impl Report {
     }
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
-        let (found, made) = (&self.findings, &self.transactions);
-        writeln!(text, "\n{} with seed {}, {} build, {:.0} s", self.scenario, self.seed, self.program, self.seconds)?;
+        let (run, found, made) = (&self.run, &self.findings, &self.transactions);
+        writeln!(text, "\n{} with seed {}, {} build, {:.0} s", run.scenario, run.seed, run.program, run.seconds)?;
         writeln!(
             text,
             "events       {} committed in {} transactions, {:.0}/s; {} transactions rolled back, {} late,",
@@ -41,15 +41,15 @@ impl Report {
         writeln!(
             text,
             "processes    {} messages published again as lost, {} stale copies discarded, {} held",
-            self.republished, self.copies_discarded, self.held
+            run.republished, run.copies_discarded, run.held
         )?;
-        let died: Vec<String> = self.died.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
+        let died: Vec<String> = run.died.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
         writeln!(
             text,
             "died         {}",
             if died.is_empty() { "none".to_owned() } else { died.join(", ") + "; requeued" }
         )?;
-        for (name, value) in &self.measured {
+        for (name, value) in &run.measured {
             writeln!(text, "measured     {name}: {value}")?;
         }
         if !self.tenths.is_empty() {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use lapin::options::{QueueDeclareOptions, QueuePurgeOptions};
-use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::options::QueuePurgeOptions;
+use lapin::{Channel, Connection};
 use sqlx::PgPool;
 
-use crate::binary::{get, sum};
+use crate::kit::binary::{get, sum};
+use crate::kit::broker::{connect, depth};
 
 const WORK_QUEUES: [&str; 2] = ["posthaste.deliver", "posthaste.retry"];
 /// Its counters are this much behind at most.
@@ -39,8 +39,7 @@ pub struct Operations {
 impl Broker {
     /// The queues must have been declared.
     pub async fn observe(url: &str, metrics_port: u16, db: &PgPool) -> Result<Broker, String> {
-        let named = ConnectionProperties::default().with_connection_name("isolation".into());
-        let connection = Connection::connect(url, named).await.map_err(|error| error.to_string())?;
+        let connection = connect(url).await.map_err(|error| error.to_string())?;
         let channel = connection.create_channel().await.map_err(|error| error.to_string())?;
         let names = "select name from posthaste.delay_queues order by 1";
         let delay: Vec<String> = sqlx::query_scalar(names).fetch_all(db).await.map_err(|error| error.to_string())?;
@@ -61,11 +60,9 @@ impl Broker {
     }
 
     async fn ready(&self, queues: &[String]) -> Result<u64, String> {
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let mut messages = 0;
         for queue in queues {
-            let declared = self.channel.queue_declare(queue.as_str().into(), passive, FieldTable::default()).await;
-            messages += u64::from(declared.map_err(|error| error.to_string())?.message_count());
+            messages += u64::from(depth(&self.channel, queue).await.map_err(|error| error.to_string())?);
         }
         Ok(messages)
     }
@@ -80,7 +77,8 @@ impl Broker {
     }
 
     pub async fn operations(&self) -> Result<Operations, String> {
-        let text = get(self.metrics_port, "/metrics").await.map_err(|error| error.to_string())?;
+        let answer = get(("127.0.0.1", self.metrics_port), "/metrics").await;
+        let (_, text) = answer.map_err(|error| error.to_string())?;
         let total = |what: &str| sum(&text, &format!("rabbitmq_global_messages_{what}_total"));
         Ok(Operations {
             published: total("received"),
@@ -94,17 +92,21 @@ impl Operations {
     pub fn total(&self) -> f64 {
         self.published + self.delivered + self.acknowledged
     }
+
+    fn combined(self, other: Operations, with: impl Fn(f64, f64) -> f64) -> Operations {
+        Operations {
+            published: with(self.published, other.published),
+            delivered: with(self.delivered, other.delivered),
+            acknowledged: with(self.acknowledged, other.acknowledged),
+        }
+    }
 }
 
 impl std::ops::Sub for Operations {
     type Output = Operations;
 
     fn sub(self, before: Operations) -> Operations {
-        Operations {
-            published: self.published - before.published,
-            delivered: self.delivered - before.delivered,
-            acknowledged: self.acknowledged - before.acknowledged,
-        }
+        self.combined(before, |after, before| after - before)
     }
 }
 
@@ -113,10 +115,6 @@ impl std::ops::Mul<f64> for Operations {
     type Output = Operations;
 
     fn mul(self, times: f64) -> Operations {
-        Operations {
-            published: self.published * times,
-            delivered: self.delivered * times,
-            acknowledged: self.acknowledged * times,
-        }
+        self.combined(self, |each, _| each * times)
     }
 }

@@ -1,7 +1,8 @@
 //! CPU time of everything that takes part.
 
-use crate::process::{Process, children, family_cpu_seconds, usage};
-use crate::stack::{PRODUCER, Stack};
+use crate::isolation::stack::{PRODUCER, Stack};
+use crate::isolation::usage::{children, family_cpu_seconds, usage};
+use crate::process::Process;
 
 /// In seconds, so far; or between two moments, per second or per event.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,20 +24,24 @@ pub const PARTS: [&str; 6] = ["workers", "relay", "PostgreSQL", "producers", "Ra
 impl Cpu {
     pub fn of(stack: &Stack) -> Cpu {
         let ours = |processes: &[Process]| processes.iter().map(|process| usage(process.id()).cpu_seconds).sum();
-        let postmaster = stack.postgres.process();
+        let postmaster = stack.postgres.daemon.id();
         let producers = postmaster.map_or(0.0, producers);
         Cpu {
             workers: ours(&stack.workers),
             relays: ours(&stack.relays),
             postgres: postmaster.map_or(0.0, family_cpu_seconds) - producers,
             producers,
-            rabbitmq: stack.rabbitmq.server().map_or(0.0, family_cpu_seconds),
+            rabbitmq: stack.rabbitmq.daemon.id().map_or(0.0, family_cpu_seconds),
             program: usage(std::process::id()).cpu_seconds,
         }
     }
 
     pub fn parts(self) -> [f64; 6] {
         [self.workers, self.relays, self.postgres, self.producers, self.rabbitmq, self.program]
+    }
+
+    fn of_parts([workers, relays, postgres, producers, rabbitmq, program]: [f64; 6]) -> Cpu {
+        Cpu { workers, relays, postgres, producers, rabbitmq, program }
     }
 
     /// Without this program, and with its sessions: producers are part of what a machine has to carry.
@@ -55,14 +60,7 @@ impl Cpu {
     }
 
     pub fn scaled(self, factor: f64) -> Cpu {
-        Cpu {
-            workers: self.workers * factor,
-            relays: self.relays * factor,
-            postgres: self.postgres * factor,
-            producers: self.producers * factor,
-            rabbitmq: self.rabbitmq * factor,
-            program: self.program * factor,
-        }
+        Cpu::of_parts(self.parts().map(|part| part * factor))
     }
 }
 
@@ -70,14 +68,8 @@ impl std::ops::Sub for Cpu {
     type Output = Cpu;
 
     fn sub(self, before: Cpu) -> Cpu {
-        Cpu {
-            workers: self.workers - before.workers,
-            relays: self.relays - before.relays,
-            postgres: self.postgres - before.postgres,
-            producers: self.producers - before.producers,
-            rabbitmq: self.rabbitmq - before.rabbitmq,
-            program: self.program - before.program,
-        }
+        let (after, before) = (self.parts(), before.parts());
+        Cpu::of_parts(std::array::from_fn(|part| after[part] - before[part]))
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::figures::quantile;
-use crate::latency::{self, Taken};
-use crate::load::{Sent, steady_while};
-use crate::receiver::Manner;
-use crate::stack::{Customer, Stack};
+use crate::isolation::figures::quantile;
+use crate::isolation::latency::{self, Taken};
+use crate::isolation::load::{Sent, steady_while};
+use crate::isolation::receiver::Manner;
+use crate::isolation::stack::{Customer, Stack};
 
 const ENDPOINTS: usize = 50;
 /// Events in a second.

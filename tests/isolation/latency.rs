@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::load::Sent;
-use crate::programs::wait_for;
-use crate::stack::Customer;
+use crate::isolation::load::Sent;
+use crate::isolation::stack::Customer;
+use crate::wait_for;
 
 /// One event's way.
 #[derive(Debug, Clone, Copy)]

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::stack::Customer;
+use crate::isolation::stack::Customer;
 
 const PAYLOAD: &str = r#"{"order_id": 17, "item": "a box of tea", "price": "4.20", "currency": "EUR"}"#;
 const TYPE: &str = "order.created";

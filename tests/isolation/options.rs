@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
+use crate::frame::Output;
+
 /// Measures that one bad endpoint does not slow others, and that what it owes comes back gently. Exits with 1 when a bound is
 /// broken. The ratios are within one run, so a noisy machine makes the noise larger and not the claim wrong.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "scripts/isolation", max_term_width = 100)]
+#[command(name = "scripts/isolation", bin_name = "scripts/isolation", max_term_width = 100)]
 pub struct Options {
     /// What to measure; may be repeated [default: everything].
     #[arg(long = "scenario", value_name = "NAME", value_enum)]
@@ -33,9 +35,8 @@ pub struct Options {
     /// The bad neighbours that `neighbour` goes through; may be repeated [default: all].
     #[arg(long = "kind", value_name = "KIND", value_enum)]
     kinds: Vec<Bad>,
-    /// Print one JSON value at the end instead of text; the progress goes to stderr.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub output: Output,
     /// Write the plots there, as SVG.
     #[arg(long, value_name = "DIR")]
     pub plots: Option<PathBuf>,
@@ -152,21 +153,7 @@ impl Options {
 }
 
 impl Scenario {
-    pub fn name(self) -> &'static str {
-        match self {
-            Scenario::Neighbour => "neighbour",
-            Scenario::Outage => "outage",
-            Scenario::Herd => "herd",
-            Scenario::Limited => "limited",
-            Scenario::Replay => "replay",
-            Scenario::Many => "many",
-            Scenario::Burst => "burst",
-            Scenario::Drain => "drain",
-            Scenario::Light => "light",
-            Scenario::Fanout => "fanout",
-            Scenario::Wide => "wide",
-            Scenario::Recover => "recover",
-            Scenario::Join => "join",
-        }
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::process::{Process, usage};
-use crate::stack::Stack;
+use crate::isolation::stack::Stack;
+use crate::isolation::usage::usage;
+use crate::process::Process;
 
 const SAMPLE: Duration = Duration::from_millis(500);
 const MIB: f64 = 1024.0 * 1024.0;

@@ -137,5 +137,5 @@ where
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that the library asks for")]
 fn label(value: &f64) -> String {
-    crate::report::number(*value)
+    crate::isolation::report::number(*value)
 }

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::http;
-use crate::in_flight::{InFlight, Open};
+use crate::isolation::in_flight::{InFlight, Open};
+use crate::kit::connections::accept;
+use crate::kit::http::{Answer, Connection};
 
 /// More than ever wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -94,11 +94,7 @@ impl Receiver {
 
 fn serve(socket: TcpSocket, site: Arc<Site>) -> std::io::Result<()> {
     let listener = socket.listen(BACKLOG)?;
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(converse(stream, site.clone()));
-        }
-    });
+    tokio::spawn(accept(listener, move |stream| converse(Connection::new(stream), site.clone())));
     Ok(())
 }
 
@@ -160,75 +156,59 @@ impl Site {
         self.acceptances.fetch_add(accepted.into(), Ordering::Relaxed);
         manner
     }
+
+    async fn changed(&self, manner: Manner) {
+        let _ = self.manner.subscribe().wait_for(|now| *now != manner).await;
+    }
+
+    /// Until the sender has had enough, or we have, at the end of the measurement.
+    async fn while_so(
+        &self,
+        manner: Manner,
+        answered: impl Future<Output = std::io::Result<()>>,
+    ) -> std::io::Result<()> {
+        tokio::select! {
+            answered = answered => answered,
+            () = self.changed(manner) => Err(std::io::ErrorKind::ConnectionAborted.into()),
+        }
+    }
 }
 
-async fn converse(mut stream: TcpStream, site: Arc<Site>) {
-    let mut buffer = Vec::new();
-    // An answer is one small write, and must not wait for the next one.
-    let _ = stream.set_nodelay(true);
-    while let Some(id) = http::next(&mut stream, &mut buffer).await {
+async fn converse(mut connection: Connection, site: Arc<Site>) {
+    while let Some(request) = connection.next().await {
+        let Ok(id) = Uuid::try_parse(request.header("webhook-id")) else { return };
         let at = Instant::now();
         let open = site.in_flight.begin();
         let manner = site.take(id, at);
-        if answer(&mut stream, &site, manner, open).await.is_err() {
+        if answer(&mut connection, &site, manner, open).await.is_err() {
             return;
         }
     }
 }
 
 /// The request counts as open until the answer begins to leave, never for longer: the sender may use its place at once.
-async fn answer(stream: &mut TcpStream, site: &Site, manner: Manner, open: Open<'_>) -> std::io::Result<()> {
-    match manner {
-        Manner::Accept(0) => {}
-        // The customer's own work.
-        Manner::Accept(work_ms) => tokio::time::sleep(Duration::from_millis(work_ms)).await,
-        Manner::Refuse(status) => {
-            drop(open);
-            return stream.write_all(&refusal(status)).await;
+async fn answer(connection: &mut Connection, site: &Site, manner: Manner, open: Open<'_>) -> std::io::Result<()> {
+    let answer = match manner {
+        Manner::Accept(work_ms) => {
+            if work_ms > 0 {
+                // The customer's own work.
+                tokio::time::sleep(Duration::from_millis(work_ms)).await;
+            }
+            Answer::Whole(OK.into())
         }
-        Manner::Hang => return until_given_up(stream, site, manner).await,
-        Manner::Reset => {
-            stream.set_zero_linger()?;
-            return Err(std::io::ErrorKind::ConnectionReset.into());
-        }
-        Manner::Drip => return drip(stream, site, manner).await,
+        Manner::Refuse(status) => refusal(status),
         Manner::FailTogether => {
-            changed(site, manner).await;
-            drop(open);
-            return stream.write_all(&refusal(500)).await;
+            site.changed(manner).await;
+            refusal(500)
         }
-    }
+        Manner::Hang => return site.while_so(manner, connection.answer(Answer::Hang)).await,
+        Manner::Drip => return site.while_so(manner, connection.answer(Answer::Drip(b"".into(), OK, DRIP))).await,
+        Manner::Reset => return connection.answer(Answer::Reset).await,
+    };
     drop(open);
-    stream.write_all(OK).await
+    connection.answer(answer).await
 }
 
-fn refusal(status: u16) -> Vec<u8> {
-    format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n").into_bytes()
-}
-
-async fn changed(site: &Site, manner: Manner) {
-    let mut manners = site.manner.subscribe();
-    let _ = manners.wait_for(|now| *now != manner).await;
-}
-
-/// By the sender, or by us at the end of the measurement.
-async fn until_given_up(stream: &mut TcpStream, site: &Site, manner: Manner) -> std::io::Result<()> {
-    let mut nothing = [0; 64];
-    tokio::select! {
-        _ = stream.read(&mut nothing) => {}
-        () = changed(site, manner) => {}
-    }
-    Err(std::io::ErrorKind::ConnectionAborted.into())
-}
-
-async fn drip(stream: &mut TcpStream, site: &Site, manner: Manner) -> std::io::Result<()> {
-    for byte in OK.iter().cycle() {
-        stream.write_all(&[*byte]).await?;
-        tokio::select! {
-            // As slowly as it is meant to be.
-            () = tokio::time::sleep(DRIP) => {}
-            () = changed(site, manner) => break,
-        }
-    }
-    Err(std::io::ErrorKind::ConnectionAborted.into())
+fn refusal(status: u16) -> Answer {
+    Answer::Whole(format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n").into_bytes().into())
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 #[derive(Debug, Serialize)]
 pub struct Report {
-    pub scenario: &'static str,
+    pub scenario: String,
     pub seconds: f64,
     pub build: &'static str,
     pub cores: usize,

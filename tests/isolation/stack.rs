@@ -1,29 +1,30 @@
 //! Everything that one measurement consists of: servers, processes, endpoints. All of it is fresh for each one.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::process::Command;
 use uuid::Uuid;
 
-use crate::binary::{Settings, command, output};
-use crate::broker::Broker;
-use crate::cpu::Cpu;
-use crate::endpoints::{self, ENCRYPTION_KEY, New};
-use crate::postgres::{self, Postgres};
-use crate::process::Process;
-use crate::programs::{free_port, wait_for};
-use crate::rabbitmq::{self, RabbitMq};
-use crate::receiver::{Manner, Receiver, Site};
+use crate::isolation::broker::Broker;
+use crate::isolation::cpu::Cpu;
+use crate::isolation::endpoints::{self, ENCRYPTION_KEY, New};
+use crate::isolation::receiver::{Manner, Receiver, Site};
+use crate::kit::servers::daemon::free_port;
+use crate::kit::servers::postgres::Postgres;
+use crate::kit::servers::rabbitmq::RabbitMq;
+use crate::kit::{database, operate};
+use crate::process::{Binary, Process, Settings};
+use crate::wait_for;
 
 /// The role of this program's sessions, so that their processes can be told from those of the service.
 pub const PRODUCER: &str = "isolation";
-/// How long a command may take.
-const COMMAND: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_secs(60);
+/// Longer than the grace period of the processes.
+const STOP: Duration = Duration::from_secs(40);
 
 pub struct Stack {
     pub postgres: Postgres,
@@ -33,9 +34,7 @@ pub struct Stack {
     pub db: PgPool,
     pub relays: Vec<Process>,
     pub workers: Vec<Process>,
-    dir: PathBuf,
-    urls: (String, String),
-    settings: Settings,
+    binary: Binary,
 }
 
 /// A customer with one endpoint.
@@ -80,17 +79,18 @@ impl Stack {
         let dir = dir.join(name);
         std::fs::create_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         pass_through(&dir)?;
-        let (settings, metrics_port) = (settings(changes), free_port());
-        let servers = tokio::try_join!(Postgres::create(&dir, &[]), RabbitMq::create(&dir, Some(metrics_port)));
-        let (postgres, rabbitmq) = servers?;
-        let urls = (postgres::url(postgres.port), rabbitmq::url(rabbitmq.port));
+        let metrics_port = free_port();
+        let metrics = format!("prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {metrics_port}\n");
+        let (postgres, rabbitmq) = operate::start(&dir, &[], &metrics, "rabbitmq_prometheus").await?;
+        let (database_url, amqp_url) = (postgres.url(), rabbitmq.url());
+        let binary = Binary { dir, database_url, amqp_url, settings: settings(changes) };
         for arguments in [["migrate"].as_slice(), &["topology", "declare"]] {
-            output(command(arguments, &urls, &settings, &dir), COMMAND).await?;
+            binary.run(arguments).await?;
         }
-        let db = producer(&urls.0).await.map_err(|error| error.to_string())?;
-        let broker = Broker::observe(&urls.1, metrics_port, &db).await?;
+        let db = producer(&binary.database_url).await.map_err(|error| error.to_string())?;
+        let broker = Broker::observe(&binary.amqp_url, metrics_port, &db).await?;
         let (relays, workers, receiver) = (Vec::new(), Vec::new(), Receiver::new());
-        Ok(Stack { postgres, rabbitmq, broker, receiver, db, relays, workers, dir, urls, settings })
+        Ok(Stack { postgres, rabbitmq, broker, receiver, db, relays, workers, binary })
     }
 
     pub async fn add_relay(&mut self) -> Result<(), String> {
@@ -104,7 +104,9 @@ impl Stack {
     }
 
     async fn process(&self, role: &str, number: usize) -> Result<Process, String> {
-        Process::start(role, number, &self.urls, &self.settings, &self.dir).await
+        let process = Process::start(&self.binary, role, &format!("{role}-{number}"), free_port());
+        wait_for(&process.name, START, async || process.is_ready().await.then_some(())).await?;
+        Ok(process)
     }
 
     pub fn listen(&self) -> Result<(), String> {
@@ -112,21 +114,17 @@ impl Stack {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        command(arguments, &self.urls, &self.settings, &self.dir)
+        self.binary.command(arguments)
     }
 
     /// A command to its end; what it printed.
     pub async fn run(&self, arguments: &[&str]) -> Result<String, String> {
-        output(self.command(arguments), COMMAND).await
+        self.binary.run(arguments).await
     }
 
     pub async fn customer(&self, tenant: &str, manner: Manner, more: &[&str]) -> Result<Customer, String> {
         let site = self.site(manner)?;
-        let url = site.url();
-        let mut add = vec!["endpoint", "add", "--json", "--tenant", tenant, "--url", &url];
-        add.extend(more);
-        let added: Value = serde_json::from_str(&self.run(&add).await?).map_err(|error| error.to_string())?;
-        let endpoint = added["id"].as_str().and_then(|id| id.parse().ok()).ok_or("an endpoint without an id")?;
+        let (endpoint, _) = self.binary.add_endpoint(tenant, &site.url(), more).await?;
         Ok(Customer { tenant: tenant.to_owned(), endpoint, site })
     }
 
@@ -161,11 +159,7 @@ impl Stack {
 
     /// Until everything that was committed has left the outbox and is confirmed by the broker.
     pub async fn relayed(&self, limit: Duration) -> Result<(), String> {
-        let left = "select (select count(*) from posthaste.outbox) + (select count(*) from posthaste.relay_batches)";
-        let nothing = async || {
-            let left: i64 = sqlx::query_scalar(left).fetch_one(&self.db).await.ok()?;
-            (left == 0).then_some(())
-        };
+        let nothing = async || database::unmoved(&self.db).await.ok().filter(|left| *left == 0).map(drop);
         wait_for("an empty outbox", limit, nothing).await
     }
 
@@ -192,16 +186,26 @@ impl Stack {
     /// An orderly end of all processes, each of which must have lived until now.
     pub async fn stop(self) -> Result<(), String> {
         for process in self.workers.into_iter().chain(self.relays) {
-            process.stop().await?;
+            stop(process).await?;
         }
         Ok(())
     }
 }
 
+/// Not having lived until now is an error.
+async fn stop(mut process: Process) -> Result<(), String> {
+    let name = process.name.clone();
+    if let Some(status) = process.ended() {
+        return Err(format!("{name} ended by itself with {status}"));
+    }
+    process.stop(STOP).await.map_err(|problem| format!("{name} {problem}"))
+}
+
 async fn producer(url: &str) -> sqlx::Result<PgPool> {
     let options: PgConnectOptions = url.parse()?;
     let mut session = PgConnection::connect_with(&options).await?;
-    let role = format!("create role {PRODUCER} superuser login password '{}'", postgres::PASSWORD);
+    let password = url::Url::parse(url).ok().and_then(|url| url.password().map(str::to_owned)).unwrap_or_default();
+    let role = format!("create role {PRODUCER} superuser login password '{password}'");
     sqlx::query(sqlx::AssertSqlSafe(role)).execute(&mut session).await?;
     session.close().await?;
     // As many as a steady stream may need while the server is slow.

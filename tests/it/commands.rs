@@ -5,7 +5,8 @@ use std::process::{Child, ChildStdout, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Receiver, Reply, Request, Stack, command, eventually, nowhere, terminate};
+use crate::harness::{Receiver, Reply, Request, Stack, command, eventually, nowhere};
+use crate::kit::signal;
 
 #[tokio::test]
 async fn stats_and_dead_letters_are_one_json_value_each() {
@@ -208,7 +209,7 @@ impl Running {
 
     /// Asks it to stop: its exit code and the last line.
     fn stop(mut self) -> (Option<i32>, Value) {
-        terminate(self.child.id());
+        signal(self.child.id(), libc::SIGTERM);
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
         (self.child.wait().unwrap().code(), serde_json::from_str(&line).unwrap())

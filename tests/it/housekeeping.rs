@@ -3,7 +3,8 @@
 use std::process::{Child, Stdio};
 use std::time::Instant;
 
-use crate::harness::{Receiver, Stack, eventually, terminate};
+use crate::harness::{Receiver, Stack, eventually};
+use crate::kit::signal;
 
 const KEYS: &str = "select count(*) from posthaste.idempotency_keys";
 
@@ -85,7 +86,7 @@ async fn a_process_whose_log_nobody_reads_goes_on_and_stops_in_order() {
     receiver.wait_for(500).await;
     stack.wait_settled().await;
 
-    terminate(process.0.id());
+    signal(process.0.id(), libc::SIGTERM);
     let status = eventually("it ends", async || process.0.try_wait().ok().flatten()).await;
     assert_eq!(status.code(), Some(0));
 }

@@ -3,6 +3,8 @@
 #![cfg(feature = "service")]
 
 mod harness;
+#[path = "../kit/mod.rs"]
+mod kit;
 
 mod alarms;
 mod blame;

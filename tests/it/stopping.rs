@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::harness::{Door, Proxy, Receiver, Reply, Stack, eventually, terminate};
+use crate::harness::{Door, Proxy, Receiver, Reply, Stack, eventually};
+use crate::kit::signal;
 
 const STOPPING: &str = "stopping; a second signal ends the process at once";
 
@@ -262,7 +263,7 @@ async fn a_requeue_that_is_interrupted_ends_in_order_and_says_how_far_it_came() 
     let requeue = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     receiver.wait_for(1).await;
 
-    terminate(requeue.id());
+    signal(requeue.id(), libc::SIGTERM);
 
     let output = tokio::task::spawn_blocking(|| requeue.wait_with_output().unwrap()).await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

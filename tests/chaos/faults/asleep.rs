@@ -6,12 +6,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::{Verdict, really};
-use crate::commits::{self, Latency};
-use crate::kind::Role;
-use crate::programs::wait_for;
-use crate::schedule::RELAYS;
-use crate::service::Service;
-use crate::stack::Stack;
+use crate::chaos::commits::{self, Latency};
+use crate::chaos::kind::Role;
+use crate::chaos::schedule::RELAYS;
+use crate::chaos::service::Service;
+use crate::chaos::stack::Stack;
+use crate::wait_for;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blow {

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 
 use super::{Verdict, really};
-use crate::commits;
-use crate::kind::{CRASHES, Role};
-use crate::programs::wait_for;
-use crate::receiver::Manner;
-use crate::schedule::{ENDPOINTS, Fault, WORKERS};
-use crate::service::Service;
-use crate::stack::Stack;
+use crate::chaos::commits;
+use crate::chaos::kind::{CRASHES, Role};
+use crate::chaos::receiver::Manner;
+use crate::chaos::schedule::{ENDPOINTS, Fault, WORKERS};
+use crate::chaos::service::Service;
+use crate::chaos::stack::Stack;
+use crate::wait_for;
 
 /// For the workers to take work again.
 const WORK: Duration = Duration::from_secs(20);

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::{Verdict, really};
-use crate::kind::{Role, Server};
-use crate::proxy::Mode;
-use crate::service::Service;
-use crate::stack::Stack;
+use crate::chaos::kind::{Role, Server};
+use crate::chaos::proxy::Mode;
+use crate::chaos::service::Service;
+use crate::chaos::stack::Stack;
 
 /// PostgreSQL ends a session with locks that is silent for 15 s; the rest is for a busy machine.
 const AT_MOST: Duration = Duration::from_secs(30);

@@ -6,11 +6,11 @@ use std::time::Duration;
 use sqlx::{Connection, PgConnection};
 
 use super::{Verdict, really};
-use crate::ledger::TYPES;
-use crate::programs::wait_for;
-use crate::receiver::Manner;
-use crate::schedule::{ENDPOINTS, Fault};
-use crate::stack::Stack;
+use crate::chaos::ledger::TYPES;
+use crate::chaos::receiver::Manner;
+use crate::chaos::schedule::{ENDPOINTS, Fault};
+use crate::chaos::stack::Stack;
+use crate::wait_for;
 
 /// A delivery to another endpoint may take so long meanwhile, in seconds.
 const PROMPT: f64 = 3.0;

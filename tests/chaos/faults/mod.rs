@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::kind::Kind;
-use crate::proxy::Mode;
-use crate::receiver::Manner;
-use crate::schedule::Fault;
-use crate::service::Service;
-use crate::stack::{IN_HAND, Stack};
+use crate::chaos::kind::Kind;
+use crate::chaos::proxy::Mode;
+use crate::chaos::receiver::Manner;
+use crate::chaos::schedule::Fault;
+use crate::chaos::service::Service;
+use crate::chaos::stack::{IN_HAND, Stack};
 
 /// After this long a fault counts as not recovered from.
 const PATIENCE: Duration = Duration::from_secs(60);

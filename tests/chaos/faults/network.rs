@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{Verdict, really};
-use crate::kind::{Role, Server};
-use crate::proxy::Mode;
-use crate::service::Service;
+use crate::chaos::kind::{Role, Server};
+use crate::chaos::proxy::Mode;
+use crate::chaos::service::Service;
 
 pub async fn disturb(service: &Service, server: Server, mode: Mode, hold: Duration) -> Result<Verdict, String> {
     let proxy = service.proxy(server);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Verdict, really};
-use crate::service::Service;
+use crate::chaos::service::Service;
 
 const NOT_RUNNING: &str = "it was not running";
 

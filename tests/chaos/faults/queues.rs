@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::Verdict;
-use crate::programs::wait_for;
-use crate::receiver::Manner;
-use crate::stack::{PREFIX, Stack};
+use crate::chaos::receiver::Manner;
+use crate::chaos::stack::{PREFIX, Stack};
+use crate::wait_for;
 
 /// So long an endpoint fails before a delay queue is deleted, so that there is something in it.
 const FILL: Duration = Duration::from_millis(800);

@@ -1,9 +1,9 @@
 //! An endpoint fails.
 
 use super::{Verdict, really};
-use crate::receiver::Manner;
-use crate::schedule::Fault;
-use crate::stack::Stack;
+use crate::chaos::receiver::Manner;
+use crate::chaos::schedule::Fault;
+use crate::chaos::stack::Stack;
 
 pub async fn misbehave(stack: &Stack, fault: Fault, manner: Manner) -> Result<Verdict, String> {
     let before = stack.receiver.treated(fault.target, manner);

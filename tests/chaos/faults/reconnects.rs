@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::{Verdict, really};
-use crate::kind::Server;
-use crate::programs::wait_for;
-use crate::proxy::Mode;
-use crate::service::Service;
-use crate::stack::GRACE;
+use crate::chaos::kind::Server;
+use crate::chaos::proxy::Mode;
+use crate::chaos::service::Service;
+use crate::chaos::stack::GRACE;
+use crate::wait_for;
 
 /// For noticing that the server is gone: the database is asked every two seconds.
 const NOTICE: Duration = Duration::from_secs(10);

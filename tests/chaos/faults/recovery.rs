@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::kind::Kind;
-use crate::ledger::unix_ms;
-use crate::schedule::{ENDPOINTS, Fault};
-use crate::service::Service;
-use crate::stack::Stack;
+use crate::chaos::kind::Kind;
+use crate::chaos::ledger::unix_ms;
+use crate::chaos::schedule::{ENDPOINTS, Fault};
+use crate::chaos::service::Service;
+use crate::chaos::stack::Stack;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const ANSWER: Duration = Duration::from_secs(5);

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::Verdict;
 use super::queues::delete_fullest;
-use crate::kind::Role;
-use crate::programs::wait_for;
-use crate::receiver::Manner;
-use crate::schedule::ENDPOINTS;
-use crate::stack::Stack;
+use crate::chaos::kind::Role;
+use crate::chaos::receiver::Manner;
+use crate::chaos::schedule::ENDPOINTS;
+use crate::chaos::stack::Stack;
+use crate::wait_for;
 
 /// So long the endpoints fail before that, so that retries are in the delay queues and become due meanwhile.
 const FILL: Duration = Duration::from_millis(2_500);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{Verdict, really};
-use crate::kind::Server;
-use crate::stack::Stack;
+use crate::chaos::kind::Server;
+use crate::chaos::stack::Stack;
 
 /// With an alarm that stays on, no fault after it would show anything.
 const TRIES_TO_CALM: u32 = 5;
@@ -28,7 +28,7 @@ pub async fn restart(stack: &Stack, server: Server, gracefully: bool, hold: Dura
             let stopped = if gracefully {
                 rabbitmq.stop().await
             } else {
-                rabbitmq.kill().await;
+                rabbitmq.daemon.kill();
                 Ok(())
             };
             // It is down for that long.
@@ -41,7 +41,7 @@ pub async fn restart(stack: &Stack, server: Server, gracefully: bool, hold: Dura
 
 pub async fn wipe(stack: &Stack) -> Result<Verdict, String> {
     let mut rabbitmq = stack.rabbitmq.lock().await;
-    rabbitmq.kill().await;
+    rabbitmq.daemon.kill();
     rabbitmq.forget_everything()?;
     rabbitmq.start().await.map(|()| Verdict::default())
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::kind::Role;
-use crate::options::Options;
-use crate::report::Report;
-use crate::run::Running;
-use crate::service::REPUBLISHED;
+use crate::chaos::kind::Role;
+use crate::chaos::options::Options;
+use crate::chaos::report::Report;
+use crate::chaos::run::Running;
+use crate::chaos::service::REPUBLISHED;
 
 const RATE: f64 = 2_000.0;
 /// Of one answer while the queue stays long, in milliseconds.
@@ -27,7 +27,7 @@ pub async fn run(options: &Options, dir: &Path) -> Result<Report, String> {
     running.produce(RATE, options.events() / 2).finish().await?;
     // The queue shall be long for so long.
     tokio::time::sleep(SLOW_FOR.saturating_sub(began.elapsed())).await;
-    let unfinished = crate::run::unfinished(&running.stack).await.map_err(|error| error.to_string())?;
+    let unfinished = crate::chaos::run::unfinished(&running.stack).await.map_err(|error| error.to_string())?;
     let (slow_for, republished) = (began.elapsed().as_secs(), running.stack.total(REPUBLISHED));
     eprintln!("{unfinished} deliveries still wait after {slow_for} s; {republished} were published again");
     receiver.take_time((0, 2));
@@ -36,8 +36,8 @@ pub async fn run(options: &Options, dir: &Path) -> Result<Report, String> {
         ("published again meanwhile (must be 0)", republished.to_string()),
     ]);
     let mut report = running.end("backlog", Vec::new(), measured).await?;
-    if report.republished > 0 {
-        report.problems.push(format!("{} messages were taken for lost", report.republished));
+    if report.run.republished > 0 {
+        report.problems.push(format!("{} messages were taken for lost", report.run.republished));
     }
     Ok(report)
 }

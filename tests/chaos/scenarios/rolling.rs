@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::kind::{Kind, Role};
-use crate::options::Options;
-use crate::report::Report;
-use crate::run::Running;
-use crate::schedule::{Fault, RELAYS, WORKERS};
+use crate::chaos::kind::{Kind, Role};
+use crate::chaos::options::Options;
+use crate::chaos::report::Report;
+use crate::chaos::run::Running;
+use crate::chaos::schedule::{Fault, RELAYS, WORKERS};
 
 const ROUNDS: usize = 3;
 

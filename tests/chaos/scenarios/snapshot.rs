@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use sqlx::{Connection, PgConnection};
 
-use crate::kind::Role;
-use crate::options::Options;
-use crate::report::Report;
-use crate::run::{Running, unfinished};
+use crate::chaos::kind::Role;
+use crate::chaos::options::Options;
+use crate::chaos::report::Report;
+use crate::chaos::run::{Running, unfinished};
 
 const STATISTICS: &[&str] = &["shared_preload_libraries=pg_stat_statements", "pg_stat_statements.max=10000"];
 /// The run is looked at in so many parts.
@@ -111,7 +111,7 @@ async fn spent(running: &Running) -> sqlx::Result<Spent> {
 /// Claims per second and milliseconds of each, once everything is delivered and nothing is committed any more.
 async fn idle(running: &Running) -> Result<(f64, f64), String> {
     let quiet = async || unfinished(&running.stack).await.ok().filter(|left| *left == 0);
-    crate::programs::wait_for("an end of the deliveries", Duration::from_secs(600), quiet).await?;
+    crate::wait_for("an end of the deliveries", Duration::from_secs(600), quiet).await?;
     let before = spent(running).await.map_err(|error| error.to_string())?;
     // Nothing happens for that long.
     tokio::time::sleep(IDLE).await;

@@ -6,16 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::faults::servers;
-use crate::kind::Role;
-use crate::options::Options;
-use crate::programs::wait_for;
-use crate::receiver::Manner;
-use crate::report::Report;
-use crate::run::Running;
-use crate::schedule::ENDPOINTS;
-use crate::service::REPUBLISHED;
-use crate::stack::Stack;
+use crate::chaos::faults::servers;
+use crate::chaos::kind::Role;
+use crate::chaos::options::Options;
+use crate::chaos::receiver::Manner;
+use crate::chaos::report::Report;
+use crate::chaos::run::Running;
+use crate::chaos::schedule::ENDPOINTS;
+use crate::chaos::service::REPUBLISHED;
+use crate::chaos::stack::Stack;
+use crate::wait_for;
 
 /// As fast as a few producers can commit.
 const RATE: f64 = 2_000.0;

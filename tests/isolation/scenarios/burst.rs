@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::cpu::{Cpu, PARTS};
-use crate::healthy::{Healthy, Times};
-use crate::load::{at_once, stream};
-use crate::options::Options;
-use crate::peaks::{Peaks, watched};
-use crate::plot::{Axes, Line, Plots};
-use crate::programs::wait_for;
-use crate::receiver::Manner;
-use crate::report::{Bound, Shown, Table, number};
-use crate::stack::{Customer, Stack};
+use crate::isolation::cpu::{Cpu, PARTS};
+use crate::isolation::healthy::{Healthy, Times};
+use crate::isolation::load::{at_once, stream};
+use crate::isolation::options::Options;
+use crate::isolation::peaks::{Peaks, watched};
+use crate::isolation::plot::{Axes, Line, Plots};
+use crate::isolation::receiver::Manner;
+use crate::isolation::report::{Bound, Shown, Table, number};
+use crate::isolation::stack::{Customer, Stack};
+use crate::wait_for;
 
 const EVENTS: usize = 1_000_000;
 const TENANTS: usize = 10;

@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::cpu::{Cpu, PARTS};
-use crate::figures::quantile;
-use crate::load::at_once;
-use crate::options::Options;
-use crate::peaks::watched;
-use crate::programs::wait_for;
-use crate::receiver::Manner;
-use crate::report::{Bound, Shown, Table, number};
-use crate::stack::{Customer, Stack};
+use crate::isolation::cpu::{Cpu, PARTS};
+use crate::isolation::figures::quantile;
+use crate::isolation::load::at_once;
+use crate::isolation::options::Options;
+use crate::isolation::peaks::watched;
+use crate::isolation::receiver::Manner;
+use crate::isolation::report::{Bound, Shown, Table, number};
+use crate::isolation::stack::{Customer, Stack};
+use crate::wait_for;
 
 const EVENTS: usize = 50_000;
 const BYTES: usize = 1024;
@@ -63,7 +63,7 @@ async fn drain(stack: &Stack, customer: &Customer, events: usize) -> Result<Drai
     };
     watched(stack, settled).await.0?;
     let (seconds, used) = (began.elapsed().as_secs_f64(), stack.cpu() - cpu);
-    let cores = crate::process::load().1 as f64;
+    let cores = crate::isolation::usage::load().1 as f64;
     Ok(Drained {
         per_second: events as f64 / seconds,
         cpu: used.scaled(1e6 / events as f64),

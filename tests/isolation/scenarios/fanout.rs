@@ -4,15 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::endpoints::{self, New};
-use crate::healthy::{Healthy, Times};
-use crate::load::at_once;
-use crate::options::Options;
-use crate::peaks::{Peaks, now, watched};
-use crate::programs::wait_for;
-use crate::receiver::{Manner, Site};
-use crate::report::{Bound, Shown, Table, number};
-use crate::stack::Stack;
+use crate::isolation::endpoints::{self, New};
+use crate::isolation::healthy::{Healthy, Times};
+use crate::isolation::load::at_once;
+use crate::isolation::options::Options;
+use crate::isolation::peaks::{Peaks, now, watched};
+use crate::isolation::receiver::{Manner, Site};
+use crate::isolation::report::{Bound, Shown, Table, number};
+use crate::isolation::stack::Stack;
+use crate::wait_for;
 
 const WORKERS: usize = 1;
 /// Endpoints, and events for all of them.

@@ -7,14 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::figures::{histogram, most_within};
-use crate::load::burst;
-use crate::options::Options;
-use crate::plot::{Axes, Plots};
-use crate::programs::wait_for;
-use crate::receiver::Manner;
-use crate::report::{Bound, Shown};
-use crate::stack::{Customer, Stack};
+use crate::isolation::figures::{histogram, most_within};
+use crate::isolation::load::burst;
+use crate::isolation::options::Options;
+use crate::isolation::plot::{Axes, Plots};
+use crate::isolation::receiver::Manner;
+use crate::isolation::report::{Bound, Shown};
+use crate::isolation::stack::{Customer, Stack};
+use crate::wait_for;
 
 const DELIVERIES: usize = 10_000;
 const CUSTOMERS: usize = 10;

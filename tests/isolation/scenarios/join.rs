@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::load::stream;
-use crate::options::Options;
-use crate::receiver::Manner;
-use crate::report::{Bound, Shown};
-use crate::stack::{Customer, Stack};
+use crate::isolation::load::stream;
+use crate::isolation::options::Options;
+use crate::isolation::receiver::Manner;
+use crate::isolation::report::{Bound, Shown};
+use crate::isolation::stack::{Customer, Stack};
 
 const WORKERS: usize = 4;
 const WORK_MS: u64 = 40;

@@ -4,15 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cpu::{Cpu, PARTS};
-use crate::figures::quantile;
-use crate::latency::taken;
-use crate::load::steady;
-use crate::options::Options;
-use crate::plot::{Axes, Line, Plots};
-use crate::receiver::Manner;
-use crate::report::{Bound, Shown, Table, number};
-use crate::stack::Stack;
+use crate::isolation::cpu::{Cpu, PARTS};
+use crate::isolation::figures::quantile;
+use crate::isolation::latency::taken;
+use crate::isolation::load::steady;
+use crate::isolation::options::Options;
+use crate::isolation::plot::{Axes, Line, Plots};
+use crate::isolation::receiver::Manner;
+use crate::isolation::report::{Bound, Shown, Table, number};
+use crate::isolation::stack::Stack;
 
 const ENDPOINTS: usize = 50;
 const WORKERS: usize = 1;

@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::broker::{COUNTERS_LAG, Operations};
-use crate::figures::{most_within, thinned};
-use crate::load::burst;
-use crate::options::Options;
-use crate::plot::{Axes, Line, Plots};
-use crate::programs::wait_for;
-use crate::receiver::Manner;
-use crate::report::{Bound, Shown};
-use crate::stack::{Customer, Stack};
+use crate::isolation::broker::{COUNTERS_LAG, Operations};
+use crate::isolation::figures::{most_within, thinned};
+use crate::isolation::load::burst;
+use crate::isolation::options::Options;
+use crate::isolation::plot::{Axes, Line, Plots};
+use crate::isolation::receiver::Manner;
+use crate::isolation::report::{Bound, Shown};
+use crate::isolation::stack::{Customer, Stack};
+use crate::wait_for;
 
 const EVENTS: usize = 20_000;
 /// Of the burst without a limit, for comparison.
@@ -75,7 +75,7 @@ async fn operations_when_idle(stack: &Stack) -> Result<Operations, String> {
 async fn held(stack: &Stack) -> f64 {
     let mut held = 0.0;
     for worker in &stack.workers {
-        held += worker.metrics().await.map_or(0.0, |text| crate::binary::sum(&text, "posthaste_held_total"));
+        held += worker.metrics().await.map_or(0.0, |text| crate::kit::binary::sum(&text, "posthaste_held_total"));
     }
     held
 }

@@ -10,11 +10,11 @@ mod shown;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::healthy::Healthy;
-use crate::options::Options;
-use crate::plot::Plots;
-use crate::report::Shown;
-use crate::stack::Stack;
+use crate::isolation::healthy::Healthy;
+use crate::isolation::options::Options;
+use crate::isolation::plot::Plots;
+use crate::isolation::report::Shown;
+use crate::isolation::stack::Stack;
 
 use kinds::Kind;
 use period::period;

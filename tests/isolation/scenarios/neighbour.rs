@@ -7,16 +7,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cpu::Cpu;
-use crate::figures::{geometric_mean, noise, quantile};
-use crate::latency::taken;
-use crate::load::{Sent, steady};
-use crate::options::{Bad, Options};
-use crate::plot::{Axes, Line, Plots};
-use crate::programs::wait_for;
-use crate::receiver::Manner;
-use crate::report::{Bound, Shown, Table, number};
-use crate::stack::{Customer, Stack};
+use crate::isolation::cpu::Cpu;
+use crate::isolation::figures::{geometric_mean, noise, quantile};
+use crate::isolation::latency::taken;
+use crate::isolation::load::{Sent, steady};
+use crate::isolation::options::{Bad, Options};
+use crate::isolation::plot::{Axes, Line, Plots};
+use crate::isolation::receiver::Manner;
+use crate::isolation::report::{Bound, Shown, Table, number};
+use crate::isolation::stack::{Customer, Stack};
+use crate::wait_for;
 
 const HEALTHY: usize = 50;
 const WORKERS: usize = 2;

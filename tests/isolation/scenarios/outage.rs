@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-use crate::broker::Depth;
-use crate::figures::{most_within, quantile, thinned};
-use crate::load::burst;
-use crate::options::Options;
-use crate::plot::{Axes, Line, Plots};
-use crate::process::{Usage, usage};
-use crate::programs::wait_for;
-use crate::receiver::Manner;
-use crate::report::{Bound, Shown};
-use crate::stack::{Customer, Stack};
+use crate::isolation::broker::Depth;
+use crate::isolation::figures::{most_within, quantile, thinned};
+use crate::isolation::load::burst;
+use crate::isolation::options::Options;
+use crate::isolation::plot::{Axes, Line, Plots};
+use crate::isolation::receiver::Manner;
+use crate::isolation::report::{Bound, Shown};
+use crate::isolation::stack::{Customer, Stack};
+use crate::isolation::usage::{Usage, usage};
+use crate::wait_for;
 
 const EVENTS: usize = 100_000;
 /// Committed in a second, in portions.
@@ -220,7 +220,7 @@ fn show_release(shown: &mut Shown, customer: &Customer, events: usize, plots: &P
         (events - customer.site.accepted().len().min(events)) as f64,
         Bound::AtMost(0.0),
     );
-    let counts = crate::figures::histogram(&times, 0.0, 1.0, last.ceil() as usize);
+    let counts = crate::isolation::figures::histogram(&times, 0.0, 1.0, last.ceil() as usize);
     let each_second: Vec<(f64, f64)> =
         counts.iter().enumerate().map(|(second, n)| (second as f64, *n as f64)).collect();
     let axes = Axes {

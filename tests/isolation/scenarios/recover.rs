@@ -4,16 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::figures::{histogram, most_within};
-use crate::healthy::{Healthy, Times};
-use crate::load::{Sent, steady};
-use crate::options::Options;
-use crate::peaks::{Peaks, watched};
-use crate::plot::{Axes, Line, Plots};
-use crate::programs::wait_for;
-use crate::receiver::Manner;
-use crate::report::{Bound, Shown};
-use crate::stack::{Customer, Stack};
+use crate::isolation::figures::{histogram, most_within};
+use crate::isolation::healthy::{Healthy, Times};
+use crate::isolation::load::{Sent, steady};
+use crate::isolation::options::Options;
+use crate::isolation::peaks::{Peaks, watched};
+use crate::isolation::plot::{Axes, Line, Plots};
+use crate::isolation::receiver::Manner;
+use crate::isolation::report::{Bound, Shown};
+use crate::isolation::stack::{Customer, Stack};
+use crate::wait_for;
 
 const WORKERS: usize = 1;
 /// Events in a second.

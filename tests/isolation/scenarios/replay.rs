@@ -4,15 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::figures::quantile;
-use crate::latency::taken;
-use crate::load::{burst, steady};
-use crate::options::Options;
-use crate::plot::{Axes, Line, Plots};
-use crate::programs::wait_for;
-use crate::receiver::Manner;
-use crate::report::{Bound, Shown};
-use crate::stack::{Customer, Stack};
+use crate::isolation::figures::quantile;
+use crate::isolation::latency::taken;
+use crate::isolation::load::{burst, steady};
+use crate::isolation::options::Options;
+use crate::isolation::plot::{Axes, Line, Plots};
+use crate::isolation::receiver::Manner;
+use crate::isolation::report::{Bound, Shown};
+use crate::isolation::stack::{Customer, Stack};
+use crate::wait_for;
 
 const DEAD: usize = 100_000;
 const LIVE: usize = 50;

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::cpu::{Cpu, PARTS};
-use crate::endpoints::{self, New};
-use crate::healthy::{Healthy, Times};
-use crate::options::Options;
-use crate::peaks::{Peaks, now};
-use crate::programs::wait_for;
-use crate::receiver::{Manner, Site};
-use crate::report::{Bound, Shown, Table, number};
-use crate::stack::Stack;
+use crate::isolation::cpu::{Cpu, PARTS};
+use crate::isolation::endpoints::{self, New};
+use crate::isolation::healthy::{Healthy, Times};
+use crate::isolation::options::Options;
+use crate::isolation::peaks::{Peaks, now};
+use crate::isolation::receiver::{Manner, Site};
+use crate::isolation::report::{Bound, Shown, Table, number};
+use crate::isolation::stack::Stack;
+use crate::wait_for;
 
 const ENDPOINTS: usize = 100_000;
 /// Every so many is disabled.

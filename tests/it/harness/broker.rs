@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions};
-use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel};
 
 use super::eventually;
 use super::stack::Stack;
+use crate::kit::broker::{self, connect};
 
 /// A message of the dead-letter queue, as the broker's UI would show it.
 #[derive(Debug, Clone)]
@@ -28,8 +29,8 @@ impl Letter {
 
 impl Stack {
     pub async fn channel(&self) -> Channel {
-        let connect = || connect(&self.amqp_url);
-        let connection = self.broker.get_or_try_init(connect).await.expect("a connection to the broker");
+        let connection =
+            self.broker.get_or_try_init(|| connect(&self.amqp_url)).await.expect("a connection to the broker");
         connection.create_channel().await.expect("a channel")
     }
 
@@ -40,9 +41,7 @@ impl Stack {
     /// Messages ready in a queue: `deliver`, `retry`, `dead` or `delay.<ms>`.
     pub async fn depth(&self, name: &str) -> u32 {
         let channel = self.channel().await;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let queue = channel.queue_declare(self.queue(name).into(), passive, FieldTable::default()).await;
-        let depth = queue.expect("the queue exists").message_count();
+        let depth = broker::depth(&channel, &self.queue(name)).await.expect("the queue exists");
         channel.close(200, "done".into()).await.expect("the channel can be closed");
         depth
     }
@@ -92,8 +91,7 @@ impl Stack {
     pub async fn delete_queues(&self, names: &[&str]) {
         let channel = self.channel().await;
         for name in names {
-            let deleted = channel.queue_delete(self.queue(name).into(), QueueDeleteOptions::default()).await;
-            deleted.expect("the queue can be deleted");
+            broker::delete(&channel, &self.queue(name)).await.expect("the queue can be deleted");
         }
         channel.close(200, "done".into()).await.expect("the channel can be closed");
     }
@@ -113,7 +111,7 @@ impl Stack {
         }
         arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(100));
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        channel.queue_delete((&*queue).into(), QueueDeleteOptions::default()).await.expect("the queue can be deleted");
+        broker::delete(&channel, &queue).await.expect("the queue can be deleted");
         channel.queue_declare((&*queue).into(), durable, arguments).await.expect("the same queue");
         let bind = channel.queue_bind(
             (&*queue).into(),
@@ -165,10 +163,6 @@ fn shown(value: &AMQPValue) -> String {
     }
 }
 
-async fn connect(url: &str) -> lapin::Result<Connection> {
-    Connection::connect(url, ConnectionProperties::default().with_connection_name("posthaste tests".into())).await
-}
-
 /// Deletes what a stack declared, and proves that it is gone.
 pub async fn delete_all(url: &str, prefix: &str, mut queues: Vec<String>) -> Result<(), String> {
     queues.extend(["deliver", "retry", "dead"].map(|name| format!("{prefix}.{name}")));
@@ -184,7 +178,7 @@ async fn delete(url: &str, prefix: &str, queues: &[String]) -> lapin::Result<()>
     let connection = connect(url).await?;
     let channel = connection.create_channel().await?;
     for queue in queues {
-        channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await?;
+        broker::delete(&channel, queue).await?;
     }
     for exchange in [prefix.to_owned(), format!("{prefix}.delay"), format!("{prefix}.dead")] {
         channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await?;
@@ -196,9 +190,7 @@ async fn left(url: &str, queues: &[String]) -> lapin::Result<Vec<String>> {
     let connection = connect(url).await?;
     let mut left = Vec::new();
     for queue in queues {
-        let channel = connection.create_channel().await?;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        if channel.queue_declare(queue.as_str().into(), passive, FieldTable::default()).await.is_ok() {
+        if broker::depth(&connection.create_channel().await?, queue).await.is_ok() {
             left.push(queue.clone());
         }
     }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::eventually;
 use super::stack::Stack;
+use crate::kit::database::{unfinished, unmoved};
 
 #[derive(Debug, Clone, PartialEq, FromRow)]
 pub struct Delivery {
@@ -136,17 +137,15 @@ impl Stack {
 
     /// Waits until every event has left the outbox, every delivery is delivered or dead, and no batch is listed.
     pub async fn wait_settled(&self) -> BTreeMap<String, i64> {
-        let unfinished =
-            "select (select count(*) from posthaste.outbox) + (select count(*) from posthaste.relay_batches)
-                + (select count(*) from posthaste.deliveries where status in ('pending', 'retrying', 'held'))";
-        eventually("everything is settled", async || (self.number(unfinished).await == 0).then_some(())).await;
+        let settled = async || (unfinished(&self.db).await.expect("a count") == 0).then_some(());
+        eventually("everything is settled", settled).await;
         self.statuses().await
     }
 
     /// Waits until the relay has taken everything.
     pub async fn wait_relayed(&self) {
-        let left = "select (select count(*) from posthaste.outbox) + (select count(*) from posthaste.relay_batches)";
-        eventually("everything is relayed", async || (self.number(left).await == 0).then_some(())).await;
+        let relayed = async || (unmoved(&self.db).await.expect("a count") == 0).then_some(());
+        eventually("everything is relayed", relayed).await;
     }
 
     /// Waits until a relay sleeps and producers notify.

@@ -5,7 +5,6 @@ mod database;
 mod own_servers;
 mod pooler;
 mod process;
-mod programs;
 mod proxy;
 mod receiver;
 mod servers;
@@ -13,7 +12,9 @@ mod stack;
 mod terminal;
 mod unix;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::kit::ask_until;
 
 pub use broker::Letter;
 pub use database::{Attempt, Delivery};
@@ -24,7 +25,6 @@ pub use proxy::Proxy;
 pub use receiver::{Door, Receiver, Reply, Request};
 pub use stack::{Done, Stack, command, nowhere};
 pub use terminal::at_a_terminal;
-pub use unix::terminate;
 
 /// How long anything may take before a test gives up. Far more than needed, for a machine that is busy elsewhere.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,14 +36,15 @@ pub async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> 
 }
 
 /// The same with a patience of its own, for what takes long by its nature.
-pub async fn within<T>(patience: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(seen) = look().await {
-            return seen;
-        }
-        assert!(began.elapsed() < patience, "gave up after {patience:?}: {what}");
-        // What other processes, servers and queues have done sends no signal: this is where all such waiting is.
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
+pub async fn within<T>(patience: Duration, what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    let seen = ask_until(patience, LOOK_AGAIN, look).await;
+    seen.unwrap_or_else(|| panic!("gave up after {patience:?}: {what}"))
+}
+
+/// Works in a thread of its own, so a test that is busy does not slow it down.
+fn in_a_thread(work: impl Future<Output = ()> + Send + 'static) {
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(work);
+    });
 }

@@ -8,6 +8,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use crate::kit::proxy::by_way_of;
+
 const SSL_REQUEST: [u8; 4] = 80_877_103_u32.to_be_bytes();
 
 /// Its threads end with the connections of its clients.
@@ -46,10 +48,7 @@ impl Pooler {
 
     /// The URL of the server by way of the pooler.
     pub fn url(&self, url: &str) -> String {
-        let mut url = url::Url::parse(url).expect("the URL of a server");
-        url.set_host(Some("127.0.0.1")).expect("a host");
-        url.set_port(Some(self.address.port())).expect("a port");
-        url.into()
+        by_way_of(self.address.port(), url)
     }
 
     pub fn share(&self) {

@@ -7,11 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::{PATIENCE, eventually, unix};
+use super::{PATIENCE, eventually};
+use crate::kit::{binary, signal};
 
 /// Cheap to clone. The stack that started it kills it at the latest when the test is over.
 #[derive(Clone)]
@@ -73,28 +72,23 @@ impl Process {
 
     /// Status and body of an answer of its HTTP server.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let address = self
+        let address: SocketAddr = self
             .logged("the address of its HTTP server", |line| {
                 line["address"].as_str().and_then(|text| text.parse().ok())
             })
             .await;
-        get(address, path).await.unwrap_or_default()
+        binary::get(address, path).await.unwrap_or_default()
     }
 
     /// Every series of `/metrics` with its value.
     pub async fn metrics(&self) -> BTreeMap<String, f64> {
         let (_, text) = self.get("/metrics").await;
-        let series = |line: &str| {
-            let (name, value) = line.rsplit_once(' ')?;
-            Some((name.to_owned(), value.parse().ok()?))
-        };
-        text.lines().filter(|line| !line.starts_with('#')).filter_map(series).collect()
+        binary::series(&text).map(|(series, value)| (series.to_owned(), value)).collect()
     }
 
     /// The sum over all label values of one metric; 0 while it was never touched.
     pub async fn metric(&self, name: &str) -> f64 {
-        let all = self.metrics().await;
-        all.iter().filter(|(series, _)| series.split('{').next() == Some(name)).map(|(_, value)| value).sum()
+        binary::sum(&self.get("/metrics").await.1, name)
     }
 
     pub fn is_running(&self) -> bool {
@@ -110,7 +104,7 @@ impl Process {
     pub fn terminate(&self) {
         let mut child = self.child();
         if matches!(child.try_wait(), Ok(None)) {
-            unix::terminate(child.id());
+            signal(child.id(), libc::SIGTERM);
         }
     }
 
@@ -124,15 +118,4 @@ impl Process {
     fn child(&self) -> MutexGuard<'_, Child> {
         self.0.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-async fn get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await?;
-    let status = text.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
-    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    Ok((status, body.to_owned()))
 }

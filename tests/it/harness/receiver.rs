@@ -1,16 +1,20 @@
-//! A receiver that answers as a test says and keeps every request as it came. It speaks HTTP/1.1 by hand, so that it can
-//! also fail in ways that no well-behaved server library would.
+//! A receiver that answers as a test says and keeps every request as it came.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::PATIENCE;
+use super::{PATIENCE, in_a_thread};
+use crate::kit::connections::{accept, listener};
+use crate::kit::http::{self, Answer, Connection};
+
+/// The slowness of an answer that drips.
+const DRIP: Duration = Duration::from_millis(20);
 
 /// One request as it came.
 #[derive(Debug, Clone)]
@@ -23,6 +27,17 @@ pub struct Request {
 }
 
 impl Request {
+    fn of(request: &http::Request<'_>) -> Request {
+        let pair = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Request {
+            path: request.path().to_owned(),
+            headers: request.head.lines().skip(1).filter_map(pair).collect(),
+            body: request.body.to_vec(),
+            at: Instant::now(),
+            time: SystemTime::now(),
+        }
+    }
+
     /// The value of a header; empty when it is absent.
     pub fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
@@ -93,6 +108,21 @@ impl Reply {
     pub fn behind(self, door: &Door) -> Reply {
         Reply { door: Some(door.clone()), ..self }
     }
+
+    fn answer(&self) -> Answer {
+        match self.manner {
+            Manner::Whole => Answer::Whole(self.text(self.body.len(), self.body)),
+            Manner::Hang => Answer::Hang,
+            Manner::Reset => Answer::Reset,
+            Manner::Drip => Answer::Drip(self.text(1_000_000, ""), b".", DRIP),
+        }
+    }
+
+    fn text(&self, length: usize, body: &str) -> Cow<'static, [u8]> {
+        let headers: String = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head = format!("HTTP/1.1 {} Scripted\r\ncontent-length: {length}\r\n{headers}\r\n", self.status);
+        Cow::Owned((head + body).into_bytes())
+    }
 }
 
 /// Closed until it is opened, for good.
@@ -133,17 +163,13 @@ struct Shared {
 impl Receiver {
     /// Answers 200 on every path that has no script.
     pub fn start() -> Receiver {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.set_nonblocking(true).expect("a listener that does not block");
+        let listener = listener();
         let address = listener.local_addr().expect("an address");
         let requests = watch::channel(Vec::new()).0;
         let shared = Arc::new(Shared { scripts: Mutex::default(), seen: Mutex::default(), requests });
         let (stop, stopped) = watch::channel(());
         let serving = shared.clone();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(serve(listener, serving, stopped));
-        });
+        in_a_thread(serve(listener, serving, stopped));
         Receiver { address, shared, _stop: stop }
     }
 
@@ -194,30 +220,23 @@ impl Receiver {
 
 async fn serve(listener: std::net::TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<()>) {
     let listener = TcpListener::from_std(listener).expect("a listener");
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                if let Ok((stream, _)) = accepted {
-                    tokio::spawn(converse(stream, shared.clone()));
-                }
-            }
-            // An error: the receiver was dropped.
-            _ = stopped.changed() => return,
-        }
+    tokio::select! {
+        () = accept(listener, |stream| converse(Connection::new(stream), shared.clone())) => {}
+        // An error: the receiver was dropped.
+        _ = stopped.changed() => {}
     }
 }
 
 /// One connection: requests and replies in turn, until one of the two sides has had enough.
-async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
-    let mut buffer = Vec::new();
-    while let Some(request) = read(&mut stream, &mut buffer).await {
-        let reply = shared.note(request);
+async fn converse(mut connection: Connection, shared: Arc<Shared>) {
+    while let Some(request) = connection.next().await {
+        let reply = shared.note(Request::of(&request));
         if let Some(door) = &reply.door {
             door.pass().await;
         }
         // The delay is what the test asked for.
         tokio::time::sleep(reply.delay).await;
-        if answer(&mut stream, &reply).await.is_err() {
+        if connection.answer(reply.answer()).await.is_err() {
             return;
         }
     }
@@ -235,62 +254,4 @@ impl Shared {
         self.requests.send_modify(|requests| requests.push(request));
         script.map_or_else(Reply::ok, |script| script(nth))
     }
-}
-
-async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Request> {
-    let end = loop {
-        if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end;
-        }
-        if stream.read_buf(buffer).await.ok()? == 0 {
-            return None;
-        }
-    };
-    let head = String::from_utf8(buffer.drain(..end + 4).collect()).ok()?;
-    let mut lines = head.trim_end().split("\r\n");
-    let path = lines.next()?.split(' ').nth(1)?.to_owned();
-    let pair = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let headers: Vec<(String, String)> = lines.filter_map(pair).collect();
-    let mut request = Request { path, headers, body: Vec::new(), at: Instant::now(), time: SystemTime::now() };
-    let length: usize = request.header("content-length").parse().ok()?;
-    while buffer.len() < length {
-        if stream.read_buf(buffer).await.ok()? == 0 {
-            return None;
-        }
-    }
-    request.body = buffer.drain(..length).collect();
-    Some(request)
-}
-
-async fn answer(stream: &mut TcpStream, reply: &Reply) -> std::io::Result<()> {
-    match reply.manner {
-        Manner::Whole => stream.write_all(&head(reply, reply.body.len(), reply.body)).await,
-        Manner::Hang => gone(stream).await,
-        Manner::Reset => {
-            stream.set_zero_linger()?;
-            Err(std::io::ErrorKind::ConnectionReset.into())
-        }
-        Manner::Drip => {
-            stream.write_all(&head(reply, 1_000_000, "")).await?;
-            loop {
-                stream.write_all(b".").await?;
-                // The slowness is what the test asked for.
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        }
-    }
-}
-
-fn head(reply: &Reply, length: usize, body: &str) -> Vec<u8> {
-    let mut text = format!("HTTP/1.1 {} Scripted\r\ncontent-length: {length}\r\n", reply.status);
-    for (name, value) in &reply.headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
-    }
-    format!("{text}\r\n{body}").into_bytes()
-}
-
-/// Waits until the other side hangs up.
-async fn gone(stream: &mut TcpStream) -> std::io::Result<()> {
-    while stream.read(&mut [0; 64]).await? > 0 {}
-    Err(std::io::ErrorKind::UnexpectedEof.into())
 }

@@ -7,18 +7,24 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use testcontainers_modules::postgres::Postgres;
-use testcontainers_modules::rabbitmq::RabbitMq;
+use tempfile::TempDir;
+use testcontainers_modules::postgres::Postgres as PostgresImage;
+use testcontainers_modules::rabbitmq::RabbitMq as RabbitMqImage;
 use testcontainers_modules::testcontainers::core::WaitFor;
 use testcontainers_modules::testcontainers::runners::AsyncRunner;
 use testcontainers_modules::testcontainers::{ContainerAsync, ImageExt, TestcontainersError};
 
-use super::unix;
+use super::{own_servers, unix};
+use crate::kit::operate;
+use crate::kit::servers::postgres::Postgres;
+use crate::kit::servers::rabbitmq::RabbitMq;
 
 const DATABASE_VARIABLE: &str = "POSTHASTE_TEST_DATABASE_URL";
 const AMQP_VARIABLE: &str = "POSTHASTE_TEST_AMQP_URL";
 /// What a run that was killed leaves behind is removed by a later one after this time.
 const STALE: Duration = Duration::from_secs(3600);
+/// What scripts say when there is a choice.
+const SERVERS_VARIABLE: &str = "POSTHASTE_SERVERS";
 const CONTAINER_START: Duration = Duration::from_secs(300);
 /// The images of docker-compose.yml. Their versions were run as programs of Debian, and not yet as containers.
 const POSTGRES_TAG: &str = "17";
@@ -94,11 +100,11 @@ extern "C" fn at_exit() {
 fn keep(ready: &Sender<Result<Servers, String>>, databases: &Receiver<String>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let started = runtime.block_on(async {
-        let (database_url, amqp_url, containers) = find().await?;
+        let (database_url, amqp_url, kept) = find().await?;
         let template = make_template(&database_url).await.map_err(|error| format!("the test database: {error}"))?;
-        Ok((Servers { database_url, amqp_url, template }, containers))
+        Ok((Servers { database_url, amqp_url, template }, kept))
     });
-    let (servers, containers) = match started {
+    let (servers, kept) = match started {
         Ok(started) => started,
         Err(problem) => {
             let _ = ready.send(Err(problem));
@@ -107,14 +113,21 @@ fn keep(ready: &Sender<Result<Servers, String>>, databases: &Receiver<String>) {
     };
     let _ = ready.send(Ok(servers.clone()));
     while let Ok(name) = databases.recv() {
-        // A container takes its databases with it.
-        if containers.is_none() {
+        // Servers of ours take their databases with them.
+        if matches!(kept, Kept::Given) {
             runtime.block_on(drop_for_certain(&servers.database_url, &name));
         }
     }
-    if let Some(containers) = containers {
+    if let Kept::Containers(containers) = kept {
         runtime.block_on(containers.remove());
     }
+}
+
+/// What the servers are thrown away with.
+enum Kept {
+    Given,
+    Containers(Containers),
+    Programs { _servers: (Postgres, RabbitMq), _directory: TempDir },
 }
 
 /// Sessions of a test that has just ended may take a moment to be gone.
@@ -135,21 +148,29 @@ fn drop_database(name: &str) -> String {
     format!("drop database if exists {name} with (force)")
 }
 
-async fn find() -> Result<(String, String, Option<Containers>), String> {
+async fn find() -> Result<(String, String, Kept), String> {
     match (given(DATABASE_VARIABLE), given(AMQP_VARIABLE)) {
-        (Some(database), Some(amqp)) => Ok((database, amqp, None)),
-        (None, None) => {
-            let containers = Containers::start().await.map_err(|error| {
-                format!(
-                    "these tests need servers: run scripts/test, which brings them, or set {DATABASE_VARIABLE} and \
-                     {AMQP_VARIABLE} (no Docker engine answers either: {error})"
-                )
-            })?;
-            let (database, amqp) = containers.urls().await.map_err(|error| error.to_string())?;
-            Ok((database, amqp, Some(containers)))
-        }
-        _ => Err(format!("set both {DATABASE_VARIABLE} and {AMQP_VARIABLE}, or none of them")),
+        (Some(database), Some(amqp)) => return Ok((database, amqp, Kept::Given)),
+        (None, None) => {}
+        _ => return Err(format!("set both {DATABASE_VARIABLE} and {AMQP_VARIABLE}, or none of them")),
     }
+    let why = match given(SERVERS_VARIABLE).as_deref() {
+        Some("native") => format!("{SERVERS_VARIABLE} is native"),
+        _ => match Containers::start().await {
+            Ok(containers) => {
+                let (database, amqp) = containers.urls().await.map_err(|error| error.to_string())?;
+                return Ok((database, amqp, Kept::Containers(containers)));
+            }
+            Err(error) => error.to_string(),
+        },
+    };
+    let directory = own_servers::directory();
+    // Durability is not what these tests look at.
+    let started = operate::start(directory.path(), &["fsync=off"], "", "").await;
+    let (postgres, rabbitmq) = started.map_err(|problem| {
+        format!("these tests need servers: run scripts/test, which brings them, or set {DATABASE_VARIABLE} and {AMQP_VARIABLE} (no containers: {why}; no programs: {problem})")
+    })?;
+    Ok((postgres.url(), rabbitmq.url(), Kept::Programs { _servers: (postgres, rabbitmq), _directory: directory }))
 }
 
 fn given(variable: &str) -> Option<String> {
@@ -157,17 +178,17 @@ fn given(variable: &str) -> Option<String> {
 }
 
 struct Containers {
-    postgres: ContainerAsync<Postgres>,
-    rabbitmq: ContainerAsync<RabbitMq>,
+    postgres: ContainerAsync<PostgresImage>,
+    rabbitmq: ContainerAsync<RabbitMqImage>,
 }
 
 impl Containers {
     async fn start() -> Result<Containers, TestcontainersError> {
         let settings = ["postgres", "-c", "fsync=off", "-c", "max_connections=300"];
         let postgres =
-            Postgres::default().with_tag(POSTGRES_TAG).with_cmd(settings).with_startup_timeout(CONTAINER_START);
+            PostgresImage::default().with_tag(POSTGRES_TAG).with_cmd(settings).with_startup_timeout(CONTAINER_START);
         let up = WaitFor::message_on_stdout("Server startup complete");
-        let rabbitmq = RabbitMq::default().with_tag(RABBITMQ_TAG).with_ready_conditions(vec![up]);
+        let rabbitmq = RabbitMqImage::default().with_tag(RABBITMQ_TAG).with_ready_conditions(vec![up]);
         let rabbitmq = rabbitmq.with_startup_timeout(CONTAINER_START);
         let (postgres, rabbitmq) = tokio::try_join!(postgres.start(), rabbitmq.start())?;
         Ok(Containers { postgres, rabbitmq })

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::process::Process;
 use super::servers::{self, Servers};
+use crate::kit::binary::{self, configure};
 
 /// Settings of every process unless a test says otherwise: few queues, short delays, local receivers.
 const SETTINGS: [(&str, &str); 10] = [
@@ -162,9 +163,9 @@ impl Stack {
     /// An endpoint of the tenant, with further arguments for `endpoint add`.
     pub async fn endpoint(&self, tenant: &str, url: &str, arguments: &[&str]) -> Endpoint {
         let add = ["endpoint", "add", "--json", "--tenant", tenant, "--url", url];
-        let added = self.cli(&[&add, arguments].concat()).await.json();
-        let id = added["id"].as_str().and_then(|id| id.parse().ok()).expect("the id of the new endpoint");
-        Endpoint { id, secret: added["secret"].as_str().expect("its secret").to_owned() }
+        let added = self.cli(&[&add, arguments].concat()).await.ok();
+        let (id, secret) = binary::endpoint(&added.stdout).expect("id and secret of the new endpoint");
+        Endpoint { id, secret }
     }
 
     /// The binary with the settings of this stack, for a test that starts it in its own way.
@@ -206,21 +207,7 @@ pub async fn nowhere(arguments: &[&str], settings: &[(&str, &str)]) -> Done {
 
 /// The binary, with nothing of the caller's environment that configures it.
 pub fn command(arguments: &[&str], directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
-    command.args(arguments).current_dir(directory);
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("POSTHASTE_") || text == "DATABASE_URL" || text == "AMQP_URL" {
-            command.env_remove(&name);
-        }
-    }
-    command
-}
-
-fn configure<'a>(command: &mut Command, settings: impl IntoIterator<Item = (&'a str, &'a str)>) {
-    for (key, value) in settings {
-        command.env(format!("POSTHASTE_{}", key.replace('.', "__").to_uppercase()), value);
-    }
+    binary::command(env!("CARGO_BIN_EXE_posthaste"), arguments, directory)
 }
 
 async fn finish(command: Command) -> Done {

@@ -4,9 +4,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::load;
-use crate::ledger::FOR_TWO;
-use crate::run::Running;
-use crate::schedule::ENDPOINTS;
+use crate::chaos::ledger::FOR_TWO;
+use crate::chaos::run::Running;
+use crate::chaos::schedule::ENDPOINTS;
 
 /// Customers that come with an endpoint of their own, and leave again.
 const GUESTS: usize = 10;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::ledger::{FOR_TWO, TENANT, TYPES};
-use crate::producers::{Draft, Producer};
-use crate::run::Running;
+use crate::chaos::ledger::{FOR_TWO, TENANT, TYPES};
+use crate::chaos::producers::{Draft, Producer};
+use crate::chaos::run::Running;
 
 /// Events in one transaction.
 const BULK: u64 = 500;

@@ -1,9 +1,9 @@
 //! Looking from outside at what the processes hold. Reads `/proc`, so it needs Linux.
 
-use crate::growth::{Holding, Measured};
-use crate::kind::Server;
-use crate::run::Running;
-use crate::service::Service;
+use crate::chaos::growth::{Holding, Measured};
+use crate::chaos::kind::Server;
+use crate::chaos::run::Running;
+use crate::chaos::service::Service;
 
 /// While nothing is to be done, and no other process of ours is connected.
 pub async fn measure(running: &Running, relay: &Service, worker: &Service) -> Result<Measured, String> {

@@ -13,16 +13,16 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::faults::Happened;
-use crate::growth::{Measured, grown, table};
-use crate::kind::{Kind, Role, Server};
-use crate::options::Options;
-use crate::programs::wait_for;
-use crate::report::Report;
-use crate::run::{Running, unfinished};
-use crate::schedule::{ENDPOINTS, Fault, RELAYS};
-use crate::service::Service;
-use crate::stack::{Stack, settings};
+use crate::chaos::faults::Happened;
+use crate::chaos::growth::{Measured, grown, table};
+use crate::chaos::kind::{Kind, Role, Server};
+use crate::chaos::options::Options;
+use crate::chaos::report::Report;
+use crate::chaos::run::{Running, unfinished};
+use crate::chaos::schedule::{ENDPOINTS, Fault, RELAYS};
+use crate::chaos::service::Service;
+use crate::chaos::stack::{Stack, settings};
+use crate::wait_for;
 
 const PARTS: u64 = 10;
 /// Of each role, the process that lives through everything, and the one that is killed.

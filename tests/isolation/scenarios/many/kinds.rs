@@ -1,7 +1,7 @@
 //! What stands beside the healthy endpoints.
 
-use crate::options::Beside;
-use crate::receiver::Manner;
+use crate::isolation::options::Beside;
+use crate::isolation::receiver::Manner;
 
 /// How many requests an endpoint may have open, by default.
 const IN_FLIGHT: f64 = 32.0;

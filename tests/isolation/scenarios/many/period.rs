@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 
-use crate::cpu::Cpu;
-use crate::endpoints::{forget, vacuum};
-use crate::healthy::{Healthy, Times};
-use crate::load::{at_once, stream};
-use crate::peaks::{Peaks, watched};
-use crate::programs::wait_for;
-use crate::receiver::Manner;
-use crate::stack::{Customer, Stack};
+use crate::isolation::cpu::Cpu;
+use crate::isolation::endpoints::{forget, vacuum};
+use crate::isolation::healthy::{Healthy, Times};
+use crate::isolation::load::{at_once, stream};
+use crate::isolation::peaks::{Peaks, watched};
+use crate::isolation::receiver::Manner;
+use crate::isolation::stack::{Customer, Stack};
+use crate::wait_for;
 
 use super::kinds::{Group, Kind};
 

@@ -1,11 +1,11 @@
 //! What the periods have shown.
 
-use crate::cpu::PARTS;
-use crate::figures::{geometric_mean, noise, quantile};
-use crate::healthy::Times;
-use crate::options::Beside;
-use crate::plot::{Axes, Line, Plots};
-use crate::report::{Bound, Shown, Table, number};
+use crate::isolation::cpu::PARTS;
+use crate::isolation::figures::{geometric_mean, noise, quantile};
+use crate::isolation::healthy::Times;
+use crate::isolation::options::Beside;
+use crate::isolation::plot::{Axes, Line, Plots};
+use crate::isolation::report::{Bound, Shown, Table, number};
 
 use super::kinds::{Claim, Kind};
 use super::period::{Got, Period};

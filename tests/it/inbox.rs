@@ -168,7 +168,7 @@ async fn who_has_waited_long_enough_is_told_to_come_again_and_the_work_may_wait_
     sqlx::query("set local lock_timeout = '7s'").execute(&mut *transaction).await.unwrap();
     let work = async |c: &mut PgConnection| Ok::<_, sqlx::Error>(Answer::json(200, look(c).await?.into()));
     let handled = inbox.process(&mut transaction, &event("b"), SystemTime::now(), work).await.unwrap();
-    assert_eq!(handled, Handled::Done(Answer::json(200, json!("7s"))));
+    assert!(matches!(handled, Handled::Done(answer) if answer == Answer::json(200, json!("7s"))));
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ with u as (
    where ",
     same_key!("s"),
     "
-     and d.attempts = s.n - 1 and d.status <> 'delivered' and s.verdict <> 'not_spent'
+     and d.attempts = s.n - 1 and d.status <> 'delivered'
   returning s.ord, d.next_attempt_at, s.reason, s.duration_ms, s.started_at, s.request_headers, s.response_headers,
             s.response_body, ",
     columns!(),
@@ -145,16 +145,12 @@ fn verdict(decision: &Decision) -> &'static str {
         Decision::Dead(_) => "dead",
         Decision::Retry { .. } => "retry",
         Decision::Park { .. } => "park",
-        // A fault of ours never gets here: it spends no attempt, so there is nothing to settle.
-        Decision::NotSpent { .. } => "not_spent",
     }
 }
 
 fn delay_ms(decision: &Decision) -> Option<i64> {
     match decision {
-        Decision::Retry { delay_ms } | Decision::Park { delay_ms, .. } | Decision::NotSpent { delay_ms } => {
-            Some(*delay_ms as i64)
-        }
+        Decision::Retry { delay_ms } | Decision::Park { delay_ms, .. } => Some(*delay_ms as i64),
         Decision::Delivered | Decision::Dead(_) => None,
     }
 }

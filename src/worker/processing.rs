@@ -27,11 +27,12 @@ use crate::broker::publisher::WorkQueue;
 use crate::broker::wire::Undecodable;
 use crate::domain::circuit::State;
 use crate::domain::dead_reason::DeadReason;
-use crate::domain::decision::{Decision, OUR_FAULT_PAUSE, decide};
+use crate::domain::decision::{Decision, decide};
 use crate::domain::delivery::{DropReason, Received, Step, receive};
 use crate::domain::gate::{Until, Why, busy};
 use crate::domain::ids;
 use crate::domain::message::Message;
+use crate::domain::outcome::{OurFault, Outcome};
 use crate::domain::reconnect;
 use crate::domain::rooms::{Room, SLOW_MS};
 use crate::store::deliveries::Snapshot;
@@ -67,6 +68,7 @@ pub struct Ends {
 /// An attempt that was made.
 struct Made {
     attempted: Attempted,
+    outcome: Outcome,
     decision: Decision,
     suspect: Option<Suspect>,
 }
@@ -253,7 +255,7 @@ impl Processing {
             Admission::Suspect(suspect) => Some(suspect),
             Admission::Waits => {
                 drop(permit);
-                return self.hold_for_our_fault(OUR_FAULT_PAUSE).await;
+                return self.hold_for_our_fault().await;
             }
             Admission::NotYet(rest) => {
                 drop(permit);
@@ -286,19 +288,18 @@ impl Processing {
             }
         };
         drop(seat);
-        self.react(endpoint, permit, attempted, suspect).await
+        match attempted.exchange.outcome {
+            Ok(outcome) => {
+                let decision = self.react(endpoint, permit, &outcome).await?;
+                Ok(Stage::Go(Made { attempted, outcome, decision, suspect }))
+            }
+            Err(fault) => self.not_spent(permit, fault, suspect).await,
+        }
     }
 
-    /// What the attempt says about its endpoint, and what follows from it.
-    async fn react(
-        &self,
-        endpoint: &Ready,
-        permit: Permit,
-        attempted: Attempted,
-        suspect: Option<Suspect>,
-    ) -> Result<Stage<Made>, Stopping> {
+    /// What the outcome says about its endpoint, and what follows from it.
+    async fn react(&self, endpoint: &Ready, permit: Permit, outcome: &Outcome) -> Result<Decision, Stopping> {
         let policy = self.context.policies.get(endpoint.retry_policy.as_deref());
-        let outcome = &attempted.exchange.outcome;
         let reaction =
             permit.report(circuits::feedback(outcome, policy), endpoint.circuit, &self.context.limits.circuit);
         drop(permit);
@@ -310,19 +311,25 @@ impl Processing {
         }
         let (key, attempt) = (self.message.key(), self.message.attempt);
         let made = attempt - self.message.base_attempts;
-        let decision = match decide(outcome, key, attempt, made, policy, self.context.policies.delays()) {
-            Decision::NotSpent { delay_ms } => {
-                tracing::warn!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt,
-                    error = outcome.error(), "a fault of ours; held, no attempt spent");
-                if suspect.is_some() {
-                    self.context.quarantine.release(key).await?;
-                }
-                return self.hold_for_our_fault(Duration::from_millis(delay_ms)).await;
-            }
-            decision if reaction.keeps_failing => decision.in_postgres(),
-            decision => decision,
-        };
-        Ok(Stage::Go(Made { attempted, decision, suspect }))
+        let decision = decide(outcome, key, attempt, made, policy, self.context.policies.delays());
+        Ok(if reaction.keeps_failing { decision.in_postgres() } else { decision })
+    }
+
+    async fn not_spent<T>(
+        &self,
+        permit: Permit,
+        fault: OurFault,
+        suspect: Option<Suspect>,
+    ) -> Result<Stage<T>, Stopping> {
+        let (key, attempt) = (self.message.key(), self.message.attempt);
+        permit.report_fault(fault);
+        drop(permit);
+        tracing::warn!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt, error = fault.text(),
+            "a fault of ours; held, no attempt spent");
+        if suspect.is_some() {
+            self.context.quarantine.release(key).await?;
+        }
+        self.hold_for_our_fault().await
     }
 
     /// The request. One that grows old makes way for prompt ones.
@@ -339,11 +346,12 @@ impl Processing {
     }
 
     async fn hand_over(&self, endpoint: &Ready, made: Made, lock: DeliveryLock) -> Result<(), Stopping> {
-        let Made { attempted, decision, suspect } = made;
+        let Made { attempted, outcome, decision, suspect } = made;
         let budget = self.context.policies.get(endpoint.retry_policy.as_deref()).budget;
-        let (settlement, outcome) = job::settlement(&self.message, attempted, decision, budget);
+        let settlement = job::settlement(&self.message, attempted, outcome, decision, budget);
+        let status_class = outcome.status_class();
         let (message, receipt) = (self.message.clone(), self.receipt.clone());
-        let job = Job { settlement, outcome, message, received: self.received, receipt, lock, suspect };
+        let job = Job { settlement, status_class, message, received: self.received, receipt, lock, suspect };
         self.context.recorder.submit(job).await
     }
 }

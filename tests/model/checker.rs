@@ -7,9 +7,9 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
 use posthaste::domain::backoff::{DelayQueues, Policy, Settings};
-use posthaste::domain::decision::Decision;
+use posthaste::domain::decision::{Decision, our_fault_pause_ms};
 use posthaste::domain::ids::DeliveryKey;
-use posthaste::domain::outcome::{OurFault, Outcome};
+use posthaste::domain::outcome::Outcome;
 use uuid::Uuid;
 
 use crate::faults::{self, Fault};
@@ -59,10 +59,7 @@ impl Model {
 
     /// For how long a fault of ours holds a delivery.
     pub fn pause_ms(&self) -> u64 {
-        match self.decision(Verdict::NotSent, 1) {
-            Decision::NotSpent { delay_ms } => *delay_ms,
-            other => panic!("a fault of ours must spend no attempt: {other:?}"),
-        }
+        our_fault_pause_ms(0)
     }
 
     /// Everything that can happen next.
@@ -90,13 +87,12 @@ pub fn policy() -> Policy {
 }
 
 pub fn outcome(verdict: Verdict) -> Outcome {
-    let status = |status| Outcome::Response { status, retry_after: None };
+    let status = |status| Outcome::response(status, None);
     match verdict {
         Verdict::Success => status(200),
         Verdict::Failure => status(500),
         Verdict::Gone => status(410),
-        Verdict::ComeBackLater => Outcome::Response { status: 429, retry_after: Some(Duration::from_secs(3000)) },
-        Verdict::NotSent => Outcome::NotSent(OurFault::ResolverUnavailable),
+        Verdict::ComeBackLater => Outcome::response(429, Some(Duration::from_secs(3000))),
     }
 }
 

@@ -125,7 +125,6 @@ fn request(verdict: Verdict) -> &'static str {
         Verdict::Failure => "request: failure",
         Verdict::Gone => "request: gone",
         Verdict::ComeBackLater => "request: come back later",
-        Verdict::NotSent => "request: not sent",
     }
 }
 

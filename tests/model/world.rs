@@ -158,13 +158,10 @@ pub enum Verdict {
     Gone,
     /// It asks to wait for longer than any delay queue reaches.
     ComeBackLater,
-    /// A fault of ours.
-    NotSent,
 }
 
 impl Verdict {
-    pub const ALL: [Verdict; 5] =
-        [Verdict::Success, Verdict::Failure, Verdict::Gone, Verdict::ComeBackLater, Verdict::NotSent];
+    pub const ALL: [Verdict; 4] = [Verdict::Success, Verdict::Failure, Verdict::Gone, Verdict::ComeBackLater];
 }
 
 /// Whether an acknowledgement still reaches the broker.

@@ -1,7 +1,7 @@
 //! Posthaste turns committed database rows into delivered webhooks.
 //!
 //! `docs/architecture.md` is the map. Imports go down only (a test holds it):
-//! `domain <- config, telemetry, lifecycle, supervise <- store, broker, http <- relay, worker <- requeue <- cmd <- main`.
+//! `domain <- config, telemetry, lifecycle, supervise, reconnect <- store, broker, http <- relay, worker <- requeue <- cmd <- main`.
 
 #[cfg(feature = "service")]
 pub mod broker;
@@ -18,6 +18,8 @@ pub mod http;
 pub mod lifecycle;
 #[cfg(feature = "receiver")]
 pub mod receiver;
+#[cfg(feature = "service")]
+pub mod reconnect;
 #[cfg(feature = "service")]
 pub mod relay;
 #[cfg(feature = "service")]

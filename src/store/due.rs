@@ -5,6 +5,36 @@ use uuid::Uuid;
 
 use crate::domain::message::Message;
 
+/// The columns of an event `e` that a message needs.
+macro_rules! of_event {
+    () => {
+        "e.tenant, e.event_type, e.payload::text as payload, e.traceparent"
+    };
+}
+pub(super) use of_event;
+
+/// The end of a statement that has changed deliveries, as its part `u` returns them: lists those that are due under the relay
+/// until they are confirmed, and returns all of them with their events.
+macro_rules! list_and_return {
+    (relay = $relay:literal, due = $due:literal, events = $events:literal) => {
+        concat!(
+            ", b as (
+           insert into posthaste.relay_batches (relay, event_ids, endpoint_ids)
+           select ",
+            $relay,
+            ", array_agg(u.event_id), array_agg(u.endpoint_id) from u where ",
+            $due,
+            " having count(*) > 0 returning id)
+         select u.*, (select id from b) as batch_id, ",
+            $crate::store::due::of_event!(),
+            " from u join ",
+            $events,
+            " e on e.id = u.event_id order by 1"
+        )
+    };
+}
+pub(super) use list_and_return;
+
 #[derive(sqlx::FromRow)]
 pub(super) struct Row {
     event_id: Uuid,

@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::deliveries::{Raw, Snapshot, columns, columns_of};
+use super::due::{self, list_and_return, of_event};
 use super::replay::Window;
-use super::{Conn, Db, Result, due};
+use super::{Conn, Db, Result};
 use crate::domain::dead_reason::DeadReason;
 use crate::domain::ids::{self, DeliveryKey};
 use crate::domain::message::Message;
@@ -212,13 +213,8 @@ pub async fn grant(db: &Db, relay: i64, filter: &Filter, next: Next) -> Result<d
                       set status = (select p.status from p), base_attempts = d.attempts, dead_reason = null,
                           next_attempt_at = now(), updated_at = now()
                      from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
-                   returning d.event_id, d.endpoint_id, d.status, d.attempts, d.base_attempts, d.max_attempts
-                 ), b as (
-                   insert into posthaste.relay_batches (relay, event_ids, endpoint_ids)
-                   select $12, array_agg(u.event_id), array_agg(u.endpoint_id) from u where u.status = 'pending'
-                   having count(*) > 0 returning id)
-                 select u.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload, e.traceparent
-                   from u join posthaste.events e on e.id = u.event_id order by 1"
+                   returning d.event_id, d.endpoint_id, d.status, d.attempts, d.base_attempts, d.max_attempts)",
+                list_and_return!(relay = "$12", due = "u.status = 'pending'", events = "posthaste.events")
             )
         };
     }
@@ -285,8 +281,9 @@ pub async fn letters(db: &Db, keys: &[DeliveryKey]) -> Result<Vec<(Message, Snap
             sqlx::query_as(concat!(
                 "select ",
                 columns!(),
-                ", e.tenant, e.event_type, e.payload::text as payload, e.traceparent
-                   from unnest($1::uuid[], $2::uuid[]) as k(event_id, endpoint_id)
+                ", ",
+                of_event!(),
+                " from unnest($1::uuid[], $2::uuid[]) as k(event_id, endpoint_id)
                    join posthaste.deliveries d on (d.event_id, d.endpoint_id) = (k.event_id, k.endpoint_id)
                    join posthaste.events e on e.id = k.event_id
                   where d.status = 'dead' and d.event_id between $3 and $4 and e.id between $3 and $4"
@@ -327,8 +324,9 @@ pub async fn mark_dead_of_removed(db: &Db, endpoint: Uuid, limit: i64) -> Result
            returning d.*)
          select ",
         columns!(),
-        ", e.tenant, e.event_type, e.payload::text as payload, e.traceparent
-           from d join posthaste.events e on e.id = d.event_id"
+        ", ",
+        of_event!(),
+        " from d join posthaste.events e on e.id = d.event_id"
     );
     both(db.run(async |c| sqlx::query_as(REMOVED).bind(endpoint).bind(limit).fetch_all(c).await).await?)
 }

@@ -16,7 +16,8 @@ use crate::broker::BrokerError;
 use crate::broker::connection::Link;
 use crate::broker::consumer::Subscription;
 use crate::broker::declare;
-use crate::domain::{places, reconnect};
+use crate::domain::places;
+use crate::reconnect::Backoff;
 use crate::telemetry::readiness::Readiness;
 
 const HEALTH: Duration = Duration::from_secs(1);
@@ -39,21 +40,17 @@ pub struct Ends {
 pub async fn run(context: Arc<Context>, ready: Readiness, ends: Ends) {
     let stop = &ends.stop;
     let lanes = lanes(&context);
-    let mut failures = 0;
+    let mut backoff = Backoff::default();
     while !stop.is_cancelled() {
-        match session(&context, &lanes, &ready, &ends, &mut failures).await {
+        match session(&context, &lanes, &ready, &ends, &mut backoff).await {
             Ok(()) => return,
             Err(error) => {
                 ready.not_ready("broker", error.to_string());
                 if error.is_not_found() {
                     context.successors.declare_again().await;
                 }
-                tracing::warn!(%error, failures, "lost the broker; reconnecting");
-                tokio::select! {
-                    () = tokio::time::sleep(reconnect::pause(failures, rand::random())) => {}
-                    () = stop.cancelled() => break,
-                }
-                failures += 1;
+                tracing::warn!(%error, failures = backoff.failures(), "lost the broker; reconnecting");
+                backoff.pause_until(stop).await;
             }
         }
     }
@@ -65,7 +62,7 @@ async fn session(
     lanes: &[Arc<Lane>; 2],
     ready: &Readiness,
     ends: &Ends,
-    failures: &mut u32,
+    backoff: &mut Backoff,
 ) -> Result<(), BrokerError> {
     let name = format!("posthaste worker {} consume", context.name);
     let link = tokio::select! {
@@ -96,7 +93,7 @@ async fn session(
         ));
     }
     ready.ready("broker");
-    *failures = 0;
+    backoff.reset();
     tracing::info!("consuming");
     let result = tokio::select! {
         result = first_end(&mut consuming) => result,

@@ -33,8 +33,8 @@ use crate::domain::gate::{Until, Why, busy};
 use crate::domain::ids;
 use crate::domain::message::Message;
 use crate::domain::outcome::{OurFault, Outcome};
-use crate::domain::reconnect;
 use crate::domain::rooms::{Room, SLOW_MS};
+use crate::reconnect::Backoff;
 use crate::store::deliveries::Snapshot;
 use crate::store::markers;
 use crate::telemetry::metrics;
@@ -137,10 +137,11 @@ impl Processing {
         let mut must_read =
             waited || self.received.needs_row() || !self.message.is_fresh(Utc::now().timestamp_millis());
         let mut suspected = self.received.is_suspect();
+        let mut backoff = Backoff::default();
         for round in 0.. {
             // A row that seems to move on again and again is locked by somebody.
-            if let Some(failures) = u32::checked_sub(round, 2) {
-                tokio::time::sleep(reconnect::pause(failures, rand::random())).await;
+            if round >= 2 {
+                backoff.pause().await;
             }
             if must_read {
                 let Some(row) = self.may_proceed(self.received).await? else { return Ok(()) };

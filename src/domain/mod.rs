@@ -29,3 +29,4 @@ pub mod signature;
 pub mod throttle;
 pub mod turns;
 pub mod window;
+pub mod work_queue;

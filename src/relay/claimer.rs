@@ -88,12 +88,12 @@ impl Claimer {
             () = stop.cancelled() => return Ok(()),
         }
         self.look_for_strays(stop).await?;
-        if idle.wants_sweep() {
-            self.turns.sweep_next();
+        if idle.wants_scan() {
+            self.turns.scan_next();
         }
         let crowded = self.outbound.crowded();
         let ask = self.turns.ask(self.now_ms(), &crowded);
-        let swept = matches!(ask.from, From::Everyone { .. });
+        let scanned = matches!(ask.from, From::Everyone { .. });
         let mut found = false;
         if let Some(ask) = self.look(ask, &crowded).await? {
             let batch = self.claim(&ask, &crowded).await?;
@@ -111,7 +111,7 @@ impl Claimer {
         let wait = async {
             match (crowded.is_empty(), found) {
                 (true, true) => tokio::time::sleep(poll).await,
-                (true, false) => idle.empty(swept).await,
+                (true, false) => idle.empty(scanned).await,
                 (false, _) => self.outbound.changed(OTHERS.max(poll)).await,
             }
         };

@@ -11,8 +11,8 @@ use crate::store::StoreError;
 use crate::telemetry::metrics;
 use crate::telemetry::names::Duty;
 
-/// `while pace.due().await { pace.done(step.await); }`
-pub(super) struct Pace<'a> {
+/// `while ticker.due().await { ticker.done(step.await); }`
+pub(super) struct Ticker<'a> {
     duty: Duty,
     ticks: Interval,
     backoff: Backoff,
@@ -23,11 +23,11 @@ pub(super) struct Pace<'a> {
     stop: &'a CancellationToken,
 }
 
-impl<'a> Pace<'a> {
-    pub fn new(duty: Duty, tick: Duration, leads: &'a AtomicBool, stop: &'a CancellationToken) -> Pace<'a> {
+impl<'a> Ticker<'a> {
+    pub fn new(duty: Duty, tick: Duration, leads: &'a AtomicBool, stop: &'a CancellationToken) -> Ticker<'a> {
         let mut ticks = tokio::time::interval(tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Pace { duty, ticks, backoff: Backoff::default(), pause: None, leads, stop }
+        Ticker { duty, ticks, backoff: Backoff::default(), pause: None, leads, stop }
     }
 
     /// Waits for the next step; false: it is time to stop.

@@ -19,7 +19,7 @@ mod duty;
 mod ended;
 mod gauges;
 mod held;
-mod holders;
+mod held_endpoints;
 mod idle;
 mod leader;
 mod markers;

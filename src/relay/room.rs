@@ -23,7 +23,12 @@ pub(super) struct Room {
 impl Room {
     pub fn new(context: &Context) -> Room {
         let queue = context.topology.names.deliver_queue();
-        Room { depth: Depth::new(context.broker.clone(), queue), estimate: 0, backoff: Backoff::default(), refused: false }
+        Room {
+            depth: Depth::new(context.broker.clone(), queue),
+            estimate: 0,
+            backoff: Backoff::default(),
+            refused: false,
+        }
     }
 
     pub fn published(&mut self, messages: usize) {

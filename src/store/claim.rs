@@ -129,7 +129,7 @@ fn statement(from: &From) -> &'static str {
     }
 }
 
-/// The tenant after which a sweep begins; the tenants asked for, and their bounds; or ids of rows.
+/// The tenant after which a scan begins; the tenants asked for, and their bounds; or ids of rows.
 fn values(from: &From) -> (&str, Vec<&str>, Vec<Uuid>) {
     let known = match from {
         From::Everyone { after } => return (after, Vec::new(), Vec::new()),

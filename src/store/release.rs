@@ -120,15 +120,17 @@ pub async fn listed(db: &Db, relay: i64, limit: i64) -> Result<Vec<(i64, Vec<Mes
 async fn pending_of(db: &Db, batch: i64) -> Result<Vec<Message>> {
     let rows: Vec<due::Row> = db
         .run(async |c| {
-            sqlx::query_as(
-                concat!("select d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts, ", of_event!(), "
+            sqlx::query_as(concat!(
+                "select d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts, ",
+                of_event!(),
+                "
                    from posthaste.relay_batches b
                   cross join unnest(b.event_ids, b.endpoint_ids) as k(event_id, endpoint_id)
                    join posthaste.deliveries d on d.event_id = k.event_id and d.endpoint_id = k.endpoint_id
                    join posthaste.events e on e.id = k.event_id
                   where b.id = $1 and d.status = 'pending'
-                  order by 1, 2"),
-            )
+                  order by 1, 2"
+            ))
             .bind(batch)
             .fetch_all(c)
             .await

@@ -273,7 +273,7 @@ pub(super) fn both(rows: Vec<Both>) -> Result<Vec<(Message, Snapshot)>> {
 }
 
 /// Those of the given deliveries that are dead, with their events, for writing dead letters that are missing.
-pub async fn letters(db: &Db, keys: &[DeliveryKey]) -> Result<Vec<(Message, Snapshot)>> {
+pub async fn dead_letters(db: &Db, keys: &[DeliveryKey]) -> Result<Vec<(Message, Snapshot)>> {
     let Some(bounds) = ids::bounds(keys.iter().map(|key| key.event_id)) else { return Ok(Vec::new()) };
     let (events, endpoints) = columns_of(keys);
     let rows: Vec<Both> = db

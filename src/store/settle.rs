@@ -49,18 +49,18 @@ with u as (
            select v.status,
                   case when v.status in ('retrying', 'held') then now() + s.delay_ms * interval '1 millisecond' end,
                   case when v.status <> 'dead' then null
-                       when s.verdict = 'dead' then s.reason
+                       when s.decision = 'dead' then s.reason
                        when d.status = 'dead' then d.dead_reason
                        else 'exhausted' end
-             from (select case when s.verdict = 'delivered' then 'delivered'
-                               when s.verdict = 'dead' or d.status = 'dead'
+             from (select case when s.decision = 'delivered' then 'delivered'
+                               when s.decision = 'dead' or d.status = 'dead'
                                  or s.n - d.base_attempts >= d.max_attempts
                                  or s.n - d.base_attempts > s.budget then 'dead'
-                               when s.verdict = 'park' then 'held'
+                               when s.decision = 'park' then 'held'
                                else 'retrying' end as status) v)
     from unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::bigint[], $6::text[], $7::int[], $8::int[],
                 $9::text[], $10::int[], $11::timestamptz[], $12::text[], $13::text[], $14::text[])
-    with ordinality as s(event_id, endpoint_id, n, verdict, delay_ms, reason, budget, code, error, duration_ms,
+    with ordinality as s(event_id, endpoint_id, n, decision, delay_ms, reason, budget, code, error, duration_ms,
                          started_at, request_headers, response_headers, response_body, ord)
    where ",
     same_key!("s"),
@@ -124,7 +124,7 @@ fn arguments(worker: &str, sorted: &[(usize, &Settlement)]) -> Arguments {
     arguments.add(batch().map(|s| s.key.event_id).bind_iter())?;
     arguments.add(batch().map(|s| s.key.endpoint_id).bind_iter())?;
     arguments.add(batch().map(|s| s.attempt).bind_iter())?;
-    arguments.add(batch().map(|s| verdict(&s.decision)).bind_iter())?;
+    arguments.add(batch().map(|s| name(&s.decision)).bind_iter())?;
     arguments.add(batch().map(|s| delay_ms(&s.decision)).bind_iter())?;
     arguments.add(batch().map(|s| reason(&s.decision)).bind_iter())?;
     arguments.add(batch().map(|s| s.budget).bind_iter())?;
@@ -139,7 +139,7 @@ fn arguments(worker: &str, sorted: &[(usize, &Settlement)]) -> Arguments {
     Ok(arguments)
 }
 
-fn verdict(decision: &Decision) -> &'static str {
+fn name(decision: &Decision) -> &'static str {
     match decision {
         Decision::Delivered => "delivered",
         Decision::Dead(_) => "dead",

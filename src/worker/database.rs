@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 use crate::reconnect::Backoff;
 use crate::store::StoreError;
 
-/// The grace period is over: whatever is in hand stays unacknowledged.
+/// The grace period is over: what is in flight stays unacknowledged.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopping;
 

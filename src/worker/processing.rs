@@ -15,15 +15,14 @@ use super::context::Context;
 use super::database::{Stopping, until_answered};
 use super::gates::{Entrance, Permit};
 use super::job::{self, Job};
-use super::lane::Lane;
 use super::locks::DeliveryLock;
 use super::quarantine::{Admission, Suspect};
+use super::queue_share::QueueShare;
 use super::ready::Ready;
 use super::rooms::{Full, Taken};
 use super::successors::follow;
 use super::{circuits, replicas};
-use crate::broker::consumer::{Content, Delivery};
-use crate::broker::publisher::WorkQueue;
+use crate::broker::consumer::{Content, Incoming};
 use crate::broker::wire::Undecodable;
 use crate::domain::circuit::State;
 use crate::domain::dead_reason::DeadReason;
@@ -49,7 +48,7 @@ const ROW_PATIENCE: [Duration; 3] =
 /// A message in lock with all that its processing needs.
 struct Processing {
     context: Arc<Context>,
-    lane: Arc<Lane>,
+    share: Arc<QueueShare>,
     message: Message,
     received: Received,
     receipt: Receipt,
@@ -82,19 +81,19 @@ enum Stage<T> {
     Done,
 }
 
-pub async fn process(context: Arc<Context>, lane: Arc<Lane>, delivery: Delivery, receipt: Receipt, ends: Ends) {
-    let message = match delivery.content {
+pub async fn process(context: Arc<Context>, share: Arc<QueueShare>, incoming: Incoming, receipt: Receipt, ends: Ends) {
+    let message = match incoming.content {
         Content::Message(message) => message,
-        Content::Marker(published_at) => return record(&context, &lane, published_at, receipt).await,
+        Content::Marker(published_at) => return record(&context, &share, published_at, receipt).await,
         Content::Foreign(error, body) => return dead_letter_foreign(&context, &error, &body, receipt).await,
     };
     let received = Received {
         attempt: message.attempt,
-        redelivered: delivery.redelivered,
-        first: lane.first(),
-        delivery_count: delivery.delivery_count,
+        redelivered: incoming.redelivered,
+        first: share.is_first(),
+        delivery_count: incoming.delivery_count,
     };
-    let processing = Processing { context, lane, message, received, receipt, ends };
+    let processing = Processing { context, share, message, received, receipt, ends };
     // Err(Stopping): the message stays unacknowledged, and another worker gets it.
     let _ = match AssertUnwindSafe(processing.run()).catch_unwind().await {
         Ok(processed) => processed,
@@ -103,8 +102,8 @@ pub async fn process(context: Arc<Context>, lane: Arc<Lane>, delivery: Delivery,
 }
 
 /// A marker has come through: everything published before it into the same queue has been handed out.
-async fn record(context: &Context, lane: &Lane, published_at: DateTime<Utc>, receipt: Receipt) {
-    let queue = if lane.first() { WorkQueue::Deliver } else { WorkQueue::Retry };
+async fn record(context: &Context, share: &QueueShare, published_at: DateTime<Utc>, receipt: Receipt) {
+    let queue = share.queue;
     let record = || markers::record(&context.db, queue.key(), published_at);
     let Ok(latency) = until_answered(&context.abandon, "record a marker", record).await else { return };
     if let Some(seconds) = latency {
@@ -229,8 +228,8 @@ impl Processing {
 
     async fn pass_gate(&self, endpoint: &Ready) -> Result<Stage<Permit>, Stopping> {
         let limits =
-            replicas::limits(self.context.replicas.get(), self.context.limits.max_in_flight, endpoint, &self.lane);
-        match self.context.gates.enter(endpoint, limits, self.lane.arrival()).await {
+            replicas::limits(self.context.replicas.get(), self.context.limits.max_in_flight, endpoint, &self.share);
+        match self.context.gates.enter(endpoint, limits, self.share.arrival()).await {
             Entrance::Granted(permit) => Ok(Stage::Go(permit)),
             Entrance::Held { until, why } => self.hold(until, reason(endpoint, why)).await,
         }
@@ -238,8 +237,8 @@ impl Processing {
 
     /// A new one does not wait where the slow room is full: PostgreSQL sorts better what waits for long.
     async fn take_seat(&self, room: Room, began: Instant) -> Result<Taken, Full> {
-        let patience = self.lane.arrival().patience().saturating_sub(began.elapsed());
-        self.lane.rooms.enter(&self.message.tenant, room, !self.lane.first(), patience).await
+        let patience = self.share.arrival().patience().saturating_sub(began.elapsed());
+        self.share.rooms.enter(&self.message.tenant, room, !self.share.is_first(), patience).await
     }
 
     async fn attempt(
@@ -269,7 +268,7 @@ impl Processing {
         };
         let Ok(seat) = self.take_seat(permit.room(), began).await else {
             drop(permit);
-            return self.hold(busy(self.lane.arrival()), reason(endpoint, Why::InFlight)).await;
+            return self.hold(busy(self.share.arrival()), reason(endpoint, Why::InFlight)).await;
         };
         // Not begun yet: a worker that stops leaves it to another one, and so does one whose copy is void anyway.
         if self.ends.stop.is_cancelled() || !self.receipt.is_open() {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::faults::{self, Fault};
 use crate::reconcile::Markers;
 use crate::rules::Rules;
-use crate::world::{Budget, MOST, Verdict, World};
+use crate::world::{Answer, Budget, MOST, World};
 use crate::{invariants, reconcile, relay, worker};
 
 /// A bound on the memory of a scenario that grew by mistake.
@@ -28,7 +28,7 @@ pub struct Scenario {
     pub max_attempts: u8,
     pub budget: Budget,
     pub faults: &'static [Fault],
-    pub verdicts: Vec<Verdict>,
+    pub answers: Vec<Answer>,
     pub markers: Markers,
     /// A message that is handed out again has been handed out too often.
     pub poison: bool,
@@ -46,15 +46,15 @@ impl Model {
         let policy = policy();
         let queues = DelayQueues::new(policy.delays_ms());
         let key = DeliveryKey { event_id: Uuid::nil(), endpoint_id: Uuid::nil() };
-        let decide = |verdict, n| (rules.decide)(&outcome(verdict), key, n, n, &policy, &queues);
-        let all = Verdict::ALL.into_iter();
-        let decisions = all.flat_map(|verdict| (1..=i32::from(MOST)).map(move |n| decide(verdict, n))).collect();
+        let decide = |answer, n| (rules.decide)(&outcome(answer), key, n, n, &policy, &queues);
+        let all = Answer::ALL.into_iter();
+        let decisions = all.flat_map(|answer| (1..=i32::from(MOST)).map(move |n| decide(answer, n))).collect();
         Model { scenario, rules, queues, decisions }
     }
 
     /// What the outcome of attempt `n` leads to.
-    pub fn decision(&self, verdict: Verdict, n: u8) -> &Decision {
-        &self.decisions[verdict as usize * usize::from(MOST) + usize::from(n) - 1]
+    pub fn decision(&self, answer: Answer, n: u8) -> &Decision {
+        &self.decisions[answer as usize * usize::from(MOST) + usize::from(n) - 1]
     }
 
     /// For how long a fault of ours holds a delivery.
@@ -86,13 +86,13 @@ pub fn policy() -> Policy {
     Policy::new("model", &settings).expect("the schedule is valid")
 }
 
-pub fn outcome(verdict: Verdict) -> Outcome {
+pub fn outcome(answer: Answer) -> Outcome {
     let status = |status| Outcome::response(status, None);
-    match verdict {
-        Verdict::Success => status(200),
-        Verdict::Failure => status(500),
-        Verdict::Gone => status(410),
-        Verdict::ComeBackLater => Outcome::response(429, Some(Duration::from_secs(3000))),
+    match answer {
+        Answer::Success => status(200),
+        Answer::Failure => status(500),
+        Answer::Gone => status(410),
+        Answer::ComeBackLater => Outcome::response(429, Some(Duration::from_secs(3000))),
     }
 }
 

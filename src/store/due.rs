@@ -35,7 +35,7 @@ macro_rules! list_and_return {
 }
 pub(super) use list_and_return;
 
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 pub(super) struct Row {
     event_id: Uuid,
     endpoint_id: Uuid,
@@ -49,7 +49,7 @@ pub(super) struct Row {
 }
 
 /// A row of a batch that was listed in `relay_batches` in the same statement.
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 pub(super) struct Listed {
     batch_id: Option<i64>,
     #[sqlx(flatten)]
@@ -57,7 +57,7 @@ pub(super) struct Listed {
 }
 
 /// A row that was written as due, or as held where its endpoint gets nothing just now.
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 pub(super) struct Written {
     status: String,
     #[sqlx(flatten)]

@@ -13,7 +13,7 @@ use crate::domain::circuit::State;
 const UNDEFINED_TABLE: &str = "42P01";
 
 /// An endpoint with held deliveries of one day, whether they may be released or not.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, sqlx_macros::FromRow)]
 pub struct HeldEndpoint {
     pub endpoint_id: Uuid,
     /// False for a removed endpoint.

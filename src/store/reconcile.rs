@@ -15,7 +15,7 @@ pub struct Proofs {
 }
 
 /// A delivery that the broker has lost, as `posthaste reconcile` explains it.
-#[derive(Debug, Clone, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, serde::Serialize, sqlx_macros::FromRow)]
 pub struct Lost {
     pub event_id: Uuid,
     pub endpoint_id: Uuid,

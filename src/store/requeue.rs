@@ -90,7 +90,7 @@ macro_rules! bound {
 }
 
 /// A dead delivery as operators read it.
-#[derive(Debug, Clone, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, serde::Serialize, sqlx_macros::FromRow)]
 pub struct Dead {
     pub event_id: Uuid,
     pub endpoint_id: Uuid,
@@ -260,7 +260,7 @@ pub async fn keys(
 }
 
 /// A delivery's row and its event, as read together.
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 pub(super) struct Both {
     #[sqlx(flatten)]
     raw: Raw,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Db, Result};
 
 /// An endpoint as a worker needs it, still sealed.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone, sqlx_macros::FromRow)]
 pub struct Sendable {
     pub id: Uuid,
     pub url: String,

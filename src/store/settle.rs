@@ -92,7 +92,7 @@ select ord, event_id, endpoint_id, status, attempts, base_attempts, max_attempts
   from u"
 );
 
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 struct Won {
     ord: i64,
     #[sqlx(flatten)]

@@ -42,7 +42,8 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
 ];
 
 /// The only folder that may name the library.
-const HOMES: [(&str, &str); 3] = [("sqlx", "src/store"), ("lapin", "src/broker"), ("reqwest", "src/http")];
+const HOMES: [(&str, &str); 4] =
+    [("sqlx", "src/store"), ("sqlx_macros", "src/store"), ("lapin", "src/broker"), ("reqwest", "src/http")];
 
 /// Time, chance and the outside world come into the domain as arguments.
 const IMPURE: [&str; 11] = [

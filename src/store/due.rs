@@ -13,6 +13,14 @@ macro_rules! of_event {
 }
 pub(super) use of_event;
 
+/// Whether an endpoint `ep` is sent to now. What is due for another one is held.
+macro_rules! is_sent_to {
+    () => {
+        "ep.status = 'enabled' and ep.circuit_state = 'closed' and coalesce(ep.paused_until <= now(), true)"
+    };
+}
+pub(super) use is_sent_to;
+
 /// The end of a statement that has changed deliveries, as its part `u` returns them: lists those that are due under the relay
 /// until they are confirmed, and returns all of them with their events.
 macro_rules! list_and_return {

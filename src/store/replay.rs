@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::due::{self, list_and_return};
+use super::due::{self, is_sent_to, list_and_return};
 use super::held::unless_dropped;
 use super::slices::{Order, Slice, Slices};
 use super::{Conn, Db, Result};
@@ -72,9 +72,9 @@ pub async fn create(db: &Db, relay: i64, terms: Terms, slice: &Slice, limit: i64
         concat!(
             "with m as materialized (
            select e.id, least(e.max_attempts, $4) as ceiling,
-                  case when ep.status = 'enabled' and ep.circuit_state = 'closed'
-                        and coalesce(ep.paused_until <= now(), true) and not $7
-                       then 'pending' else 'held' end as status
+                  case when ",
+            is_sent_to!(),
+            " and not $7 then 'pending' else 'held' end as status
              from {missed} order by e.id limit $5
          ), u as (
            insert into posthaste.deliveries (event_id, endpoint_id, status, max_attempts)

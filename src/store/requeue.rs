@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::deliveries::{Raw, Snapshot, columns, columns_of};
-use super::due::{self, list_and_return, of_event};
+use super::due::{self, is_sent_to, list_and_return, of_event};
 use super::replay::Window;
 use super::{Conn, Db, Result};
 use crate::domain::dead_reason::DeadReason;
@@ -197,10 +197,10 @@ pub async fn grant(db: &Db, relay: i64, filter: &Filter, next: Next) -> Result<d
         ($events:expr) => {
             concat!(
                 "with p as materialized (
-                   select case when status = 'enabled' and circuit_state = 'closed'
-                                     and coalesce(paused_until <= now(), true) and not $13
-                               then 'pending' else 'held' end as status
-                     from posthaste.endpoints where id = $1
+                   select case when ",
+                is_sent_to!(),
+                " and not $13 then 'pending' else 'held' end as status
+                     from posthaste.endpoints ep where ep.id = $1
                  ), r as materialized (
                    select d.event_id, d.endpoint_id
                      from posthaste.deliveries d join posthaste.events e on e.id = d.event_id

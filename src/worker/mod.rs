@@ -43,7 +43,6 @@ mod successors;
 pub use attempt::test_request;
 pub use context::Limits;
 pub use endpoints::load;
-pub use ready::Ready;
 
 use crate::broker;
 use crate::broker::publisher::Publisher;

@@ -1,7 +1,13 @@
 //! Posthaste turns committed database rows into delivered webhooks.
 //!
 //! `docs/architecture.md` is the map. Imports go down only (a test holds it):
-//! `domain <- config, telemetry, lifecycle, supervise <- store, broker, http <- relay, worker <- requeue <- cmd <- main`.
+//! `domain <- config, telemetry, lifecycle, supervise, reconnect <- store, broker, http <- relay, worker <- requeue <- cmd <- main`.
+//!
+//! What is public is what the binary, the tests and receivers need. The rest is private, so that the compiler sees what is dead.
+
+#![forbid(unsafe_code)]
+// A test may unwrap; the program says what is wrong.
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::print_stdout))]
 
 #[cfg(feature = "service")]
 pub mod broker;
@@ -15,18 +21,20 @@ pub mod domain;
 #[cfg(feature = "service")]
 pub mod http;
 #[cfg(feature = "service")]
-pub mod lifecycle;
+mod lifecycle;
 #[cfg(feature = "receiver")]
 pub mod receiver;
 #[cfg(feature = "service")]
-pub mod relay;
+mod reconnect;
 #[cfg(feature = "service")]
-pub mod requeue;
+mod relay;
+#[cfg(feature = "service")]
+mod requeue;
 #[cfg(feature = "service")]
 pub mod store;
 #[cfg(feature = "service")]
-pub mod supervise;
+mod supervise;
 #[cfg(feature = "service")]
-pub mod telemetry;
+mod telemetry;
 #[cfg(feature = "service")]
-pub mod worker;
+mod worker;

@@ -41,12 +41,6 @@ pub struct Drained {
     pub failed: Vec<String>,
 }
 
-impl Drained {
-    pub fn is_clean(&self) -> bool {
-        self.abandoned.is_empty() && self.failed.is_empty()
-    }
-}
-
 impl Shutdown {
     pub fn new() -> Shutdown {
         Shutdown::default()
@@ -55,10 +49,6 @@ impl Shutdown {
     /// Cancelled when the process should stop.
     pub fn token(&self) -> &CancellationToken {
         &self.asked
-    }
-
-    pub fn is_asked(&self) -> bool {
-        self.asked.is_cancelled()
     }
 
     pub async fn asked(&self) {

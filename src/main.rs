@@ -1,5 +1,7 @@
 //! The binary: parse, dispatch, exit code. What a command does is in `cmd`.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 /// A message costs many short-lived allocations, which took a fifth of our time in a drain with glibc's.

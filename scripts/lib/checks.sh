@@ -45,3 +45,24 @@ check_absent() {
     # shellcheck disable=SC2086 # on one line
     [ -z "$large" ] || die "the feature $1 must not bring these with it:" $large
 }
+
+# What dependencies bring with them (deny.toml), and whether each is used. Programs that are not there are not installed for it:
+# that would take longer than the rest of scripts/check.
+check_dependencies() {
+    step "Dependencies"
+    if cargo deny --version >/dev/null 2>&1; then
+        run cargo deny check --hide-inclusion-graph bans licenses sources
+        if cargo deny fetch db >/dev/null 2>&1; then
+            run cargo deny check --disable-fetch --hide-inclusion-graph advisories
+        else
+            say "The list of advisories cannot be fetched; it was not looked at."
+        fi
+    else
+        say "Licences, sources, duplicates and advisories were not looked at: cargo install --locked cargo-deny"
+    fi
+    if cargo machete --version >/dev/null 2>&1; then
+        run cargo machete
+    else
+        say "Unused dependencies were not looked for: cargo install --locked cargo-machete"
+    fi
+}

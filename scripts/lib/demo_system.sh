@@ -13,7 +13,7 @@ find_posthaste() {
     local target=${CARGO_TARGET_DIR:-target}
     case $target in /*) ;; *) target=$PWD/$target ;; esac
     POSTHASTE=$target/release/posthaste
-    [ -x "$POSTHASTE" ] && [ -z "$(find src build.rs Cargo.toml Cargo.lock -newer "$POSTHASTE")" ]
+    [ -x "$POSTHASTE" ] && [ -z "$(find src Cargo.toml Cargo.lock -newer "$POSTHASTE")" ]
 }
 
 posthaste() {

@@ -15,8 +15,8 @@ use super::wire::{self, Undecodable};
 use super::{BrokerError, Result, within};
 use crate::domain::message::Message;
 
-/// One message in hand. Until it is acknowledged the broker keeps it, and hands it out again if we die.
-pub struct Delivery {
+/// One message that the broker has handed out. Until it is acknowledged the broker keeps it, and hands it out again if we die.
+pub struct Incoming {
     pub tag: u64,
     pub redelivered: bool,
     pub delivery_count: u32,
@@ -84,7 +84,7 @@ impl Subscription {
         Ok(Subscription { queue: queue.to_owned(), consumer, channel, link })
     }
 
-    /// Subscribes again on the same channel, after `cancel` and when `next` has ended. What is in hand stays in hand.
+    /// Subscribes again on the same channel, after `cancel` and when `next` has ended. What is unacknowledged stays so.
     pub async fn renew(&mut self, prefetch: u16) -> Result<()> {
         let tag = self.consumer.tag();
         self.consumer = consume(&self.link, &self.channel, &self.queue, prefetch, tag.as_str()).await?;
@@ -92,12 +92,12 @@ impl Subscription {
     }
 
     /// The next message. `None` or an error: the subscription is over.
-    pub async fn next(&mut self) -> Option<Result<Delivery>> {
+    pub async fn next(&mut self) -> Option<Result<Incoming>> {
         let delivery = match self.consumer.next().await? {
             Ok(delivery) => delivery,
             Err(error) => return Some(Err(BrokerError::from(error))),
         };
-        Some(Ok(Delivery {
+        Some(Ok(Incoming {
             tag: delivery.delivery_tag,
             redelivered: delivery.redelivered,
             delivery_count: wire::delivery_count(&delivery.properties),
@@ -110,7 +110,7 @@ impl Subscription {
         Acknowledger { channel: self.channel.clone(), link: self.link.clone() }
     }
 
-    /// Asks the broker for no more; what is in hand can still be acknowledged.
+    /// Asks the broker for no more; what was handed out can still be acknowledged.
     pub async fn cancel(&self) -> Result<()> {
         let tag: ShortString = self.consumer.tag();
         let cancel = self.channel.basic_cancel(tag, BasicCancelOptions::default());

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::Result;
 use super::connection::Link;
-use super::consumer::{Acknowledger, Delivery, Subscription};
+use super::consumer::{Acknowledger, Incoming, Subscription};
 
 /// How long a queue may stay silent before a pass takes it as read.
-const SILENCE: Duration = Duration::from_millis(700);
+const IDLE: Duration = Duration::from_millis(700);
 
 /// One bounded pass over the dead-letter queue. Dead letters are taken unacknowledged; what is not acknowledged goes back to
 /// its place when the pass is closed. The queue's own delivery limit is practically infinite, so looking costs nothing.
@@ -27,19 +27,19 @@ impl Pass {
 
     /// The next dead letters, up to `limit`. Empty: the queue has been silent, or the pass is full. Silence is what counts, not
     /// the queue's length: dead letters that another channel is just giving back are in no count.
-    pub async fn next(&mut self, limit: usize) -> Result<Vec<Delivery>> {
-        let mut letters = Vec::new();
-        while letters.len() < limit.min(self.left) {
-            match tokio::time::timeout(SILENCE, self.subscription.next()).await {
-                Ok(Some(delivery)) => letters.push(delivery?),
+    pub async fn next(&mut self, limit: usize) -> Result<Vec<Incoming>> {
+        let mut dead_letters = Vec::new();
+        while dead_letters.len() < limit.min(self.left) {
+            match tokio::time::timeout(IDLE, self.subscription.next()).await {
+                Ok(Some(incoming)) => dead_letters.push(incoming?),
                 Ok(None) | Err(_) => {
                     self.left = 0;
-                    return Ok(letters);
+                    return Ok(dead_letters);
                 }
             }
         }
-        self.left -= letters.len();
-        Ok(letters)
+        self.left -= dead_letters.len();
+        Ok(dead_letters)
     }
 
     pub fn acknowledger(&self) -> Acknowledger {

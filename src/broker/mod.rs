@@ -17,6 +17,7 @@ mod pipeline;
 pub mod published;
 pub mod publisher;
 pub mod topology;
+pub mod unconfirmed;
 pub mod wire;
 
 #[derive(Debug, Clone)]

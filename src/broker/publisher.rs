@@ -16,6 +16,7 @@ use super::topology::{DEAD, DELIVER, Names, RETRY};
 use super::wire::{self, Undecodable};
 use super::{BrokerError, Settings};
 use crate::domain::message::{DeadLetterHeaders, Message};
+use crate::domain::work_queue::WorkQueue;
 
 /// Where a message goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,25 +29,6 @@ pub enum Target {
     Delay(u64),
     /// The dead-letter queue.
     Dead(DeadLetterHeaders),
-}
-
-/// The two queues that workers consume.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum WorkQueue {
-    Deliver,
-    Retry,
-}
-
-impl WorkQueue {
-    pub const ALL: [WorkQueue; 2] = [WorkQueue::Deliver, WorkQueue::Retry];
-
-    /// The routing key, which also names the queue's markers.
-    pub fn key(self) -> &'static str {
-        match self {
-            WorkQueue::Deliver => DELIVER,
-            WorkQueue::Retry => RETRY,
-        }
-    }
 }
 
 /// An alarm lasts for seconds at least.
@@ -161,27 +143,27 @@ impl Publisher {
     }
 
     async fn open(&self) -> Result<Arc<Open>, BrokerError> {
-        let mut slot = self.inner.open.lock().await;
-        if let Some(open) = slot.as_ref().filter(|open| open.is_usable()) {
+        let mut current = self.inner.open.lock().await;
+        if let Some(open) = current.as_ref().filter(|open| open.is_usable()) {
             return Ok(open.clone());
         }
         // A channel that the broker closed over one message does not cost the connection.
-        let reusable = slot.take().and_then(Arc::into_inner).filter(|open| open.link.is_connected());
+        let reusable = current.take().and_then(Arc::into_inner).filter(|open| open.link.is_connected());
         let link = match reusable {
             Some(open) => open.link,
             None => Link::open(&self.inner.settings, &self.inner.connection_name).await?,
         };
         let channel = link.confirming_channel().await?;
         let open = Arc::new(Open { link, channel });
-        *slot = Some(open.clone());
+        *current = Some(open.clone());
         Ok(open)
     }
 
     /// Forgets a channel that has lost something, so that the next publish starts on a fresh one.
     async fn discard(&self, used: &Arc<Open>) {
-        let mut slot = self.inner.open.lock().await;
-        if slot.as_ref().is_some_and(|open| Arc::ptr_eq(open, used)) {
-            *slot = None;
+        let mut current = self.inner.open.lock().await;
+        if current.as_ref().is_some_and(|open| Arc::ptr_eq(open, used)) {
+            *current = None;
         }
     }
 

@@ -24,12 +24,12 @@ fn a_message_survives_the_wire_and_is_readable_there() {
     assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/json");
     assert_eq!(properties.delivery_mode(), &Some(2));
     assert_eq!(properties.app_id().as_ref().unwrap().as_str(), "posthaste");
-    assert_eq!(dead_letter_attempts(&properties), None, "not a letter");
+    assert_eq!(dead_letter_attempts(&properties), None, "not a dead letter");
     assert_eq!(delivery_count(&properties), 0);
 }
 
 #[test]
-fn a_letter_tells_why_and_its_texts_are_cut() {
+fn a_dead_letter_tells_why_and_its_texts_are_cut() {
     let dead = DeadLetterHeaders {
         reason: "exhausted".into(),
         last_status_code: Some(500),
@@ -45,13 +45,16 @@ fn a_letter_tells_why_and_its_texts_are_cut() {
 }
 
 #[test]
-fn the_letter_of_a_delivery_that_died_before_any_attempt_can_be_read_again() {
+fn the_dead_letter_of_a_delivery_that_died_before_any_attempt_can_be_read_again() {
     for made in [0, 2] {
         let dead = Message { attempt: made, base_attempts: made, ..message() };
         let headers =
             DeadLetterHeaders { reason: "endpoint_removed".into(), attempts: made, ..DeadLetterHeaders::default() };
-        let letter = dead_letter_properties(&dead, &headers);
-        assert_eq!((decode(&letter, dead.body.clone()), dead_letter_attempts(&letter)), (Ok(dead), Some(made)));
+        let dead_letter = dead_letter_properties(&dead, &headers);
+        assert_eq!(
+            (decode(&dead_letter, dead.body.clone()), dead_letter_attempts(&dead_letter)),
+            (Ok(dead), Some(made))
+        );
     }
 }
 
@@ -74,9 +77,9 @@ fn what_is_not_a_message_says_which_part_is_wrong() {
     assert_eq!(without("attempt"), Err(Undecodable::Header("attempt")));
     assert_eq!(without("tenant"), Err(Undecodable::Header("tenant")));
     assert!(without("traceparent").unwrap().traceparent.is_none());
-    let letter = undecodable_properties(&Undecodable::Type);
-    assert_eq!(dead_letter_attempts(&letter), Some(0));
-    assert_eq!(text(letter.headers().as_ref().unwrap(), "last-error").as_deref(), Some("type: is missing"));
+    let dead_letter = undecodable_properties(&Undecodable::Type);
+    assert_eq!(dead_letter_attempts(&dead_letter), Some(0));
+    assert_eq!(text(dead_letter.headers().as_ref().unwrap(), "last-error").as_deref(), Some("type: is missing"));
 }
 
 #[test]

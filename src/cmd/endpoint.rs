@@ -164,8 +164,10 @@ async fn test(config: &Config, args: &EndpointId) -> Outcome {
     };
     let client = compose::http_client(config)?;
     let exchange = test_request(&client, &ready, &message, config.delivery.timeout).await;
-    let delivered = exchange.outcome.is_delivered();
-    let (status, error) = (exchange.outcome.status(), exchange.outcome.error());
+    let (delivered, status, error) = match exchange.outcome {
+        Ok(outcome) => (outcome.is_delivered(), outcome.status(), outcome.error()),
+        Err(fault) => (false, None, Some(fault.text().to_owned())),
+    };
     let duration_ms = exchange.duration.as_millis() as u64;
     if args.output.json {
         output::json(&json!({

@@ -8,8 +8,8 @@ use super::compose;
 use super::failure::{Failure, Outcome};
 use crate::config::{Config, Wake};
 use crate::domain::places::released;
-use crate::domain::reconnect;
 use crate::lifecycle::{EXIT_FORCED, Shutdown, signals};
+use crate::reconnect::Backoff;
 use crate::store::{Db, Options, migrate};
 use crate::telemetry::logging;
 use crate::telemetry::readiness::Readiness;
@@ -180,7 +180,7 @@ async fn after(grace: Duration, abandon: CancellationToken) {
 
 /// Waits for both servers and declares the topology. False: asked to stop before they came.
 async fn prepare(db: &Db, parts: &Parts, stop: &CancellationToken) -> Result<bool, Failure> {
-    let mut failures = 0;
+    let mut backoff = Backoff::default();
     loop {
         let result = tokio::select! {
             result = prepare_once(db, parts) => result,
@@ -190,12 +190,10 @@ async fn prepare(db: &Db, parts: &Parts, stop: &CancellationToken) -> Result<boo
             Ok(()) => return Ok(true),
             Err(failure) if is_final(&failure) => return Err(failure),
             Err(failure) => {
-                tracing::warn!(error = %failure, failures, "not ready to start; trying again");
-                tokio::select! {
-                    () = tokio::time::sleep(reconnect::pause(failures, rand::random())) => {}
-                    () = stop.cancelled() => return Ok(false),
+                tracing::warn!(error = %failure, failures = backoff.failures(), "not ready to start; trying again");
+                if !backoff.pause_until(stop).await {
+                    return Ok(false);
                 }
-                failures += 1;
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Deleted rows stay in the index until no snapshot can see them, so under a snapshot held elsewhere a claim from the
 //! beginning gets slower and slower. A lower bound for each tenant keeps it flat. But a transaction may commit late, with
-//! ids below the bound; a full sweep finds those, and the bound then follows them. Sweeping is what guarantees, bounds only
+//! ids below the bound; a full scan finds those, and the bound then follows them. Scanning is what guarantees, bounds only
 //! make it cheap.
 
 use std::collections::BTreeMap;
@@ -13,13 +13,13 @@ use uuid::Uuid;
 
 use super::ids;
 
-/// Rows that commit a little out of order are still found without a sweep.
+/// Rows that commit a little out of order are still found without a scan.
 pub const MARGIN_MS: i64 = 250;
-/// A sweep that took no longer than this, beside what its rows account for, is the normal way to claim.
+/// A scan that took no longer than this, beside what its rows account for, is the normal way to claim.
 const CHEAP: Duration = Duration::from_millis(5);
 /// What moving one row, or making one delivery, may take.
 const PER_ROW: Duration = Duration::from_micros(50);
-/// Dear sweeps come once in this, or once in twenty times their duration.
+/// Dear scans come once in this, or once in twenty times their duration.
 const RARELY: Duration = Duration::from_secs(1);
 const SHARE: u32 = 20;
 /// Tenants that are remembered.
@@ -27,10 +27,10 @@ const TENANTS: usize = 1000;
 
 #[derive(Debug)]
 pub struct Bounds {
-    /// How long the last sweeps took beside their rows. The shortest counts: one that was held up says nothing.
+    /// How long the last scans took beside their rows. The shortest counts: one that was held up says nothing.
     searches: [Duration; 3],
-    last_sweep_ms: Option<u64>,
-    sweep_now: bool,
+    last_scan_ms: Option<u64>,
+    scan_now: bool,
     known: BTreeMap<String, Known>,
     /// Counts claims, to forget the tenant that was not seen for longest.
     claims: u64,
@@ -44,25 +44,19 @@ struct Known {
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        Bounds {
-            searches: [Duration::ZERO; 3],
-            last_sweep_ms: None,
-            sweep_now: true,
-            known: BTreeMap::new(),
-            claims: 0,
-        }
+        Bounds { searches: [Duration::ZERO; 3], last_scan_ms: None, scan_now: true, known: BTreeMap::new(), claims: 0 }
     }
 }
 
 impl Bounds {
-    /// Whether the next claim is a sweep.
-    pub fn sweeps(&self, now_ms: u64) -> bool {
+    /// Whether the next claim is a scan.
+    pub fn scans(&self, now_ms: u64) -> bool {
         let pause = RARELY.max(self.search() * SHARE).as_millis() as u64;
-        let due = self.last_sweep_ms.is_none_or(|last| now_ms.saturating_sub(last) >= pause);
-        self.sweep_now || due || self.sweeps_are_cheap()
+        let due = self.last_scan_ms.is_none_or(|last| now_ms.saturating_sub(last) >= pause);
+        self.scan_now || due || self.scans_are_cheap()
     }
 
-    pub fn sweeps_are_cheap(&self) -> bool {
+    pub fn scans_are_cheap(&self) -> bool {
         self.search() <= CHEAP
     }
 
@@ -70,18 +64,18 @@ impl Bounds {
         self.searches.into_iter().min().unwrap_or_default()
     }
 
-    pub fn swept(&mut self, took: Duration, rows: usize, now_ms: u64) {
+    pub fn scanned(&mut self, took: Duration, rows: usize, now_ms: u64) {
         self.searches.rotate_right(1);
         self.searches[0] = took.saturating_sub(PER_ROW * rows as u32);
-        self.last_sweep_ms = Some(now_ms);
-        self.sweep_now = false;
+        self.last_scan_ms = Some(now_ms);
+        self.scan_now = false;
     }
 
-    pub fn sweep_next(&mut self) {
-        self.sweep_now = true;
+    pub fn scan_next(&mut self) {
+        self.scan_now = true;
     }
 
-    /// A tenant's bound follows its last claim, also backwards, when a sweep has found rows that committed late. It never
+    /// A tenant's bound follows its last claim, also backwards, when a scan has found rows that committed late. It never
     /// passes the clock: an id from the future must not hide those of the present.
     pub fn learn(&mut self, tenant: &str, highest: Uuid, clock_ms: i64) {
         self.claims += 1;

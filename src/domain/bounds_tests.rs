@@ -17,21 +17,21 @@ fn bound(bounds: &Bounds, tenant: &str) -> Option<i64> {
 }
 
 #[test]
-fn cheap_sweeps_are_the_rule_and_dear_ones_are_rationed() {
+fn cheap_scans_are_the_rule_and_dear_ones_are_rationed() {
     let mut bounds = Bounds::default();
-    assert!(bounds.sweeps(0), "nothing is known at the start");
-    bounds.swept(Duration::from_millis(2), 0, 0);
-    assert!(bounds.sweeps(0), "cheap");
-    bounds.swept(Duration::from_millis(14), 200, 0);
-    assert!(bounds.sweeps(0), "its rows account for it");
-    bounds.swept(DEAR, 0, 0);
-    bounds.swept(DEAR, 0, 0);
-    assert!(bounds.sweeps(0), "held up for a moment");
-    bounds.swept(DEAR, 0, 0);
-    assert!(!bounds.sweeps(1_999));
-    assert!(bounds.sweeps(2_000), "twenty times its duration");
-    bounds.sweep_next();
-    assert!(bounds.sweeps(0));
+    assert!(bounds.scans(0), "nothing is known at the start");
+    bounds.scanned(Duration::from_millis(2), 0, 0);
+    assert!(bounds.scans(0), "cheap");
+    bounds.scanned(Duration::from_millis(14), 200, 0);
+    assert!(bounds.scans(0), "its rows account for it");
+    bounds.scanned(DEAR, 0, 0);
+    bounds.scanned(DEAR, 0, 0);
+    assert!(bounds.scans(0), "held up for a moment");
+    bounds.scanned(DEAR, 0, 0);
+    assert!(!bounds.scans(1_999));
+    assert!(bounds.scans(2_000), "twenty times its duration");
+    bounds.scan_next();
+    assert!(bounds.scans(0));
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_bound_follows_the_last_claim_of_its_tenant_also_backwards() {
     assert_eq!(bound(&bounds, "a"), Some(NOW_MS - 1_000 - MARGIN_MS));
     assert_eq!(bound(&bounds, "b"), Some(NOW_MS - 60_000 - MARGIN_MS));
     bounds.learn("a", ids::floor(NOW_MS - 120_000), NOW_MS);
-    assert_eq!(bound(&bounds, "a"), Some(NOW_MS - 120_000 - MARGIN_MS), "a sweep has found rows that committed late");
+    assert_eq!(bound(&bounds, "a"), Some(NOW_MS - 120_000 - MARGIN_MS), "a scan has found rows that committed late");
 }
 
 #[test]

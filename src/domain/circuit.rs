@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::outcome::Outcome;
+use super::outcome::{Class, Outcome};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum State {
@@ -34,8 +34,6 @@ pub enum Health {
     Bad,
     /// It answers, which says no more than that it is there: a request to slow down, or a refusal of this one event.
     Answering,
-    /// A fault of ours says nothing.
-    Unknown,
 }
 
 /// A change of the stored state.
@@ -65,21 +63,20 @@ pub struct Window {
 
 /// `permanent`: status codes that refuse one event and say nothing of the endpoint.
 pub fn health(outcome: &Outcome, permanent: &BTreeSet<u16>) -> Health {
-    match outcome {
-        Outcome::Response { status: 200..=299, .. } => Health::Good,
-        // 410 disables the endpoint by itself.
-        Outcome::Response { status: 410 | 429, .. } => Health::Answering,
-        Outcome::Response { status: 503, retry_after: Some(_) } => Health::Answering,
-        Outcome::Response { status, .. } if permanent.contains(status) => Health::Answering,
-        Outcome::NotSent(_) => Health::Unknown,
-        Outcome::Response { .. } | Outcome::Timeout(_) | Outcome::Failed(_) => Health::Bad,
+    let Outcome::Response(response) = outcome else { return Health::Bad };
+    match response.class() {
+        Class::Delivered => Health::Good,
+        // One that is gone is disabled for that.
+        Class::Gone | Class::SlowDown { .. } => Health::Answering,
+        Class::Failed if permanent.contains(&response.status()) => Health::Answering,
+        Class::Failed => Health::Bad,
     }
 }
 
 impl Window {
     /// Folds one outcome in. At most one worker's CAS on the stored state succeeds, so a turn may be asked for twice.
     pub fn fold(&mut self, health: Health, circuit: Circuit, rules: &Rules, now_ms: u64) -> Option<Turn> {
-        if !rules.enabled || health == Health::Unknown {
+        if !rules.enabled {
             return None;
         }
         match circuit.state {

@@ -7,7 +7,9 @@
 //! | a code in `permanent_status_codes` | dead letter (`permanent_status`) |
 //! | 429, 503 with `Retry-After` | retry, not before the time asked for (capped) |
 //! | any other status, time-outs, DNS, TLS, refused and reset connections | retry |
-//! | a fault of ours | held, no attempt spent |
+//!
+//! Which status code means what, `outcome::Response` knows. A fault of ours is no outcome: the delivery is held, and no
+//! attempt is spent.
 //!
 //! A retry of an endpoint that keeps failing is held until its time, see `Decision::in_postgres`.
 //!
@@ -19,12 +21,9 @@ use std::time::Duration;
 use super::backoff::{DelayQueues, Policy, slot_seed};
 use super::dead_reason::DeadReason;
 use super::ids::DeliveryKey;
-use super::outcome::Outcome;
+use super::outcome::{Class, Outcome};
 
-/// How long a delivery waits after a fault of ours before it is tried again.
-pub const OUR_FAULT_PAUSE: Duration = Duration::from_secs(5);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     Delivered,
     Dead(DeadReason),
@@ -36,10 +35,6 @@ pub enum Decision {
     Park {
         delay_ms: u64,
         why: Parked,
-    },
-    /// A fault of ours: back to PostgreSQL without spending the attempt.
-    NotSpent {
-        delay_ms: u64,
     },
 }
 
@@ -71,25 +66,20 @@ pub fn decide(
     policy: &Policy,
     queues: &DelayQueues,
 ) -> Decision {
-    match outcome {
-        Outcome::Response { status: 200..=299, .. } => Decision::Delivered,
-        Outcome::Response { status: 410, .. } => Decision::Dead(DeadReason::Gone),
-        Outcome::Response { status, .. } if policy.permanent_status_codes.contains(status) => {
-            Decision::Dead(DeadReason::PermanentStatus)
-        }
-        Outcome::NotSent(_) => Decision::NotSpent { delay_ms: OUR_FAULT_PAUSE.as_millis() as u64 },
-        _ => retry(policy.delay_ms(made, slot_seed(key, attempt)), asked_wait(outcome, policy), queues),
-    }
-}
-
-/// `Retry-After` counts on 429 and 503 only, and never beyond the policy's cap.
-fn asked_wait(outcome: &Outcome, policy: &Policy) -> Option<Duration> {
-    match outcome {
-        Outcome::Response { status: 429 | 503, retry_after } => {
-            retry_after.map(|asked| asked.min(policy.max_retry_after))
-        }
-        _ => None,
-    }
+    let asked = match outcome {
+        Outcome::Response(response) => match response.class() {
+            Class::Delivered => return Decision::Delivered,
+            Class::Gone => return Decision::Dead(DeadReason::Gone),
+            _ if policy.permanent_status_codes.contains(&response.status()) => {
+                return Decision::Dead(DeadReason::PermanentStatus);
+            }
+            Class::SlowDown { retry_after } => retry_after,
+            Class::Failed => None,
+        },
+        Outcome::Timeout(_) | Outcome::Failed(_) => None,
+    };
+    let floor = asked.map(|asked| asked.min(policy.max_retry_after));
+    retry(policy.delay_ms(made, slot_seed(key, attempt)), floor, queues)
 }
 
 fn retry(delay_ms: u64, floor: Option<Duration>, queues: &DelayQueues) -> Decision {
@@ -104,26 +94,18 @@ fn retry(delay_ms: u64, floor: Option<Duration>, queues: &DelayQueues) -> Decisi
     }
 }
 
-/// 429 always, and 503 when it says when to come back, ask the whole endpoint to slow down: for the time given, if any. One
-/// delivery may wait for a day; that its neighbours wait as long, the receiver can hardly mean.
+/// The endpoint asks for all its deliveries to slow down: for the time given, if any. One delivery may wait for a day; that
+/// its neighbours wait as long, the receiver can hardly mean.
 pub fn asked_to_slow_down(outcome: &Outcome, policy: &Policy) -> Option<Option<Duration>> {
-    match outcome {
-        Outcome::Response { status: 429, .. } | Outcome::Response { status: 503, retry_after: Some(_) } => {
-            Some(asked_wait(outcome, policy).map(|asked| asked.min(policy.max_pause)))
-        }
-        _ => None,
-    }
+    let Outcome::Response(response) = outcome else { return None };
+    let Class::SlowDown { retry_after } = response.class() else { return None };
+    Some(retry_after.map(|asked| asked.min(policy.max_retry_after).min(policy.max_pause)))
 }
 
-/// A fault of ours that lasts must not send its deliveries round and round: the older the event, the longer the pause.
-pub fn our_fault_pause_ms(delay_ms: u64, event_age_ms: u64) -> u64 {
-    const LONGEST_MS: u64 = 300_000;
-    delay_ms.max((event_age_ms / 8).min(LONGEST_MS))
-}
-
-/// 410 says that the endpoint is gone for good.
-pub fn disables_endpoint(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Response { status: 410, .. })
+/// How long a delivery waits after a fault of ours. One that lasts must not send its deliveries round and round: the older
+/// the event, the longer the pause.
+pub fn our_fault_pause_ms(event_age_ms: u64) -> u64 {
+    (event_age_ms / 8).clamp(5_000, 300_000)
 }
 
 #[cfg(test)]

@@ -148,8 +148,7 @@ fn delay_queue(due_in_ms: Option<i64>, queues: &DelayQueues) -> Option<u64> {
 ///
 /// The statement in `store::deliveries` does the same in SQL; a test holds the two against each other.
 pub fn settle(row: &Row, n: i32, decision: &Decision, budget: Option<u32>) -> Option<Row> {
-    // A fault of ours spends no attempt, so there is nothing to record.
-    if row.attempts != n - 1 || row.status == Status::Delivered || matches!(decision, Decision::NotSpent { .. }) {
+    if row.attempts != n - 1 || row.status == Status::Delivered {
         return None;
     }
     let recorded = Row { attempts: n, ..*row };
@@ -162,7 +161,7 @@ pub fn settle(row: &Row, n: i32, decision: &Decision, budget: Option<u32>) -> Op
         _ if row.status == Status::Dead => recorded,
         _ if is_exhausted(&recorded, budget) => dead(DeadReason::Exhausted),
         Decision::Retry { delay_ms } => waiting(Status::Retrying, *delay_ms),
-        Decision::Park { delay_ms, .. } | Decision::NotSpent { delay_ms } => waiting(Status::Held, *delay_ms),
+        Decision::Park { delay_ms, .. } => waiting(Status::Held, *delay_ms),
     })
 }
 

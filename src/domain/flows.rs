@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::ids::DeliveryKey;
-use super::window::{Mode, Outcomes, Pace, Window};
+use super::window::{Mode, Outcomes, TokenBucket, Window};
 
 /// A release that is later than two ticks: the endpoint does not keep up.
 pub const BEHIND_MS: i64 = 200;
@@ -52,7 +52,7 @@ pub struct Flows {
 struct Flow {
     window: Window,
     mode: Mode,
-    pace: Pace,
+    bucket: TokenBucket,
     on_the_way: Vec<Let>,
     used_ms: u64,
 }
@@ -60,7 +60,7 @@ struct Flow {
 impl Flow {
     fn new(now_ms: u64) -> Flow {
         let window = Window::default();
-        Flow { window, mode: Mode::Full, pace: Pace::new(now_ms), on_the_way: Vec::new(), used_ms: now_ms }
+        Flow { window, mode: Mode::Full, bucket: TokenBucket::new(now_ms), on_the_way: Vec::new(), used_ms: now_ms }
     }
 
     fn room(&mut self, due: &Due, now_ms: u64) -> u32 {
@@ -70,7 +70,7 @@ impl Flow {
         }
         (self.mode, self.used_ms) = (due.mode, now_ms);
         let room = self.window.room(due.mode, self.on_the_way.len() as u32, due.max_in_flight);
-        due.rate_limit.map_or(room, |limit| room.min(self.pace.room(limit, now_ms)))
+        due.rate_limit.map_or(room, |limit| room.min(self.bucket.room(limit, now_ms)))
     }
 }
 
@@ -98,7 +98,7 @@ impl Flows {
     pub fn let_go(&mut self, delivery: Let, now_ms: u64) {
         let flow = self.endpoints.entry(delivery.key.endpoint_id).or_insert_with(|| Flow::new(now_ms));
         flow.on_the_way.push(delivery);
-        flow.pace.let_go(1);
+        flow.bucket.let_go(1);
         self.on_the_way += 1;
     }
 

@@ -31,3 +31,4 @@ pub mod signing_key;
 pub mod throttle;
 pub mod turns;
 pub mod window;
+pub mod work_queue;

@@ -1,17 +1,57 @@
-//! What one HTTP request came to. A failure of the customer's side is an outcome, not an error.
+//! What one HTTP request came to. A failure of the customer's side is an outcome; a fault of ours is none.
 
 use std::time::Duration;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// A complete answer within the deadline. `retry_after` is the wait that the header asks for, already relative.
-    Response { status: u16, retry_after: Option<Duration> },
+    /// A complete answer within the deadline.
+    Response(Response),
     /// No complete answer within the deadline (connecting, waiting, or reading the body).
     Timeout(Phase),
     /// The connection could not be made or broke; the endpoint's side is to blame.
     Failed(Failure),
-    /// A fault on our side kept the request from being made or judged: it spends no attempt.
-    NotSent(OurFault),
+}
+
+/// A complete answer, classified when it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Response {
+    status: u16,
+    class: Class,
+}
+
+/// What an endpoint means by its answer. All that is not about one of the named codes is the same failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// 2xx
+    Delivered,
+    /// 410: it is gone for good.
+    Gone,
+    /// 429, and 503 when it says when to come back: all of its deliveries should slow down.
+    SlowDown {
+        retry_after: Option<Duration>,
+    },
+    Failed,
+}
+
+impl Response {
+    /// The one place where status codes are judged. `retry_after`: the wait that the header asks for, already relative.
+    pub fn new(status: u16, retry_after: Option<Duration>) -> Response {
+        let class = match (status, retry_after) {
+            (200..=299, _) => Class::Delivered,
+            (410, _) => Class::Gone,
+            (429, _) | (503, Some(_)) => Class::SlowDown { retry_after },
+            _ => Class::Failed,
+        };
+        Response { status, class }
+    }
+
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    pub fn class(&self) -> Class {
+        self.class
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +76,7 @@ pub enum Failure {
     Protocol,
 }
 
+/// A fault on our side kept the request from being made or judged: it spends no attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OurFault {
     /// Our resolver gave no answer (as opposed to answering that the name does not exist).
@@ -49,41 +90,45 @@ pub enum OurFault {
 }
 
 impl Outcome {
+    pub fn response(status: u16, retry_after: Option<Duration>) -> Outcome {
+        Outcome::Response(Response::new(status, retry_after))
+    }
+
     pub fn status(&self) -> Option<u16> {
         match self {
-            Outcome::Response { status, .. } => Some(*status),
-            _ => None,
+            Outcome::Response(response) => Some(response.status),
+            Outcome::Timeout(_) | Outcome::Failed(_) => None,
         }
     }
 
     pub fn is_delivered(&self) -> bool {
-        matches!(self, Outcome::Response { status: 200..=299, .. })
+        matches!(self, Outcome::Response(response) if response.class == Class::Delivered)
     }
 
     /// A short, fixed text for the row, the log and the dead letter: never a URL, never a body.
     pub fn error(&self) -> Option<String> {
         match self {
-            Outcome::Response { status: 200..=299, .. } => None,
-            Outcome::Response { status, .. } => Some(format!("status {status}")),
+            Outcome::Response(Response { class: Class::Delivered, .. }) => None,
+            Outcome::Response(Response { status, .. }) => Some(format!("status {status}")),
             Outcome::Timeout(Phase::Connect) => Some("time-out while connecting".into()),
             Outcome::Timeout(Phase::Response) => Some("time-out while waiting for the response".into()),
             Outcome::Timeout(Phase::Body) => Some("time-out while reading the response body".into()),
             Outcome::Failed(failure) => Some(failure.text().into()),
-            Outcome::NotSent(fault) => Some(fault.text().into()),
         }
     }
 
     /// The label `status_class` of the metrics.
     pub fn status_class(&self) -> &'static str {
         match self {
-            Outcome::Response { status: 100..=199, .. } => "1xx",
-            Outcome::Response { status: 200..=299, .. } => "2xx",
-            Outcome::Response { status: 300..=399, .. } => "3xx",
-            Outcome::Response { status: 400..=499, .. } => "4xx",
-            Outcome::Response { .. } => "5xx",
+            Outcome::Response(response) => match response.status / 100 {
+                1 => "1xx",
+                2 => "2xx",
+                3 => "3xx",
+                4 => "4xx",
+                _ => "5xx",
+            },
             Outcome::Timeout(_) => "timeout",
             Outcome::Failed(failure) => failure.class(),
-            Outcome::NotSent(_) => "not_sent",
         }
     }
 }
@@ -115,7 +160,8 @@ impl Failure {
 }
 
 impl OurFault {
-    fn text(self) -> &'static str {
+    /// As short and fixed as the text of an outcome.
+    pub fn text(self) -> &'static str {
         match self {
             OurFault::ResolverUnavailable => "our DNS resolver gave no answer",
             OurFault::LocalResources => "out of local resources (file descriptors, ports or memory)",

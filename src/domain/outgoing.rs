@@ -106,11 +106,6 @@ impl<T> Outgoing<T> {
         let crowded = self.queues.iter().filter(|(_, queue)| queue.len() > CROWD);
         crowded.map(|(tenant, _)| tenant.to_string()).collect()
     }
-
-    /// Messages of crowded tenants.
-    pub fn in_crowds(&self) -> usize {
-        self.crowded
-    }
 }
 
 /// What a queue of this length adds to the messages of crowded tenants.

@@ -71,7 +71,7 @@ proptest! {
             let lengths: Vec<usize> = waiting.values().map(std::collections::VecDeque::len).collect();
             prop_assert_eq!(outgoing.messages(), lengths.iter().sum::<usize>());
             let crowds: Vec<usize> = lengths.into_iter().filter(|length| *length > CROWD).collect();
-            prop_assert_eq!((outgoing.crowded().len(), outgoing.in_crowds()), (crowds.len(), crowds.iter().sum()));
+            prop_assert_eq!((outgoing.crowded().len(), outgoing.crowded), (crowds.len(), crowds.iter().sum()));
         }
     }
 

@@ -1,36 +1,28 @@
-//! How many places and slots each worker has: shares of what is configured for all workers together.
+//! How many places for messages and seats for requests each worker has: shares of what is configured for all workers together.
 //!
 //! What all workers together have at hand and in flight is what a healthy request competes with, so it must not grow with
 //! the number of workers. It is divided among them, down to a least share with which one worker still does useful work.
 
 use super::rooms::Sizes;
+use super::work_queue::WorkQueue;
 
-/// One of a worker's two lanes: first attempts get two thirds of everything, and what is due again one third, so that
-/// neither can take from the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
-    First,
-    Retry,
-}
-
-impl Lane {
-    fn share(self, all: usize) -> usize {
-        match self {
-            Lane::First => all * 2 / 3,
-            Lane::Retry => all / 3,
-        }
-    }
-
-    /// The least number of places of one worker, unless fewer are configured.
-    fn least(self) -> usize {
-        match self {
-            Lane::First => 128,
-            Lane::Retry => 64,
-        }
+/// First attempts get two thirds of everything, and what is due again one third, so that neither can take from the other.
+fn share(queue: WorkQueue, all: usize) -> usize {
+    match queue {
+        WorkQueue::Deliver => all * 2 / 3,
+        WorkQueue::Retry => all / 3,
     }
 }
 
-/// For all workers together, both lanes.
+/// The least number of places of one worker, unless fewer are configured.
+fn least(queue: WorkQueue) -> usize {
+    match queue {
+        WorkQueue::Deliver => 128,
+        WorkQueue::Retry => 64,
+    }
+}
+
+/// For all workers together, both queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
     /// HTTP requests in flight.
@@ -39,7 +31,7 @@ pub struct Capacity {
     pub messages: usize,
 }
 
-/// What one worker has in one lane.
+/// What one worker has of one queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Places {
     pub prefetch: u16,
@@ -52,19 +44,19 @@ const LEAST_RELEASED: usize = 256;
 
 /// Released deliveries that may be on their way to all workers together: as many as they have places for retries.
 pub fn released(capacity: Capacity) -> u32 {
-    Lane::Retry.share(capacity.messages).clamp(LEAST_RELEASED, u32::MAX as usize) as u32
+    share(WorkQueue::Retry, capacity.messages).clamp(LEAST_RELEASED, u32::MAX as usize) as u32
 }
 
-/// A fifth of the slots for prompt requests, the rest for slow ones; and a quarter of the places for what waits.
+/// A fifth of the seats are for prompt requests, the rest for slow ones; and a quarter of the places for what waits.
 const PROMPT_FIFTH: usize = 5;
 
-pub fn places(capacity: Capacity, lane: Lane, workers: usize) -> Places {
-    let of_all = lane.share(capacity.messages).max(1);
-    let messages = (of_all / workers.max(1)).max(lane.least().min(of_all));
-    // The slots shrink with the places.
-    let slots = lane.share(capacity.requests).max(1) * messages / of_all;
-    let prompt = (slots / PROMPT_FIFTH).max(1);
-    let slow = slots.saturating_sub(prompt).min(messages * 3 / 4).max(1);
+pub fn places(capacity: Capacity, queue: WorkQueue, workers: usize) -> Places {
+    let of_all = share(queue, capacity.messages).max(1);
+    let messages = (of_all / workers.max(1)).max(least(queue).min(of_all));
+    // The seats shrink with the places.
+    let seats = share(queue, capacity.requests).max(1) * messages / of_all;
+    let prompt = (seats / PROMPT_FIFTH).max(1);
+    let slow = seats.saturating_sub(prompt).min(messages * 3 / 4).max(1);
     Places { prefetch: messages.min(usize::from(u16::MAX)) as u16, rooms: Sizes { prompt, slow } }
 }
 
@@ -84,13 +76,13 @@ mod tests {
 
     #[test]
     fn the_default_and_its_shares() {
-        let of = |lane, workers| {
-            let Places { prefetch, rooms } = places(DEFAULT, lane, workers);
+        let of = |queue, workers| {
+            let Places { prefetch, rooms } = places(DEFAULT, queue, workers);
             (prefetch, rooms.prompt, rooms.slow)
         };
-        assert_eq!((of(Lane::First, 1), of(Lane::Retry, 1)), ((1024, 192, 768), (512, 96, 384)));
-        assert_eq!((of(Lane::First, 4), of(Lane::Retry, 4)), ((256, 48, 192), (128, 24, 96)));
-        assert_eq!((of(Lane::First, 16), of(Lane::Retry, 16)), ((128, 24, 96), (64, 12, 48)), "the least");
+        assert_eq!((of(WorkQueue::Deliver, 1), of(WorkQueue::Retry, 1)), ((1024, 192, 768), (512, 96, 384)));
+        assert_eq!((of(WorkQueue::Deliver, 4), of(WorkQueue::Retry, 4)), ((256, 48, 192), (128, 24, 96)));
+        assert_eq!((of(WorkQueue::Deliver, 16), of(WorkQueue::Retry, 16)), ((128, 24, 96), (64, 12, 48)), "the least");
     }
 
     #[test]
@@ -102,8 +94,8 @@ mod tests {
     #[test]
     fn a_small_configuration_is_kept_to() {
         let small = Capacity { requests: 8, messages: 8 };
-        assert_eq!(places(small, Lane::First, 3), Places { prefetch: 5, rooms: Sizes { prompt: 1, slow: 3 } });
-        let least = places(Capacity { requests: 1, messages: 1 }, Lane::Retry, 1);
+        assert_eq!(places(small, WorkQueue::Deliver, 3), Places { prefetch: 5, rooms: Sizes { prompt: 1, slow: 3 } });
+        let least = places(Capacity { requests: 1, messages: 1 }, WorkQueue::Retry, 1);
         assert_eq!(least, Places { prefetch: 1, rooms: Sizes { prompt: 1, slow: 1 } });
     }
 
@@ -115,8 +107,8 @@ mod tests {
     proptest! {
         #[test]
         fn the_slow_room_never_takes_all_places(requests in 1usize..20_000, messages in 4usize..40_000, workers in 1usize..100) {
-            for lane in [Lane::First, Lane::Retry] {
-                let Places { prefetch, rooms } = places(Capacity { requests, messages }, lane, workers);
+            for queue in [WorkQueue::Deliver, WorkQueue::Retry] {
+                let Places { prefetch, rooms } = places(Capacity { requests, messages }, queue, workers);
                 prop_assert!(prefetch >= 1 && rooms.prompt >= 1 && rooms.slow >= 1);
                 prop_assert!(rooms.slow <= (usize::from(prefetch) * 3 / 4).max(1));
             }
@@ -125,10 +117,10 @@ mod tests {
         /// Beyond the least share, all workers together have no more than one would have.
         #[test]
         fn workers_share(workers in 1usize..100) {
-            for lane in [Lane::First, Lane::Retry] {
-                let one = places(DEFAULT, lane, workers);
-                let least = places(DEFAULT, lane, 1_000_000);
-                let all = places(DEFAULT, lane, 1);
+            for queue in [WorkQueue::Deliver, WorkQueue::Retry] {
+                let one = places(DEFAULT, queue, workers);
+                let least = places(DEFAULT, queue, 1_000_000);
+                let all = places(DEFAULT, queue, 1);
                 prop_assert!(one == least || usize::from(one.prefetch) * workers <= usize::from(all.prefetch));
                 prop_assert!(one == least || one.rooms.slow * workers <= all.rooms.slow);
             }

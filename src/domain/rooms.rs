@@ -1,9 +1,9 @@
 //! The two rooms of a lane, and whose turn it is: which of the deliveries that a worker has at hand may be sent now.
 //!
-//! A prompt request needs a slot of the *prompt room*. It is small, so a request there competes with few others for the
+//! A prompt request needs a seat of the *prompt room*. It is small, so a request there competes with few others for the
 //! processor, and it turns over fast: a request that becomes old moves to the *slow room*, which is large, and which also
 //! takes the requests of endpoints that are known to be slow. So endpoints that hang fill the slow room, and others never
-//! notice. Free slots of the prompt room go to the tenants that wait, in turn.
+//! notice. Free seats of the prompt room go to the tenants that wait, in turn.
 //!
 //! Nothing here knows time: the caller says when a request has become old.
 
@@ -151,7 +151,7 @@ impl<T: Clone + Eq + Hash> Rooms<T> {
         self.used
     }
 
-    /// What is old goes first, since the prompt room needs its slot; then who waits for the slow room, then the turns.
+    /// What is old goes first, since the prompt room needs its seat; then who waits for the slow room, then the turns.
     fn fill(&mut self) -> Vec<Seat> {
         let mut begun = Vec::new();
         while self.used.slow < self.sizes.slow {

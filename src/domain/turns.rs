@@ -14,7 +14,7 @@ pub const TURN: u32 = 4;
 pub const TENANTS: u32 = 12;
 /// Rows of one claim while several tenants wait. A tenant that waits alone gets the configured size of a batch.
 pub const TOGETHER: u32 = 50;
-/// Known tenants that one claim looks at while sweeps are dear.
+/// Known tenants that one claim looks at while scans are dear.
 const KNOWN: usize = 100;
 
 /// What a claim asks the outbox for.
@@ -87,7 +87,7 @@ impl Turns {
 
     /// The next claim. `crowded` tenants have had their share for now.
     pub fn ask(&self, now_ms: u64, crowded: &[String]) -> Ask {
-        let from = if self.bounds.sweeps(now_ms) {
+        let from = if self.bounds.scans(now_ms) {
             From::Everyone { after: self.after.clone() }
         } else {
             From::Known(self.bounds.after(&self.after, KNOWN, crowded))
@@ -100,7 +100,7 @@ impl Turns {
     pub fn claimed(&mut self, ask: &Ask, found: &Found, took: Duration, now_ms: u64) {
         let rows: u32 = found.taken.iter().map(|taken| taken.rows).sum();
         if matches!(ask.from, From::Everyone { .. }) {
-            self.bounds.swept(took, rows as usize + found.deliveries, now_ms);
+            self.bounds.scanned(took, rows as usize + found.deliveries, now_ms);
         }
         for taken in &found.taken {
             self.bounds.learn(&taken.tenant, taken.highest, found.clock_ms);
@@ -131,12 +131,12 @@ impl Turns {
     /// have had their share, a look costs far less than a claim that finds nothing, and so does a claim that need not choose.
     pub fn looks_before(&self, ask: &Ask, crowded: &[String]) -> bool {
         let little = self.few || (!crowded.is_empty() && self.limit == self.batch);
-        little && matches!(ask.from, From::Everyone { .. }) && self.bounds.sweeps_are_cheap()
+        little && matches!(ask.from, From::Everyone { .. }) && self.bounds.scans_are_cheap()
     }
 
     /// What a look has seen: whether these are all there are, and few enough to be taken as they are.
     pub fn looked(&mut self, ask: Ask, seen: &[Seen], took: Duration, now_ms: u64) -> Ask {
-        self.bounds.swept(took, seen.len(), now_ms);
+        self.bounds.scanned(took, seen.len(), now_ms);
         match few::all(seen) {
             Some(ids) => Ask { from: From::Few(ids), ..ask },
             None => ask,
@@ -147,7 +147,7 @@ impl Turns {
     pub fn failed(&mut self) {
         self.few = false;
         self.limit = (self.limit / 2).max(1);
-        self.sweep_next();
+        self.scan_next();
     }
 
     /// Claims have failed until there is a single row to ask for.
@@ -171,8 +171,8 @@ impl Turns {
     }
 
     /// The next claim must see everything: before sleeping, after a failure, after a wake-up.
-    pub fn sweep_next(&mut self) {
-        self.bounds.sweep_next();
+    pub fn scan_next(&mut self) {
+        self.bounds.scan_next();
     }
 }
 

@@ -109,7 +109,7 @@ fn a_tenant_alone_fills_every_claim() {
 }
 
 #[test]
-fn the_outbox_is_looked_at_while_little_comes_and_sweeps_are_cheap() {
+fn the_outbox_is_looked_at_while_little_comes_and_scans_are_cheap() {
     let seen = |count: usize| {
         let row = |n| Seen { id: Uuid::from_u128(n as u128), tenant: "a".into(), bytes: 10, endpoints: 1 };
         (0..count).map(row).collect::<Vec<_>>()
@@ -135,7 +135,7 @@ fn the_outbox_is_looked_at_while_little_comes_and_sweeps_are_cheap() {
     for _ in 0..3 {
         turns.looked(ask.clone(), &[], DEAR, 0);
     }
-    assert!(!turns.looks_before(&ask, &[]), "a look reads what was deleted as well as a sweep does");
+    assert!(!turns.looks_before(&ask, &[]), "a look reads what was deleted as well as a scan does");
 }
 
 #[test]
@@ -172,10 +172,10 @@ fn tenants_whose_rows_others_hold_do_not_stop_the_round() {
     assert_eq!(turns.ask(0, &[]).from, From::Everyone { after: "k".into() });
 }
 
-/// A bulk transaction that commits late, beside live traffic, while sweeps are dear: once a sweep has found it, its tenant's
-/// bound follows it, and it drains with every claim and not with every sweep.
+/// A bulk transaction that commits late, beside live traffic, while scans are dear: once a scan has found it, its tenant's
+/// bound follows it, and it drains with every claim and not with every scan.
 #[test]
-fn late_commits_drain_at_full_speed_while_sweeps_are_dear() {
+fn late_commits_drain_at_full_speed_while_scans_are_dear() {
     let (mut turns, mut outbox) = (Turns::new(200), Outbox::with(&[("bulk", 10), ("live", 10)]));
     step(&mut turns, &mut outbox, DEAR, 0);
     outbox.commit("bulk", 50_000, NOW_MS - 300_000);
@@ -199,11 +199,11 @@ fn an_id_far_ahead_of_the_clock_hides_no_other() {
     outbox.commit("a", 1, NOW_MS + 50 * 60_000);
     assert_eq!(rows(&step(&mut turns, &mut outbox, DEAR, 0)), 1);
     outbox.commit("a", 300, NOW_MS - 10);
-    assert_eq!(rows(&step(&mut turns, &mut outbox, DEAR, 5)), 200, "without a sweep");
+    assert_eq!(rows(&step(&mut turns, &mut outbox, DEAR, 5)), 200, "without a scan");
 }
 
 #[test]
-fn a_tenant_never_seen_is_found_without_a_sweep() {
+fn a_tenant_never_seen_is_found_without_a_scan() {
     let (mut turns, mut outbox) = (Turns::new(200), Outbox::with(&[("a", 1)]));
     step(&mut turns, &mut outbox, DEAR, 0);
     outbox.commit("new", 1, NOW_MS);
@@ -212,7 +212,7 @@ fn a_tenant_never_seen_is_found_without_a_sweep() {
 
 proptest! {
     /// With t tenants waiting a row is claimed after at most (rows of its tenant before it / 4 + 1) rounds of t tenants, and
-    /// everything is claimed in the end, whether sweeps are cheap or dear.
+    /// everything is claimed in the end, whether scans are cheap or dear.
     #[test]
     fn every_row_is_claimed_in_its_turn(
         counts in prop::collection::vec(1usize..60, 1..40),

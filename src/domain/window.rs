@@ -9,9 +9,9 @@
 const START: u32 = 8;
 pub const LEAST: u32 = 1;
 pub const MOST: u32 = 1_024;
-/// Held deliveries with times of their own come back at these times; the pace only evens out what bunches up.
+/// Held deliveries with times of their own come back at these times; the rate only evens out what bunches up.
 const ABOVE_LIMIT: f64 = 1.2;
-/// A pause of the relay is not made up for beyond this much of the pace.
+/// A pause of the relay is not made up for beyond this much of the rate.
 const BURST_SECONDS: f64 = 0.4;
 const CATCH_UP_MS: u64 = 1_000;
 
@@ -82,14 +82,14 @@ impl Window {
 
 /// Of an endpoint with a rate limit: beside the window, what is let go keeps its distance in time.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
-    credit: f64,
+pub struct TokenBucket {
+    tokens: f64,
     last_ms: u64,
 }
 
-impl Pace {
-    pub fn new(now_ms: u64) -> Pace {
-        Pace { credit: 1.0, last_ms: now_ms }
+impl TokenBucket {
+    pub fn new(now_ms: u64) -> TokenBucket {
+        TokenBucket { tokens: 1.0, last_ms: now_ms }
     }
 
     /// How many may be let go now.
@@ -97,12 +97,12 @@ impl Pace {
         let rate = limit_per_second * ABOVE_LIMIT;
         let passed = now_ms.saturating_sub(self.last_ms).min(CATCH_UP_MS);
         self.last_ms = now_ms;
-        self.credit = (self.credit + rate * passed as f64 / 1000.0).min((rate * BURST_SECONDS).max(1.0));
-        self.credit.floor() as u32
+        self.tokens = (self.tokens + rate * passed as f64 / 1000.0).min((rate * BURST_SECONDS).max(1.0));
+        self.tokens.floor() as u32
     }
 
     pub fn let_go(&mut self, count: u32) {
-        self.credit = (self.credit - f64::from(count)).max(0.0);
+        self.tokens = (self.tokens - f64::from(count)).max(0.0);
     }
 }
 
@@ -185,12 +185,12 @@ mod tests {
         /// Over any time, no more than the limit and a little, and one second's worth of catching up.
         #[test]
         fn the_pace_is_never_above_the_limit(limit in 0.1f64..2000.0, pauses in prop::collection::vec(0u64..3_000, 1..200)) {
-            let mut pace = Pace::new(0);
+            let mut bucket = TokenBucket::new(0);
             let (mut now, mut gone) = (0u64, 0.0);
             for pause in pauses {
                 now += pause;
-                let room = pace.room(limit, now);
-                pace.let_go(room);
+                let room = bucket.room(limit, now);
+                bucket.let_go(room);
                 gone += f64::from(room);
                 let most = limit * ABOVE_LIMIT;
                 prop_assert!(gone <= most * (now as f64 / 1000.0) + most + 1.0);
@@ -199,9 +199,9 @@ mod tests {
 
         #[test]
         fn the_pace_never_stops_for_ever(limit in 0.1f64..2000.0) {
-            let mut pace = Pace::new(0);
-            pace.let_go(u32::MAX);
-            let gone: u32 = (1..=12).map(|second| pace.room(limit, second * 1_000)).max().unwrap_or(0);
+            let mut bucket = TokenBucket::new(0);
+            bucket.let_go(u32::MAX);
+            let gone: u32 = (1..=12).map(|second| bucket.room(limit, second * 1_000)).max().unwrap_or(0);
             prop_assert!(gone >= 1);
         }
     }

@@ -2,7 +2,7 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use super::classify;
+use super::classify::{self, Ended};
 use crate::domain::outcome::{Outcome, Phase};
 
 /// What is read and thrown away beyond the part that is kept, in bytes: a connection whose response was read to its end
@@ -12,18 +12,18 @@ const DISCARD_BYTES: usize = 64 * 1024;
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: usize = 1024;
 
-/// Reads the body and keeps its first `keep` bytes. `Err` is the outcome that replaces the response's, along with what
-/// had come until then.
+/// Reads the body and keeps its first `keep` bytes. `Err` is what the request came to instead of the response, along with
+/// what had come until then.
 pub(super) async fn read(
     mut response: reqwest::Response,
     keep: usize,
     deadline: Instant,
-) -> (Vec<u8>, Result<(), Outcome>) {
+) -> (Vec<u8>, Result<(), Ended>) {
     let mut kept = Vec::new();
     let mut discarded = 0;
     loop {
         let chunk = match timeout_at(deadline, response.chunk()).await {
-            Err(_) => return (kept, Err(Outcome::Timeout(Phase::Body))),
+            Err(_) => return (kept, Err(Ok(Outcome::Timeout(Phase::Body)))),
             Ok(Err(error)) => return (kept, Err(classify::body_error(&error))),
             Ok(Ok(None)) => return (kept, Ok(())),
             Ok(Ok(Some(chunk))) => chunk,

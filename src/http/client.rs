@@ -1,4 +1,4 @@
-//! One POST to one endpoint. Whatever happens is an `Outcome`; there is no error to handle.
+//! One POST to one endpoint. Whatever the endpoint does is an `Outcome`; an error is a fault of ours.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +9,7 @@ use reqwest::header::{TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
+use super::classify::Ended;
 use super::guard::Guard;
 use super::resolver::{Resolver, SetupError};
 use super::stage::{self, NoteConnecting};
@@ -46,7 +47,7 @@ pub struct Request<'a> {
 
 #[derive(Debug)]
 pub struct Exchange {
-    pub outcome: Outcome,
+    pub outcome: Ended,
     /// What came of the response, also when it broke off.
     pub response_headers: Vec<(String, String)>,
     pub response_body: Option<String>,
@@ -110,19 +111,20 @@ impl Client {
         let deadline = started + timeout;
         let mut exchange = match self.send(request, deadline).await {
             Ok(response) => self.receive(response, deadline).await,
-            Err(outcome) => {
-                Exchange { outcome, response_headers: vec![], response_body: None, duration: Duration::ZERO }
+            Err(ended) => {
+                Exchange { outcome: ended, response_headers: vec![], response_body: None, duration: Duration::ZERO }
             }
         };
         exchange.duration = started.elapsed();
         let limits = classify::Limits { connect: self.connect_timeout, total: timeout };
-        exchange.outcome = classify::unless_stalled(exchange.outcome, exchange.duration, limits);
+        exchange.outcome =
+            exchange.outcome.and_then(|outcome| classify::unless_stalled(outcome, exchange.duration, limits));
         exchange
     }
 
     /// Up to the head of the response.
-    async fn send(&self, request: Request<'_>, deadline: Instant) -> Result<reqwest::Response, Outcome> {
-        let invalid = Outcome::Failed(Failure::InvalidRequest);
+    async fn send(&self, request: Request<'_>, deadline: Instant) -> Result<reqwest::Response, Ended> {
+        let invalid = Ok(Outcome::Failed(Failure::InvalidRequest));
         let Ok(url) = target::check_url(request.url) else { return Err(invalid) };
         let Some(headers) = headers(request.headers) else { return Err(invalid) };
         self.resolver.check_literal(&url).map_err(|error| classify::resolve_error(&error))?;
@@ -145,8 +147,8 @@ impl Client {
         let response_headers = body::headers(response.headers());
         let (kept, complete) = body::read(response, self.max_response_bytes, deadline).await;
         let outcome = match complete {
-            Ok(()) => Outcome::Response { status, retry_after },
-            Err(outcome) => outcome,
+            Ok(()) => Ok(Outcome::response(status, retry_after)),
+            Err(ended) => ended,
         };
         let response_body = Some(body::text(&kept, self.max_response_bytes));
         Exchange { outcome, response_headers, response_body, duration: Duration::ZERO }

@@ -1,11 +1,11 @@
 use tokio::io::AsyncWriteExt;
 
 use super::*;
-use crate::domain::outcome::{OurFault, Phase};
+use crate::domain::outcome::{Class, OurFault, Phase};
 use crate::http::test_server::{AMPLE, SHORT, Server, client, options, post, read_request};
 
-fn response(status: u16) -> Outcome {
-    Outcome::Response { status, retry_after: None }
+fn response(status: u16) -> Ended {
+    Ok(Outcome::response(status, None))
 }
 
 #[tokio::test]
@@ -51,9 +51,8 @@ async fn retry_after_is_understood_as_seconds_and_as_a_date() {
     for (value, at_least, at_most) in [("7", 7, 7), (date.as_str(), 90, 100)] {
         let text = format!("HTTP/1.1 429 Slow down\r\nretry-after: {value}\r\ncontent-length: 0\r\n\r\n");
         let exchange = post(&client(), &Server::answering(text).await.url(), AMPLE).await;
-        let Outcome::Response { status: 429, retry_after: Some(wait) } = exchange.outcome else {
-            panic!("{exchange:?}")
-        };
+        let Ok(Outcome::Response(response)) = exchange.outcome else { panic!("{exchange:?}") };
+        let Class::SlowDown { retry_after: Some(wait) } = response.class() else { panic!("{response:?}") };
         assert!((at_least..=at_most).contains(&wait.as_secs()), "{wait:?}");
     }
 }
@@ -109,7 +108,7 @@ async fn the_deadline_covers_waiting_for_the_head_and_a_head_that_comes_slowly()
     .await;
     for server in [silent, slow] {
         let exchange = post(&client(), &server.url(), SHORT).await;
-        assert_eq!(exchange.outcome, Outcome::Timeout(Phase::Response));
+        assert_eq!(exchange.outcome, Ok(Outcome::Timeout(Phase::Response)));
         assert!(exchange.duration >= SHORT && exchange.duration < SHORT * 10, "{:?}", exchange.duration);
     }
 }
@@ -126,7 +125,7 @@ async fn a_process_that_stood_still_beyond_the_deadline_blames_nobody() {
     tokio::task::yield_now().await;
     // The whole runtime stands still, as a frozen process does.
     std::thread::sleep(SHORT + Duration::from_millis(1_100));
-    assert_eq!(posting.await.unwrap().outcome, Outcome::NotSent(OurFault::Stalled));
+    assert_eq!(posting.await.unwrap().outcome, Err(OurFault::Stalled));
 }
 
 #[tokio::test]
@@ -141,7 +140,7 @@ async fn a_process_that_stood_still_while_it_connected_blames_nobody() {
     let posting = tokio::spawn(async move { post(&client, &url, AMPLE).await });
     tokio::task::yield_now().await;
     std::thread::sleep(SHORT + Duration::from_millis(1_100));
-    assert_eq!(posting.await.unwrap().outcome, Outcome::NotSent(OurFault::Stalled));
+    assert_eq!(posting.await.unwrap().outcome, Err(OurFault::Stalled));
 }
 
 #[tokio::test]
@@ -157,7 +156,7 @@ async fn the_deadline_covers_the_body_even_after_a_good_status() {
         .await;
         let client = Client::new(Options { max_response_bytes: keep, ..options() }).unwrap();
         let exchange = post(&client, &server.url(), SHORT).await;
-        assert_eq!(exchange.outcome, Outcome::Timeout(Phase::Body));
+        assert_eq!(exchange.outcome, Ok(Outcome::Timeout(Phase::Body)));
         assert!(exchange.response_body.unwrap().starts_with("xx"));
         assert!(!exchange.response_headers.is_empty());
     }
@@ -176,7 +175,7 @@ async fn what_cannot_be_sent_is_told_without_connecting() {
     ] {
         let headers = vec![(name, value)];
         let exchange = client().deliver(Request { url, headers, body: Bytes::new(), timeout: AMPLE }).await;
-        assert_eq!(exchange.outcome, Outcome::Failed(Failure::InvalidRequest), "{url} {name}");
+        assert_eq!(exchange.outcome, Ok(Outcome::Failed(Failure::InvalidRequest)), "{url} {name}");
     }
     assert_eq!(server.accepted(), 0);
 }

@@ -15,7 +15,7 @@ fn reset(stream: TcpStream) {
 
 async fn failure(server: &Server) -> Failure {
     match post(&client(), &server.url(), AMPLE).await.outcome {
-        Outcome::Failed(failure) => failure,
+        Ok(Outcome::Failed(failure)) => failure,
         other => panic!("{other:?}"),
     }
 }
@@ -25,7 +25,7 @@ async fn a_closed_port_refuses() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     drop(listener);
-    assert_eq!(post(&client(), &url, AMPLE).await.outcome, Outcome::Failed(Failure::Refused));
+    assert_eq!(post(&client(), &url, AMPLE).await.outcome, Ok(Outcome::Failed(Failure::Refused)));
 }
 
 #[tokio::test]
@@ -82,8 +82,8 @@ async fn a_request_that_was_written_to_a_dying_pooled_connection_is_not_sent_twi
     })
     .await;
     let client = client();
-    assert!(post(&client, &server.url(), AMPLE).await.outcome.is_delivered());
-    assert_eq!(post(&client, &server.url(), AMPLE).await.outcome, Outcome::Failed(Failure::Protocol));
+    assert!(post(&client, &server.url(), AMPLE).await.outcome.unwrap().is_delivered());
+    assert_eq!(post(&client, &server.url(), AMPLE).await.outcome, Ok(Outcome::Failed(Failure::Protocol)));
     assert_eq!((requests.load(Ordering::SeqCst), server.accepted()), (1, 1));
 }
 
@@ -102,7 +102,7 @@ async fn a_pooled_connection_that_the_server_closed_meanwhile_is_replaced() {
     .await;
     let client = client();
     for _ in 0..3 {
-        assert!(post(&client, &server.url(), AMPLE).await.outcome.is_delivered());
+        assert!(post(&client, &server.url(), AMPLE).await.outcome.unwrap().is_delivered());
         was_closed.recv().await.unwrap();
         // The end of the connection has yet to reach the client's side.
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -117,12 +117,12 @@ async fn hosts_that_are_not_public_are_blocked_unless_allowed() {
     let strict = Client::new(Options { allow_cidrs: vec![], ..options() }).unwrap();
     for host in ["localhost", "LOCALHOST.", "127.0.0.1", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254"] {
         let exchange = post(&strict, &format!("http://{host}:{port}/"), AMPLE).await;
-        assert_eq!(exchange.outcome, Outcome::Failed(Failure::BlockedAddress), "{host}");
+        assert_eq!(exchange.outcome, Ok(Outcome::Failed(Failure::BlockedAddress)), "{host}");
     }
     assert_eq!(server.accepted(), 0);
     let v4 = ["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
     let allowing = Client::new(Options { allow_cidrs: v4.into(), ..options() }).unwrap();
-    assert!(post(&allowing, &format!("http://localhost:{port}/"), AMPLE).await.outcome.is_delivered());
+    assert!(post(&allowing, &format!("http://localhost:{port}/"), AMPLE).await.outcome.unwrap().is_delivered());
 }
 
 /// A name server that takes questions and never answers.
@@ -139,7 +139,7 @@ async fn a_name_server_without_an_answer_is_our_fault_whichever_limit_strikes_fi
         let (_socket, resolver) = deaf_name_server().await;
         let client = Client::with_resolver(Options { connect_timeout, ..options() }, resolver).unwrap();
         let exchange = post(&client, "http://example.com/", timeout).await;
-        assert_eq!(exchange.outcome, Outcome::NotSent(OurFault::ResolverUnavailable));
+        assert_eq!(exchange.outcome, Err(OurFault::ResolverUnavailable));
         assert!(exchange.duration < Duration::from_secs(4), "{:?}", exchange.duration);
     }
 }
@@ -154,6 +154,6 @@ async fn a_tls_handshake_that_never_ends_is_a_time_out_while_connecting_whicheve
         .await;
         let client = Client::new(Options { connect_timeout, ..options() }).unwrap();
         let exchange = post(&client, &format!("https://{}/", server.addr), timeout).await;
-        assert_eq!(exchange.outcome, Outcome::Timeout(Phase::Connect));
+        assert_eq!(exchange.outcome, Ok(Outcome::Timeout(Phase::Connect)));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::Query;
@@ -68,7 +68,10 @@ impl Resolver {
     }
 
     /// Asks only these name servers and no file.
+    #[cfg(test)]
     pub fn with_name_servers(servers: &[SocketAddr], guard: Guard, timeout: Duration) -> Result<Resolver, SetupError> {
+        use hickory_resolver::config::ConnectionConfig;
+
         let servers = servers.iter().map(|server| {
             let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
                 connection.port = server.port();

@@ -10,8 +10,8 @@ use super::adopt;
 use super::context::Context;
 use super::idle::Idle;
 use super::sender::{self, Outbound};
-use crate::domain::reconnect;
 use crate::domain::turns::{Ask, From, Turns};
+use crate::reconnect::Backoff;
 use crate::store::claim::{self, Batch, Claim};
 use crate::store::{StoreError, outbox, partitions, relay_batches};
 use crate::supervise::Supervised;
@@ -63,18 +63,14 @@ pub(super) async fn run(context: Arc<Context>, relay: i64, stop: CancellationTok
 
 impl Claimer {
     async fn until(&mut self, idle: &mut Idle, stop: &CancellationToken) {
-        let mut failures = 0;
+        let mut backoff = Backoff::default();
         while !stop.is_cancelled() {
             match self.step(idle, stop).await {
-                Ok(()) => failures = 0,
+                Ok(()) => backoff.reset(),
                 Err(error) => {
-                    tracing::warn!(%error, failures, "a claim failed; trying again");
-                    let pause = self.recover(&error, failures).await;
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
-                        () = stop.cancelled() => {}
-                    }
-                    failures += 1;
+                    tracing::warn!(%error, failures = backoff.failures(), "a claim failed; trying again");
+                    let pause = self.recover(&error, backoff.fail()).await;
+                    stop.run_until_cancelled(tokio::time::sleep(pause)).await;
                 }
             }
         }
@@ -92,12 +88,12 @@ impl Claimer {
             () = stop.cancelled() => return Ok(()),
         }
         self.look_for_strays(stop).await?;
-        if idle.wants_sweep() {
-            self.turns.sweep_next();
+        if idle.wants_scan() {
+            self.turns.scan_next();
         }
         let crowded = self.outbound.crowded();
         let ask = self.turns.ask(self.now_ms(), &crowded);
-        let swept = matches!(ask.from, From::Everyone { .. });
+        let scanned = matches!(ask.from, From::Everyone { .. });
         let mut found = false;
         if let Some(ask) = self.look(ask, &crowded).await? {
             let batch = self.claim(&ask, &crowded).await?;
@@ -115,7 +111,7 @@ impl Claimer {
         let wait = async {
             match (crowded.is_empty(), found) {
                 (true, true) => tokio::time::sleep(poll).await,
-                (true, false) => idle.empty(swept).await,
+                (true, false) => idle.empty(scanned).await,
                 (false, _) => self.outbound.changed(OTHERS.max(poll)).await,
             }
         };
@@ -178,7 +174,7 @@ impl Claimer {
 
     /// A relay must not move rows that it cannot publish: they would only wait elsewhere.
     async fn broker_ready(&self) {
-        let mut failures = 0;
+        let mut backoff = Backoff::default();
         loop {
             match self.context.publisher.is_ready().await {
                 Ok(true) => {
@@ -191,17 +187,16 @@ impl Claimer {
                 }
                 Err(error) => {
                     self.context.readiness.not_ready("broker", error.to_string());
-                    tracing::warn!(%error, failures, "no broker; not claiming");
-                    tokio::time::sleep(reconnect::pause(failures, rand::random())).await;
-                    failures += 1;
+                    tracing::warn!(%error, failures = backoff.failures(), "no broker; not claiming");
+                    backoff.pause().await;
                 }
             }
         }
     }
 
     /// What can be done about a claim that failed: a smaller one is tried, down to a single row; a missing day is made; a
-    /// row that cannot be moved by itself is set aside. Returns how long to wait.
-    async fn recover(&mut self, error: &StoreError, failures: u32) -> Duration {
+    /// row that cannot be moved by itself is set aside. Returns how long to wait: `pause`, where nothing can be done.
+    async fn recover(&mut self, error: &StoreError, pause: Duration) -> Duration {
         let single = self.turns.asks_for_one();
         self.turns.failed();
         if !matches!(error, StoreError::Refused { .. }) {
@@ -210,7 +205,7 @@ impl Claimer {
         }
         let blames_data = error.blames_data();
         if !blames_data && !error.is_time_out() {
-            return reconnect::pause(failures, rand::random());
+            return pause;
         }
         if blames_data
             && let Ok(made) = partitions::make_for_outbox(&self.context.db).await
@@ -219,7 +214,7 @@ impl Claimer {
             tracing::info!(partitions = made, "made the partitions of a missed day");
         } else if single && let Err(error) = self.try_one(blames_data).await {
             tracing::warn!(%error, "cannot set aside a row");
-            return reconnect::pause(failures, rand::random());
+            return pause;
         }
         SMALLER
     }

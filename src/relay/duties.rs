@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::circuits::Circuits;
 use super::context::Context;
-use super::duty::Pace;
+use super::duty::Ticker;
 use super::markers::Markers;
 use super::reconcile::Reconciler;
 use crate::store::{StoreError, activity, idempotency, partitions, suspects};
@@ -35,48 +35,48 @@ pub(super) async fn run(context: Arc<Context>, relay: i64, leads: Arc<AtomicBool
 }
 
 async fn all(context: &Context, relay: i64, leads: &AtomicBool, stop: &CancellationToken) {
-    let pace = |duty, tick| Pace::new(duty, tick, leads, stop);
+    let ticker = |duty, tick| Ticker::new(duty, tick, leads, stop);
     tokio::join!(
-        keep_circuits(context, pace(Duty::Circuits, TICK)),
-        publish_markers(context, pace(Duty::Markers, TICK)),
-        reconcile(context, relay, stop, pace(Duty::Reconcile, TICK)),
-        make_partitions(context, pace(Duty::Partitions, HOURLY)),
-        remove_keys(context, pace(Duty::IdempotencyKeys, TICK)),
-        clean(context, pace(Duty::Cleaning, HOURLY)),
+        keep_circuits(context, ticker(Duty::Circuits, TICK)),
+        publish_markers(context, ticker(Duty::Markers, TICK)),
+        reconcile(context, relay, stop, ticker(Duty::Reconcile, TICK)),
+        make_partitions(context, ticker(Duty::Partitions, HOURLY)),
+        remove_keys(context, ticker(Duty::IdempotencyKeys, TICK)),
+        clean(context, ticker(Duty::Cleaning, HOURLY)),
     );
 }
 
-async fn keep_circuits(context: &Context, mut pace: Pace<'_>) {
+async fn keep_circuits(context: &Context, mut ticker: Ticker<'_>) {
     let mut circuits = Circuits::default();
-    while pace.due().await {
-        pace.done(circuits.step(context).await);
+    while ticker.due().await {
+        ticker.done(circuits.step(context).await);
     }
 }
 
-async fn publish_markers(context: &Context, mut pace: Pace<'_>) {
+async fn publish_markers(context: &Context, mut ticker: Ticker<'_>) {
     let mut markers = Markers::default();
-    while pace.due().await {
-        pace.done(markers.step(context).await);
+    while ticker.due().await {
+        ticker.done(markers.step(context).await);
     }
 }
 
-async fn reconcile(context: &Context, relay: i64, stop: &CancellationToken, mut pace: Pace<'_>) {
+async fn reconcile(context: &Context, relay: i64, stop: &CancellationToken, mut ticker: Ticker<'_>) {
     let mut reconciler = Reconciler::default();
-    while pace.due().await {
-        pace.done(reconciler.step(context, relay, stop).await);
+    while ticker.due().await {
+        ticker.done(reconciler.step(context, relay, stop).await);
     }
 }
 
-async fn make_partitions(context: &Context, mut pace: Pace<'_>) {
-    while pace.due().await {
-        pace.done(partitions::make_ahead(&context.db).await.map(drop));
+async fn make_partitions(context: &Context, mut ticker: Ticker<'_>) {
+    while ticker.due().await {
+        ticker.done(partitions::make_ahead(&context.db).await.map(drop));
     }
 }
 
 /// One batch at a time: five thousand keys a second, which is more than producers can make.
-async fn remove_keys(context: &Context, mut pace: Pace<'_>) {
+async fn remove_keys(context: &Context, mut ticker: Ticker<'_>) {
     let mut next = Instant::now();
-    while pace.due().await {
+    while ticker.due().await {
         if Instant::now() < next {
             continue;
         }
@@ -84,13 +84,13 @@ async fn remove_keys(context: &Context, mut pace: Pace<'_>) {
         if removed.as_ref().is_ok_and(|removed| *removed < idempotency::BATCH) {
             next = Instant::now() + EXPIRY;
         }
-        pace.done(removed.map(drop));
+        ticker.done(removed.map(drop));
     }
 }
 
-async fn clean(context: &Context, mut pace: Pace<'_>) {
-    while pace.due().await {
-        pace.done(remove_old(context).await);
+async fn clean(context: &Context, mut ticker: Ticker<'_>) {
+    while ticker.due().await {
+        ticker.done(remove_old(context).await);
     }
 }
 

@@ -6,34 +6,36 @@ use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::reconnect;
+use crate::reconnect::Backoff;
 use crate::store::StoreError;
 use crate::telemetry::metrics;
 use crate::telemetry::names::Duty;
 
-/// `while pace.due().await { pace.done(step.await); }`
-pub(super) struct Pace<'a> {
+/// `while ticker.due().await { ticker.done(step.await); }`
+pub(super) struct Ticker<'a> {
     duty: Duty,
     ticks: Interval,
-    failures: u32,
+    backoff: Backoff,
+    /// After a failure; otherwise the next tick counts.
+    pause: Option<Duration>,
     /// What this relay does while another one leads is not the leader's.
     leads: &'a AtomicBool,
     stop: &'a CancellationToken,
 }
 
-impl<'a> Pace<'a> {
-    pub fn new(duty: Duty, tick: Duration, leads: &'a AtomicBool, stop: &'a CancellationToken) -> Pace<'a> {
+impl<'a> Ticker<'a> {
+    pub fn new(duty: Duty, tick: Duration, leads: &'a AtomicBool, stop: &'a CancellationToken) -> Ticker<'a> {
         let mut ticks = tokio::time::interval(tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Pace { duty, ticks, failures: 0, leads, stop }
+        Ticker { duty, ticks, backoff: Backoff::default(), pause: None, leads, stop }
     }
 
     /// Waits for the next step; false: it is time to stop.
     pub async fn due(&mut self) -> bool {
         let due = async {
-            match self.failures {
-                0 => drop(self.ticks.tick().await),
-                failed => tokio::time::sleep(reconnect::pause(failed - 1, rand::random())).await,
+            match self.pause {
+                None => drop(self.ticks.tick().await),
+                Some(pause) => tokio::time::sleep(pause).await,
             }
         };
         tokio::select! {
@@ -43,17 +45,18 @@ impl<'a> Pace<'a> {
     }
 
     pub fn done(&mut self, result: Result<(), StoreError>) {
-        let failures = self.failures;
+        let failures = self.backoff.failures();
         match result {
             Ok(()) => {
-                self.failures = 0;
+                self.backoff.reset();
+                self.pause = None;
                 if self.leads.load(Ordering::Relaxed) {
                     metrics::duty_done(self.duty);
                 }
             }
             Err(error) => {
                 tracing::warn!(duty = self.duty.as_str(), %error, failures, "a duty of the relay failed; trying again");
-                self.failures += 1;
+                self.pause = Some(self.backoff.fail());
             }
         }
     }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::context::Context;
 use super::dead_letters;
-use super::holders::Page;
+use super::held_endpoints::Page;
 use crate::domain::dead_reason::DeadReason;
 use crate::domain::message::Message;
 use crate::store::days::Day;
@@ -21,14 +21,13 @@ const BATCH: u32 = 500;
 /// Ends what a page shows to be without an endpoint, and what is older than `delivery.held_ttl`. What fails here is tried
 /// again with the next round, and keeps nothing else waiting.
 pub(super) async fn of_page(context: &Context, page: &Page) {
-    let removed: Vec<Uuid> =
-        page.holders.iter().filter(|holder| !holder.exists).map(|holder| holder.endpoint_id).collect();
+    let removed: Vec<Uuid> = page.held.iter().filter(|held| !held.exists).map(|held| held.endpoint_id).collect();
     if !removed.is_empty() {
         let ended = ended::removed(&context.db, page.day, &removed, BATCH).await;
         write(context, ended, DeadReason::EndpointRemoved, "dead: the endpoint was removed").await;
     }
     if may_have_expired(page.day, context.limits.held_ttl) {
-        let all: Vec<Uuid> = page.holders.iter().map(|holder| holder.endpoint_id).collect();
+        let all: Vec<Uuid> = page.held.iter().map(|held| held.endpoint_id).collect();
         let ended = ended::expired(&context.db, page.day, &all, context.limits.held_ttl, BATCH).await;
         write(context, ended, DeadReason::Expired, "dead: held for longer than delivery.held_ttl").await;
     }

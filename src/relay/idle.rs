@@ -48,8 +48,8 @@ impl Idle {
         Idle { context, state: State::Awake { empty: 0 }, alarm: None, flagged: Instant::now(), sleepless: None }
     }
 
-    /// Before and during sleep only a full sweep proves that nothing is there.
-    pub fn wants_sweep(&self) -> bool {
+    /// Before and during sleep only a full scan proves that nothing is there.
+    pub fn wants_scan(&self) -> bool {
         !matches!(self.state, State::Awake { .. })
     }
 
@@ -76,8 +76,8 @@ impl Idle {
     }
 
     /// A claim found nothing: wait a little, or take the next step towards sleep. A relay that cannot sleep polls.
-    pub async fn empty(&mut self, swept: bool) {
-        if let Err(error) = self.step(swept).await {
+    pub async fn empty(&mut self, scanned: bool) {
+        if let Err(error) = self.step(scanned).await {
             tracing::warn!(%error, "cannot sleep until producers notify; polling for a while");
             self.wake();
             self.sleepless = Some(Instant::now() + SLEEPLESS);
@@ -88,7 +88,7 @@ impl Idle {
         self.context.limits.listen && self.sleepless.is_none_or(|until| Instant::now() >= until)
     }
 
-    async fn step(&mut self, swept: bool) -> Result<(), StoreError> {
+    async fn step(&mut self, scanned: bool) -> Result<(), StoreError> {
         let poll = self.context.limits.poll_interval;
         match self.state {
             State::Awake { empty } if empty < EMPTY_POLLS => {
@@ -99,7 +99,7 @@ impl Idle {
             State::Awake { .. } => self.set_flag().await?,
             State::Barrier { xid, since } => {
                 // The claim that has just found nothing counts only if it began after the barrier was passed; so the
-                // next state is entered here and the sleep comes after one more empty sweep.
+                // next state is entered here and the sleep comes after one more empty scan.
                 if wake::passed(self.db(), xid).await? {
                     self.state = State::Asleep;
                 } else {
@@ -109,7 +109,7 @@ impl Idle {
                     tokio::time::sleep(if since.elapsed() < FAST { poll } else { SLOW_POLL }).await;
                 }
             }
-            State::Asleep if swept => self.sleep().await?,
+            State::Asleep if scanned => self.sleep().await?,
             State::Asleep => {}
         }
         Ok(())

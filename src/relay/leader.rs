@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::adopt;
 use super::context::Context;
-use super::duty::Pace;
+use super::duty::Ticker;
 use crate::store::StoreError;
 use crate::store::locks::{Role, Session};
 use crate::telemetry::metrics;
@@ -53,19 +53,19 @@ async fn watch(session: &Session) -> Result<(), StoreError> {
 /// Adopts from when this relay leads. An error of the session is for `watch` to judge; a batch that cannot be adopted ends
 /// nothing else.
 async fn lead(context: &Context, session: &Session, relay: i32, leads: &AtomicBool, stop: &CancellationToken) {
-    let mut pace = Pace::new(Duty::Adoption, LEAD, leads, stop);
-    while !leads.load(Ordering::Relaxed) && pace.due().await {
+    let mut ticker = Ticker::new(Duty::Adoption, LEAD, leads, stop);
+    while !leads.load(Ordering::Relaxed) && ticker.due().await {
         let taken = session.try_role(Role::Leader).await;
         if let Ok(true) = taken {
             leads.store(true, Ordering::Relaxed);
             metrics::leads(true);
             tracing::info!(relay, "leading");
         }
-        pace.done(taken.map(drop));
+        ticker.done(taken.map(drop));
     }
-    let mut pace = Pace::new(Duty::Adoption, ADOPT, leads, stop);
-    while pace.due().await {
-        pace.done(adopt::of_the_gone(context, session, relay, stop).await);
+    let mut ticker = Ticker::new(Duty::Adoption, ADOPT, leads, stop);
+    while ticker.due().await {
+        ticker.done(adopt::of_the_gone(context, session, relay, stop).await);
     }
 }
 

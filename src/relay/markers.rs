@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use super::context::Context;
-use crate::broker::publisher::WorkQueue;
+use crate::domain::work_queue::WorkQueue;
 use crate::store::{StoreError, markers};
 
 /// A marker that has not come through after this long may be lost itself, or the queue is long; one more does no harm.

@@ -19,7 +19,7 @@ mod duty;
 mod ended;
 mod gauges;
 mod held;
-mod holders;
+mod held_endpoints;
 mod idle;
 mod leader;
 mod markers;
@@ -37,7 +37,7 @@ use context::Context;
 use crate::broker;
 use crate::broker::publisher::Publisher;
 use crate::broker::topology::Topology;
-use crate::domain::reconnect;
+use crate::reconnect::Backoff;
 use crate::store::claim::Ceilings;
 use crate::store::locks::Session;
 use crate::store::{self, Db, StoreError};
@@ -95,20 +95,17 @@ async fn sessions(
     stop: &CancellationToken,
     abandon: &CancellationToken,
 ) -> Result<(), Fault> {
-    let mut failures = 0;
+    let mut backoff = Backoff::default();
     while !stop.is_cancelled() {
-        let error = match session(context, options, stop, abandon, &mut failures).await {
+        let error = match session(context, options, stop, abandon, &mut backoff).await {
             Ok(()) => return Ok(()),
             Err(Fault::Session(error)) if !matches!(error, StoreError::SharedSession) => error,
             Err(fault) => return Err(fault),
         };
         context.readiness.not_ready("database", error.to_string());
+        let failures = backoff.failures();
         tracing::warn!(%error, failures, "the relay lost its session; starting again under a new identity");
-        tokio::select! {
-            () = tokio::time::sleep(reconnect::pause(failures, rand::random())) => {}
-            () = stop.cancelled() => {}
-        }
-        failures += 1;
+        backoff.pause_until(stop).await;
     }
     Ok(())
 }
@@ -119,12 +116,12 @@ async fn session(
     options: &store::Options,
     stop: &CancellationToken,
     abandon: &CancellationToken,
-    failures: &mut u32,
+    backoff: &mut Backoff,
 ) -> Result<(), Fault> {
     let (session, relay) = open_session(options).await?;
     tracing::info!(relay, "relaying");
     context.readiness.ready("database");
-    *failures = 0;
+    backoff.reset();
     let over = stop.child_token();
     let leads = Arc::new(AtomicBool::new(false));
     let mut tasks = Supervised::default();

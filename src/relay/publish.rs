@@ -4,11 +4,11 @@ use super::context::Context;
 use super::dead_letters;
 use super::declare::declare;
 use crate::broker::declare::ABSENCE;
-use crate::broker::published::{PublishError, Published};
+use crate::broker::published::PublishError;
 use crate::broker::publisher::{Publisher, Target};
+use crate::broker::unconfirmed::Unconfirmed;
 use crate::domain::dead_reason::DeadReason;
 use crate::domain::message::Message;
-use crate::domain::reconnect;
 use crate::store::deliveries;
 use crate::telemetry::metrics;
 
@@ -26,65 +26,47 @@ pub(super) async fn due(context: &Context, messages: Vec<Message>) {
 }
 
 async fn all(context: &Context, target: &Target, messages: Vec<Message>) {
-    let mut open = messages;
-    let mut failures = 0;
-    while !open.is_empty() {
-        let batch: Vec<(Target, &Message)> = open.iter().map(|message| (target.clone(), message)).collect();
-        let answers = context.publisher.publish(&batch).await;
-        let confirmed = answers.iter().filter(|answer| answer.is_ok()).count();
-        metrics::relay_published(confirmed as u64);
-        let Some(failure) = answers.iter().find_map(|answer| answer.as_ref().err()) else { return };
-        tracing::warn!(error = %failure, messages = open.len() - confirmed, failures, "publishing failed; trying again");
-        let refused = matches!(failure, PublishError::Refused(_));
-        let returned = matches!(failure, PublishError::Returned(_));
-        open = failed(open, answers);
-        if returned {
-            declare_again(context).await;
-        }
-        if refused && failures >= 1 {
+    let mut open = Unconfirmed::to(target, messages);
+    while let Some(error) = open.offer(&context.publisher, count).await {
+        match error {
+            PublishError::Returned(_) => declare_again(context).await,
             // The broker closed the channel over one message and does not say which; it may be one of another batch.
-            return one_by_one(context, target, open).await;
+            PublishError::Refused(_) if open.failures() > 0 => return one_by_one(context, open.into_open()).await,
+            PublishError::Refused(_) | PublishError::Nacked | PublishError::Lost(_) => {}
         }
-        tokio::time::sleep(reconnect::pause(failures, rand::random())).await;
-        failures += 1;
+        open.pause(&error).await;
     }
 }
 
-fn failed(messages: Vec<Message>, answers: Vec<Published>) -> Vec<Message> {
-    messages.into_iter().zip(answers).filter(|(_, answer)| answer.is_err()).map(|(message, _)| message).collect()
+fn count(_confirmed: &(Target, Message)) {
+    metrics::relay_published(1);
 }
 
 /// Each alone, on a connection of its own: what is refused there is refused for itself, and takes nothing of others along.
-async fn one_by_one(context: &Context, target: &Target, messages: Vec<Message>) {
+async fn one_by_one(context: &Context, messages: Vec<(Target, Message)>) {
     let names = context.topology.names.clone();
     let publisher = Publisher::new(context.broker.clone(), names, "posthaste relay publish one by one");
-    for message in messages {
-        one(context, &publisher, target, &message).await;
+    for (target, message) in messages {
+        one(context, &publisher, &target, message).await;
     }
     publisher.close().await;
 }
 
-async fn one(context: &Context, publisher: &Publisher, target: &Target, message: &Message) {
+async fn one(context: &Context, publisher: &Publisher, target: &Target, message: Message) {
     let mut refusals = 0;
-    let mut failures = 0;
-    loop {
-        let answer = publisher.publish(&[(target.clone(), message)]).await.pop();
-        match answer {
-            Some(Ok(())) => {
-                metrics::relay_published(1);
-                return;
-            }
-            Some(Err(PublishError::Refused(error))) => {
+    let mut open = Unconfirmed::to(target, vec![message.clone()]);
+    while let Some(error) = open.offer(publisher, count).await {
+        match &error {
+            PublishError::Returned(_) => declare_again(context).await,
+            PublishError::Refused(refused) => {
                 refusals += 1;
-                if refusals >= TRIES && set_aside(context, publisher, message, &error.to_string()).await {
+                if refusals >= TRIES && set_aside(context, publisher, &message, &refused.to_string()).await {
                     return;
                 }
             }
-            Some(Err(PublishError::Returned(_))) => declare_again(context).await,
-            Some(Err(PublishError::Nacked | PublishError::Lost(_))) | None => {}
+            PublishError::Nacked | PublishError::Lost(_) => {}
         }
-        tokio::time::sleep(reconnect::pause(failures, rand::random())).await;
-        failures += 1;
+        open.pause(&error).await;
     }
 }
 

@@ -6,8 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Grace};
 use super::{publish, release};
-use crate::broker::publisher::WorkQueue;
 use crate::domain::reconcile;
+use crate::domain::work_queue::WorkQueue;
 use crate::store::reconcile::Proofs;
 use crate::store::{Db, StoreError, endpoints, markers, reconcile as lost, relay_batches};
 use crate::telemetry::metrics;

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::context::Context;
-use super::duty::Pace;
-use super::holders::{Holders, Waiting};
+use super::duty::Ticker;
+use super::held_endpoints::{HeldEndpoints, Waiting};
 use super::{ended, publish};
 use crate::domain::flows::{Flows, Let};
 use crate::domain::message::Message;
@@ -34,18 +34,18 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(context: Arc<Context>, relay: i64, leads: Arc<AtomicBool>, stop: CancellationToken) {
     let mut releaser = Releaser::default();
-    let mut pace = Pace::new(Duty::Release, TICK, &leads, &stop);
-    while pace.due().await {
+    let mut ticker = Ticker::new(Duty::Release, TICK, &leads, &stop);
+    while ticker.due().await {
         let done = releaser.step(&context, relay, leads.load(Ordering::Relaxed), &stop).await;
         // What was committed without an answer is listed, and nobody adopts from a relay that lives.
         releaser.unknown = done.is_err();
-        pace.done(done);
+        ticker.done(done);
     }
 }
 
 struct Releaser {
     began: Instant,
-    holders: Holders,
+    held: HeldEndpoints,
     flows: Flows,
     /// Where looking up outcomes goes on.
     looked_up: usize,
@@ -55,8 +55,8 @@ struct Releaser {
 
 impl Default for Releaser {
     fn default() -> Releaser {
-        let (holders, flows) = (Holders::default(), Flows::default());
-        Releaser { began: Instant::now(), holders, flows, looked_up: 0, unknown: false }
+        let (held, flows) = (HeldEndpoints::default(), Flows::default());
+        Releaser { began: Instant::now(), held, flows, looked_up: 0, unknown: false }
     }
 }
 
@@ -71,14 +71,14 @@ impl Releaser {
         if self.unknown {
             recover(context, relay, stop).await?;
         }
-        context.held.set_days(&self.holders.find_days(&context.db).await?);
-        for page in self.holders.look_round(&context.db).await? {
+        context.held.set_days(&self.held.find_days(&context.db).await?);
+        for page in self.held.look_round(&context.db).await? {
             if leads {
                 ended::of_page(context, &page).await;
             }
         }
-        let waiting = self.holders.look_at_active(&context.db, context.limits.max_in_flight).await?;
-        context.held.set_behind(self.holders.behind());
+        let waiting = self.held.look_at_active(&context.db, context.limits.max_in_flight).await?;
+        context.held.set_behind(self.held.behind());
         if leads {
             self.learn(context).await?;
             let (ids, messages) = self.let_go(context, relay, &waiting).await?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::context::Context;
 use crate::broker::depth::Depth;
-use crate::domain::reconnect;
+use crate::reconnect::Backoff;
 
 /// Messages ready in the queue up to which more are published.
 const NEARLY_EMPTY: u32 = 25;
@@ -15,7 +15,7 @@ pub(super) struct Room {
     depth: Depth,
     /// Ready when it was last looked at, and published since. More than are ready now, as workers take some.
     estimate: u32,
-    failures: u32,
+    backoff: Backoff,
     /// The broker does not let this user ask.
     refused: bool,
 }
@@ -23,7 +23,12 @@ pub(super) struct Room {
 impl Room {
     pub fn new(context: &Context) -> Room {
         let queue = context.topology.names.deliver_queue();
-        Room { depth: Depth::new(context.broker.clone(), queue), estimate: 0, failures: 0, refused: false }
+        Room {
+            depth: Depth::new(context.broker.clone(), queue),
+            estimate: 0,
+            backoff: Backoff::default(),
+            refused: false,
+        }
     }
 
     pub fn published(&mut self, messages: usize) {
@@ -58,16 +63,16 @@ impl Room {
         match self.depth.ready().await {
             Ok(ready) => {
                 self.estimate = ready;
-                self.failures = 0;
+                self.backoff.reset();
             }
             Err(error) if error.is_access_refused() => {
                 tracing::warn!(%error, "the depth of the queue of first attempts cannot be read; it is not bounded");
                 self.refused = true;
             }
             Err(error) => {
-                tracing::debug!(%error, self.failures, "cannot read the depth of the queue of first attempts");
-                tokio::time::sleep(reconnect::pause(self.failures, rand::random())).await;
-                self.failures += 1;
+                let failures = self.backoff.failures();
+                tracing::debug!(%error, failures, "cannot read the depth of the queue of first attempts");
+                self.backoff.pause().await;
             }
         }
     }

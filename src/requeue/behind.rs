@@ -28,8 +28,8 @@ impl Behind {
         }
         self.is = false;
         for day in held::days_with_any(db, &held::days(db).await?).await? {
-            let holders = held::of(db, day, &[self.endpoint]).await?;
-            self.is |= holders.iter().any(|holder| holder.due_in_ms < -BEHIND_MS);
+            let held = held::of(db, day, &[self.endpoint]).await?;
+            self.is |= held.iter().any(|held| held.due_in_ms < -BEHIND_MS);
         }
         self.looked = Some(Instant::now());
         Ok(self.is)

@@ -6,7 +6,6 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -14,6 +13,7 @@ mod behind;
 mod error;
 pub mod lost;
 mod publish;
+mod rate;
 pub mod sweep;
 
 pub use error::RequeueError;
@@ -25,9 +25,7 @@ use crate::store::requeue::{self, Filter, Next};
 use crate::store::{Db, StoreError, endpoints, relay_batches};
 use behind::Behind;
 use publish::publish_due;
-
-/// Deliveries granted with one statement.
-const BATCH: u32 = 500;
+use rate::Rate;
 
 pub struct Requeue {
     pub db: Db,
@@ -110,17 +108,17 @@ impl Requeue {
         let until = self.filter.until.map_or(start, |until| until.min(start));
         let filter = Filter { until: Some(until), ..self.filter.clone() };
         self.wait_for_recent(plan, &filter, start).await?;
-        let pace = Pace::new(self.rate);
+        let mut rate = Rate::new(self.rate);
         let mut done = Done::default();
         for (endpoint, _) in &plan.endpoints {
             let mut behind = Behind::new(*endpoint);
             let mut after = Uuid::nil();
             loop {
-                if !self.goes_on(&pace).await {
+                if !self.goes_on(&mut rate).await {
                     return Ok(done);
                 }
                 let behind = behind.look(&self.db).await?;
-                let next = Next { endpoint: *endpoint, after, limit: pace.batch.into(), behind };
+                let next = Next { endpoint: *endpoint, after, limit: rate.batch.into(), behind };
                 let granted = requeue::grant(&self.db, self.relay.into(), &filter, next).await?;
                 let Some(last) = granted.last else { break };
                 after = last;
@@ -130,7 +128,7 @@ impl Requeue {
             }
         }
         if let Some(missing) = &self.missing {
-            self.replay(missing, &pace, account, &mut done, &progress).await?;
+            self.replay(missing, &mut rate, account, &mut done, &progress).await?;
         }
         Ok(done)
     }
@@ -138,17 +136,17 @@ impl Requeue {
     async fn replay(
         &self,
         missing: &Missing,
-        pace: &Pace,
+        rate: &mut Rate,
         account: i64,
         done: &mut Done,
         progress: impl Fn(u64),
     ) -> Result<(), RequeueError> {
         let mut behind = Behind::new(missing.endpoint);
         let mut slices = replay::slices(&self.db, missing.window).await?;
-        let limit: i64 = pace.batch.into();
+        let limit: i64 = rate.batch.into();
         while let Some(mut slice) = slices.next(&self.db).await? {
             loop {
-                if !self.goes_on(pace).await {
+                if !self.goes_on(rate).await {
                     return Ok(());
                 }
                 let behind = behind.look(&self.db).await?;
@@ -174,11 +172,11 @@ impl Requeue {
     }
 
     /// Waits for the next batch's turn. False: there is none any more.
-    async fn goes_on(&self, pace: &Pace) -> bool {
+    async fn goes_on(&self, rate: &mut Rate) -> bool {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => false,
-            () = pace.wait() => true,
+            () = rate.wait() => true,
         }
     }
 
@@ -195,27 +193,5 @@ impl Requeue {
             }
         }
         Ok(())
-    }
-}
-
-/// The rate, and the size of a batch that it allows.
-struct Pace {
-    limiter: Option<DefaultDirectRateLimiter>,
-    batch: u32,
-}
-
-impl Pace {
-    /// A twentieth of a second's worth at a time: a whole second's at once would be a wave that live traffic feels.
-    fn new(rate: Option<NonZeroU32>) -> Pace {
-        let batch = rate.map_or(BATCH, |rate| (rate.get() / 20).clamp(1, BATCH));
-        let quota = |rate| Quota::per_second(rate).allow_burst(NonZeroU32::new(batch).unwrap_or(NonZeroU32::MIN));
-        Pace { limiter: rate.map(|rate| RateLimiter::direct(quota(rate))), batch }
-    }
-
-    async fn wait(&self) {
-        if let (Some(limiter), Some(cells)) = (&self.limiter, NonZeroU32::new(self.batch)) {
-            // The burst is one batch, so a batch always fits.
-            let _ = limiter.until_n_ready(cells).await;
-        }
     }
 }

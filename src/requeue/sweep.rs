@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::error::RequeueError;
 use crate::broker::connection::Link;
-use crate::broker::consumer::{Content, Delivery};
+use crate::broker::consumer::{Content, Incoming};
 use crate::broker::dead_letters::Pass;
 use crate::broker::declare::message_count;
 use crate::broker::publisher::{Publisher, Target};
@@ -59,25 +59,25 @@ pub struct Swept {
 }
 
 /// Dead letters: delivery -> the attempts that its dead letter was written for.
-type Letters = HashMap<DeliveryKey, i32>;
+type DeadLetters = HashMap<DeliveryKey, i32>;
 
 #[derive(Default)]
 struct Found {
     /// Those that stay.
-    kept: Letters,
+    kept: DeadLetters,
     /// Those that took the place of one of the broker's own. They are at the tail, and may be met there or not.
-    replaced: Letters,
+    replaced: DeadLetters,
 }
 
 impl Found {
     /// The dead letter is one that this sweep wrote in the place of another.
-    fn has_written(&self, letter: &Delivery) -> bool {
-        let key = letter.content.message().map(Message::key);
-        letter.dead_letter_attempts.is_some() && key.is_some_and(|key| self.replaced.contains_key(&key))
+    fn has_written(&self, dead_letter: &Incoming) -> bool {
+        let key = dead_letter.content.message().map(Message::key);
+        dead_letter.dead_letter_attempts.is_some() && key.is_some_and(|key| self.replaced.contains_key(&key))
     }
 
     fn has(&self, key: &DeliveryKey, attempts: i32) -> bool {
-        [&self.kept, &self.replaced].iter().any(|letters| letters.get(key) == Some(&attempts))
+        [&self.kept, &self.replaced].iter().any(|known| known.get(key) == Some(&attempts))
     }
 }
 
@@ -95,7 +95,7 @@ impl Sweep {
         let link = Arc::new(Link::open(&self.broker, "posthaste sweep").await?);
         let count = message_count(&link, &self.names.dead()).await?.unwrap_or(0);
         if count <= u32::from(PASS) {
-            self.hold_and_return(&link, count, found, swept).await?;
+            self.take_and_return(&link, count, found, swept).await?;
         } else {
             self.rotate(&link, count, found, swept).await?;
         }
@@ -107,7 +107,7 @@ impl Sweep {
     ///
     /// The broker may forget acknowledgements that are on their way when a channel closes, so the pass is repeated until
     /// there was nothing to drop.
-    async fn hold_and_return(
+    async fn take_and_return(
         &self,
         link: &Arc<Link>,
         count: u32,
@@ -120,16 +120,16 @@ impl Sweep {
             let mut pass = Pass::open(link.clone(), &self.names.dead(), PASS).await?;
             let (mut seen, mut own, mut dropped) = (0, 0, 0);
             loop {
-                let letters = pass.next(CHUNK).await?;
-                if letters.is_empty() {
+                let dead_letters = pass.next(CHUNK).await?;
+                if dead_letters.is_empty() {
                     break;
                 }
-                seen += letters.len() as u64;
-                for (letter, row) in self.with_rows(letters).await? {
-                    own += u64::from(found.has_written(&letter));
-                    if !self.stays(&letter, row.as_ref(), found).await? {
+                seen += dead_letters.len() as u64;
+                for (dead_letter, row) in self.with_rows(dead_letters).await? {
+                    own += u64::from(found.has_written(&dead_letter));
+                    if !self.stays(&dead_letter, row.as_ref(), found).await? {
                         dropped += 1;
-                        pass.acknowledger().ack(letter.tag, false).await?;
+                        pass.acknowledger().ack(dead_letter.tag, false).await?;
                     }
                 }
             }
@@ -158,16 +158,16 @@ impl Sweep {
         let mut passes = VecDeque::new();
         while to_see > 0 {
             let mut pass = Pass::open(link.clone(), &self.names.dead(), PASS).await?;
-            let letters = pass.next(to_see.min(PASS.into())).await?;
+            let dead_letters = pass.next(to_see.min(PASS.into())).await?;
             // Nothing more is taken while these are acknowledged, or rotated dead letters would come round too early.
             pass.cancel().await?;
-            let Some(last) = letters.last().map(|letter| letter.tag) else { break };
-            to_see -= letters.len();
-            let seen = letters.len() as u64;
+            let Some(last) = dead_letters.last().map(|dead_letter| dead_letter.tag) else { break };
+            to_see -= dead_letters.len();
+            let seen = dead_letters.len() as u64;
             let mut staying = Vec::new();
-            for (letter, row) in self.with_rows(letters).await? {
-                if self.stays(&letter, row.as_ref(), found).await? {
-                    staying.push((letter, row));
+            for (dead_letter, row) in self.with_rows(dead_letters).await? {
+                if self.stays(&dead_letter, row.as_ref(), found).await? {
+                    staying.push((dead_letter, row));
                 }
             }
             swept.kept += staying.len() as u64;
@@ -189,23 +189,35 @@ impl Sweep {
     }
 
     /// Rows are read after their dead letters were received: a dead letter that is dropped is dropped for what the row says now.
-    async fn with_rows(&self, letters: Vec<Delivery>) -> Result<Vec<(Delivery, Option<Snapshot>)>, RequeueError> {
-        let keys: Vec<DeliveryKey> = letters.iter().filter_map(|l| l.content.message().map(Message::key)).collect();
+    async fn with_rows(&self, dead_letters: Vec<Incoming>) -> Result<Vec<(Incoming, Option<Snapshot>)>, RequeueError> {
+        let keys: Vec<DeliveryKey> =
+            dead_letters.iter().filter_map(|l| l.content.message().map(Message::key)).collect();
         let rows = deliveries::read(&self.db, &keys).await?;
         let rows: HashMap<DeliveryKey, Snapshot> = rows.into_iter().map(|row| (row.key, row)).collect();
-        let row_of = |letter: &Delivery| letter.content.message().and_then(|message| rows.get(&message.key())).cloned();
-        Ok(letters.into_iter().map(|letter| (row_of(&letter), letter)).map(|(row, letter)| (letter, row)).collect())
+        let row_of = |dead_letter: &Incoming| {
+            dead_letter.content.message().and_then(|message| rows.get(&message.key())).cloned()
+        };
+        let with_row = |dead_letter| {
+            let row = row_of(&dead_letter);
+            (dead_letter, row)
+        };
+        Ok(dead_letters.into_iter().map(with_row).collect())
     }
 
-    async fn stays(&self, letter: &Delivery, row: Option<&Snapshot>, found: &mut Found) -> Result<bool, RequeueError> {
-        let message = match &letter.content {
+    async fn stays(
+        &self,
+        dead_letter: &Incoming,
+        row: Option<&Snapshot>,
+        found: &mut Found,
+    ) -> Result<bool, RequeueError> {
+        let message = match &dead_letter.content {
             Content::Message(message) => message,
             // A marker that was handed out too often; newer ones have taken its place.
             Content::Marker(_) => return Ok(false),
             // What is no message of ours has no row to ask; an operator decides about it.
             Content::Foreign(..) => return Ok(true),
         };
-        let Some(attempts) = letter.dead_letter_attempts else {
+        let Some(attempts) = dead_letter.dead_letter_attempts else {
             self.end_poison(message, found).await?;
             return Ok(false);
         };
@@ -219,26 +231,26 @@ impl Sweep {
         let error = Some("the broker handed the message out too often");
         let ended = deliveries::mark_dead(&self.db, message.key(), message.attempt, DeadReason::Poison, error).await?;
         if let Some(row) = ended {
-            let letter = message.asking_for(row.row.attempts);
-            self.write(&[(Target::Dead(row.dead_letter_headers()), &letter)]).await?;
+            let dead_letter = message.asking_for(row.row.attempts);
+            self.write(&[(Target::Dead(row.dead_letter_headers()), &dead_letter)]).await?;
             found.replaced.insert(row.key, row.row.attempts);
         }
         Ok(())
     }
 
     /// All of a pass with one wait for the confirms.
-    async fn to_the_tail(&self, staying: &[(Delivery, Option<Snapshot>)]) -> Result<(), RequeueError> {
-        let mut letters = Vec::new();
-        for (letter, row) in staying {
-            match (&letter.content, row) {
+    async fn to_the_tail(&self, staying: &[(Incoming, Option<Snapshot>)]) -> Result<(), RequeueError> {
+        let mut dead_letters = Vec::new();
+        for (dead_letter, row) in staying {
+            match (&dead_letter.content, row) {
                 (Content::Message(message), Some(row)) => {
-                    letters.push((Target::Dead(row.dead_letter_headers()), message))
+                    dead_letters.push((Target::Dead(row.dead_letter_headers()), message))
                 }
                 (Content::Foreign(error, body), _) => self.publisher.publish_undecodable(error, body).await?,
                 (Content::Message(_), None) | (Content::Marker(_), _) => {}
             }
         }
-        self.write(&letters).await
+        self.write(&dead_letters).await
     }
 
     async fn write_missing(&self, found: &Found, swept: &mut Swept) -> Result<(), RequeueError> {
@@ -250,26 +262,26 @@ impl Sweep {
                 after = last.0.event_id;
                 let missing: Vec<DeliveryKey> =
                     dead.iter().filter(|(key, attempts)| !found.has(key, *attempts)).map(|(key, _)| *key).collect();
-                self.write_letters(&missing, swept).await?;
+                self.write_dead_letters(&missing, swept).await?;
             }
         }
         Ok(())
     }
 
-    async fn write_letters(&self, missing: &[DeliveryKey], swept: &mut Swept) -> Result<(), RequeueError> {
+    async fn write_dead_letters(&self, missing: &[DeliveryKey], swept: &mut Swept) -> Result<(), RequeueError> {
         for chunk in missing.chunks(CHUNK) {
-            let dead = requeue::letters(&self.db, chunk).await?;
-            let letters: Vec<(Target, Message)> = dead
+            let dead = requeue::dead_letters(&self.db, chunk).await?;
+            let dead_letters: Vec<(Target, Message)> = dead
                 .into_iter()
                 .map(|(message, row)| (Target::Dead(row.dead_letter_headers()), message.asking_for(row.row.attempts)))
                 .collect();
-            let letters: Vec<(Target, &Message)> =
-                letters.iter().map(|(target, message)| (target.clone(), message)).collect();
-            let refused = dead_letters::write_all(&self.publisher, &letters).await?;
-            swept.written += (letters.len() - refused.len()) as u64;
+            let dead_letters: Vec<(Target, &Message)> =
+                dead_letters.iter().map(|(target, message)| (target.clone(), message)).collect();
+            let refused = dead_letters::write_all(&self.publisher, &dead_letters).await?;
+            swept.written += (dead_letters.len() - refused.len()) as u64;
             swept.refused += refused.len() as u64;
             for (place, error) in refused {
-                let message = letters[place].1;
+                let message = dead_letters[place].1;
                 tracing::warn!(event_id = %message.event_id, endpoint_id = %message.endpoint_id, %error,
                     "the broker refuses the dead letter; the row stays dead and listed");
             }
@@ -278,8 +290,8 @@ impl Sweep {
     }
 
     /// Dead letters whose place in the queue is given up: each must be confirmed.
-    async fn write(&self, letters: &[(Target, &Message)]) -> Result<(), RequeueError> {
-        match dead_letters::write_all(&self.publisher, letters).await?.into_iter().next() {
+    async fn write(&self, dead_letters: &[(Target, &Message)]) -> Result<(), RequeueError> {
+        match dead_letters::write_all(&self.publisher, dead_letters).await?.into_iter().next() {
             Some((_, error)) => Err(error.into()),
             None => Ok(()),
         }

@@ -33,7 +33,7 @@ pub struct Limited {
 }
 
 /// The figures of an endpoint over all workers.
-#[derive(Debug, Clone, Default, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, Default, serde::Serialize, sqlx_macros::FromRow)]
 pub struct Activity {
     pub endpoint_id: Uuid,
     pub held: i64,

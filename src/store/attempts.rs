@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Db, Result};
 
-#[derive(Debug, Clone, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, serde::Serialize, sqlx_macros::FromRow)]
 pub struct Attempt {
     pub event_id: Uuid,
     pub endpoint_id: Uuid,

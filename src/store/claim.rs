@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::Utc;
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::AssertSqlSafe;
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use super::claim_sql::{OF_EVERYONE, OF_FEW, OF_KNOWN, OF_ONE};
@@ -129,7 +130,7 @@ fn statement(from: &From) -> &'static str {
     }
 }
 
-/// The tenant after which a sweep begins; the tenants asked for, and their bounds; or ids of rows.
+/// The tenant after which a scan begins; the tenants asked for, and their bounds; or ids of rows.
 fn values(from: &From) -> (&str, Vec<&str>, Vec<Uuid>) {
     let known = match from {
         From::Everyone { after } => return (after, Vec::new(), Vec::new()),

@@ -1,5 +1,6 @@
 //! The texts of the claim. The values that they take are the same for each, in the order in which `claim` binds them.
 
+use super::due::is_sent_to;
 use super::outbox::payload_bytes;
 
 /// All tenants with rows from the one after `$1` on, and round. Each step is one descent of the index, so this costs what
@@ -74,15 +75,17 @@ macro_rules! at_the_bound {
 /// The deliveries that the chosen rows `f` make.
 macro_rules! matched {
     () => {
-        "m as materialized (
+        concat!(
+            "m as materialized (
   select f.id as event_id, ep.id as endpoint_id, least(f.max_attempts, coalesce(p.ceiling, $10)) as ceiling,
-         case when ep.status = 'enabled' and ep.circuit_state = 'closed' and coalesce(ep.paused_until <= now(), true)
-                and ep.id <> all ($17)
-              then 'pending' else 'held' end as status
+         case when ",
+            is_sent_to!(),
+            " and ep.id <> all ($17) then 'pending' else 'held' end as status
     from f
     join posthaste.endpoints ep on ep.tenant = f.tenant and f.event_type like any (ep.event_like)
     left join unnest($11::text[], $18::int[]) as p(name, ceiling) on p.name = ep.retry_policy
 )"
+        )
     };
 }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Db, Result};
 
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct Known {
     pub name: String,
     pub ttl_ms: i64,

@@ -36,7 +36,7 @@ impl Snapshot {
     }
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 pub(super) struct Raw {
     event_id: Uuid,
     endpoint_id: Uuid,
@@ -229,7 +229,7 @@ pub async fn mark_dead(
 }
 
 /// A delivery as an operator reads it.
-#[derive(Debug, Clone, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, serde::Serialize, sqlx_macros::FromRow)]
 pub struct Listed {
     pub event_id: Uuid,
     pub endpoint_id: Uuid,

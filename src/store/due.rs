@@ -5,7 +5,45 @@ use uuid::Uuid;
 
 use crate::domain::message::Message;
 
-#[derive(sqlx::FromRow)]
+/// The columns of an event `e` that a message needs.
+macro_rules! of_event {
+    () => {
+        "e.tenant, e.event_type, e.payload::text as payload, e.traceparent"
+    };
+}
+pub(super) use of_event;
+
+/// Whether an endpoint `ep` is sent to now. What is due for another one is held.
+macro_rules! is_sent_to {
+    () => {
+        "ep.status = 'enabled' and ep.circuit_state = 'closed' and coalesce(ep.paused_until <= now(), true)"
+    };
+}
+pub(super) use is_sent_to;
+
+/// The end of a statement that has changed deliveries, as its part `u` returns them: lists those that are due under the relay
+/// until they are confirmed, and returns all of them with their events.
+macro_rules! list_and_return {
+    (relay = $relay:literal, due = $due:literal, events = $events:literal) => {
+        concat!(
+            ", b as (
+           insert into posthaste.relay_batches (relay, event_ids, endpoint_ids)
+           select ",
+            $relay,
+            ", array_agg(u.event_id), array_agg(u.endpoint_id) from u where ",
+            $due,
+            " having count(*) > 0 returning id)
+         select u.*, (select id from b) as batch_id, ",
+            $crate::store::due::of_event!(),
+            " from u join ",
+            $events,
+            " e on e.id = u.event_id order by 1"
+        )
+    };
+}
+pub(super) use list_and_return;
+
+#[derive(sqlx_macros::FromRow)]
 pub(super) struct Row {
     event_id: Uuid,
     endpoint_id: Uuid,
@@ -19,7 +57,7 @@ pub(super) struct Row {
 }
 
 /// A row of a batch that was listed in `relay_batches` in the same statement.
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 pub(super) struct Listed {
     batch_id: Option<i64>,
     #[sqlx(flatten)]
@@ -27,7 +65,7 @@ pub(super) struct Listed {
 }
 
 /// A row that was written as due, or as held where its endpoint gets nothing just now.
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 pub(super) struct Written {
     status: String,
     #[sqlx(flatten)]

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::days::Day;
 use super::deliveries::{Snapshot, columns};
+use super::due::of_event;
 use super::held::unless_dropped;
 use super::requeue::{Both, both};
 use super::{Db, Result};
@@ -27,11 +28,12 @@ fn end(day: Day, reason: &str, found: &str, limit: u32) -> String {
               set status = 'dead', dead_reason = '{reason}', next_attempt_at = null, updated_at = now()
              from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
            returning d.*)
-         select {columns}, e.tenant, e.event_type, e.payload::text as payload, e.traceparent
+         select {columns}, {event}
            from d join {events} e on e.id = d.event_id",
         deliveries = day.table("deliveries"),
         events = day.table("events"),
         columns = columns!(),
+        event = of_event!(),
     )
 }
 

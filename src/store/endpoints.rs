@@ -9,7 +9,7 @@ use super::secrets::Sealed;
 use super::{Db, Result};
 
 /// An endpoint as operators read it: no secret, no header value.
-#[derive(Debug, Clone, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, serde::Serialize, sqlx_macros::FromRow)]
 pub struct Endpoint {
     pub id: Uuid,
     pub tenant: String,

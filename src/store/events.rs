@@ -9,7 +9,7 @@ use super::slices::{Order, Slice, Slices};
 use super::{Db, Result, days};
 use crate::domain::ids;
 
-#[derive(Debug, Clone, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, serde::Serialize, sqlx_macros::FromRow)]
 pub struct Event {
     pub id: Uuid,
     pub tenant: String,

@@ -13,8 +13,8 @@ use crate::domain::circuit::State;
 const UNDEFINED_TABLE: &str = "42P01";
 
 /// An endpoint with held deliveries of one day, whether they may be released or not.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
-pub struct Holder {
+#[derive(Debug, Clone, PartialEq, sqlx_macros::FromRow)]
+pub struct HeldEndpoint {
     pub endpoint_id: Uuid,
     /// False for a removed endpoint.
     pub exists: bool,
@@ -29,14 +29,14 @@ pub struct Holder {
     pub due_in_ms: i64,
 }
 
-impl Holder {
+impl HeldEndpoint {
     pub fn circuit(&self) -> State {
         State::parse(&self.circuit_state).unwrap_or_default()
     }
 }
 
-/// What a statement needs of a holder `h`.
-macro_rules! holder {
+/// What a statement needs of a held endpoint `h`.
+macro_rules! held {
     () => {
         "select h.endpoint_id, e.id is not null as exists, coalesce(e.status = 'enabled', false) as enabled,
                 coalesce(e.circuit_state, 'closed') as circuit_state, coalesce(e.circuit_trips, 0) as circuit_trips,
@@ -72,13 +72,13 @@ pub async fn days(db: &Db) -> Result<Vec<Day>> {
     Ok(days)
 }
 
-/// Those of the days that have held deliveries. One probe of an index for each.
+/// Those of the days that have held deliveries. One look into an index for each.
 pub async fn days_with_any(db: &Db, days: &[Day]) -> Result<Vec<Day>> {
-    let probe = |(n, day): (usize, &Day)| {
+    let any = |(n, day): (usize, &Day)| {
         let table = day.table("deliveries");
         format!("select {n} where exists (select from {table} where status = 'held')")
     };
-    let text = days.iter().enumerate().map(probe).collect::<Vec<_>>().join(" union all ");
+    let text = days.iter().enumerate().map(any).collect::<Vec<_>>().join(" union all ");
     if text.is_empty() {
         return Ok(Vec::new());
     }
@@ -88,7 +88,7 @@ pub async fn days_with_any(db: &Db, days: &[Day]) -> Result<Vec<Day>> {
 
 /// The next endpoints after the given one that have held deliveries of the day, in the order of their ids. It walks the
 /// index from endpoint to endpoint, so the cost is the number of endpoints, not of rows.
-pub async fn page(db: &Db, day: Day, after: Uuid, limit: i64) -> Result<Vec<Holder>> {
+pub async fn page(db: &Db, day: Day, after: Uuid, limit: i64) -> Result<Vec<HeldEndpoint>> {
     let text = format!(
         "with recursive h as (
            (select endpoint_id, next_attempt_at from {table}
@@ -98,30 +98,30 @@ pub async fn page(db: &Db, day: Day, after: Uuid, limit: i64) -> Result<Vec<Hold
              select d.endpoint_id, d.next_attempt_at from {table} d
               where d.status = 'held' and d.endpoint_id > h.endpoint_id
               order by d.endpoint_id, d.next_attempt_at limit 1) n)
-         {holder} from (select * from h limit $2) h left join posthaste.endpoints e on e.id = h.endpoint_id",
+         {held} from (select * from h limit $2) h left join posthaste.endpoints e on e.id = h.endpoint_id",
         table = day.table("deliveries"),
-        holder = holder!(),
+        held = held!(),
     );
     let page =
         async |c: &mut super::Conn| sqlx::query_as(AssertSqlSafe(text)).bind(after).bind(limit).fetch_all(c).await;
-    let mut page: Vec<Holder> = unless_dropped(db.run(page).await)?;
-    page.sort_unstable_by_key(|holder| holder.endpoint_id);
+    let mut page: Vec<HeldEndpoint> = unless_dropped(db.run(page).await)?;
+    page.sort_unstable_by_key(|held| held.endpoint_id);
     Ok(page)
 }
 
 /// Those of the given endpoints that have held deliveries of the day.
-pub async fn of(db: &Db, day: Day, endpoints: &[Uuid]) -> Result<Vec<Holder>> {
+pub async fn of(db: &Db, day: Day, endpoints: &[Uuid]) -> Result<Vec<HeldEndpoint>> {
     if endpoints.is_empty() {
         return Ok(Vec::new());
     }
     let text = format!(
-        "{holder} from (
+        "{held} from (
            select k.endpoint_id, n.next_attempt_at from unnest($1::uuid[]) as k(endpoint_id) cross join lateral (
              select d.next_attempt_at from {table} d
               where d.status = 'held' and d.endpoint_id = k.endpoint_id order by d.next_attempt_at limit 1) n
            offset 0) h left join posthaste.endpoints e on e.id = h.endpoint_id",
         table = day.table("deliveries"),
-        holder = holder!(),
+        held = held!(),
     );
     unless_dropped(db.run(async |c| sqlx::query_as(AssertSqlSafe(text)).bind(endpoints).fetch_all(c).await).await)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{AssertSqlSafe, Connection};
 
-use super::{Conn, Db, Options, Result, StoreError, ahead, connect};
+use super::{Conn, Db, Options, Result, StoreError, ahead, connect, migrations};
 
 /// What the producers' side of the schema takes from the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +15,7 @@ pub struct Limits {
 }
 
 fn migrator() -> Migrator {
-    let mut migrator = sqlx::migrate!("src/store/migrations");
+    let mut migrator = Migrator::with_migrations(migrations::all());
     migrator.create_schema("posthaste");
     migrator.dangerous_set_table_name("posthaste.schema_migrations");
     // An older binary beside a newer schema must not stop working during a rolling upgrade.

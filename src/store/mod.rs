@@ -24,6 +24,7 @@ pub mod idempotency;
 pub mod locks;
 pub mod markers;
 pub mod migrate;
+mod migrations;
 mod options;
 pub mod outbox;
 pub mod partitions;

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::{Db, Result};
 use crate::domain::few::{LOOK, Seen};
 
-#[derive(Debug, Clone, Copy, PartialEq, sqlx::FromRow)]
+#[derive(Debug, Clone, Copy, PartialEq, sqlx_macros::FromRow)]
 pub struct Backlog {
     pub pending: i64,
     pub oldest_age_seconds: f64,

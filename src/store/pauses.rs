@@ -14,7 +14,7 @@ use super::{Conn, Db, Result};
 const BATCH: u32 = 1_000;
 
 /// One reason why an endpoint is not sent to, or not as fast as there is work for it.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, sqlx_macros::FromRow)]
 pub struct Pause {
     #[serde(skip)]
     pub endpoint_id: Uuid,

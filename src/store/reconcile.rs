@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Db, Result, due};
+use super::due::{self, list_and_return};
+use super::{Db, Result};
 use crate::domain::reconcile::SLACK;
 
 /// The publishing times that markers prove, per work queue.
@@ -14,7 +15,7 @@ pub struct Proofs {
 }
 
 /// A delivery that the broker has lost, as `posthaste reconcile` explains it.
-#[derive(Debug, Clone, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, serde::Serialize, sqlx_macros::FromRow)]
 pub struct Lost {
     pub event_id: Uuid,
     pub endpoint_id: Uuid,
@@ -82,13 +83,8 @@ pub async fn republish(db: &Db, relay: i64, proofs: Proofs, limit: i64) -> Resul
                  ), u as (
                    update posthaste.deliveries d set next_attempt_at = now()
                      from l where (d.event_id, d.endpoint_id) = (l.event_id, l.endpoint_id)
-                   returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts
-                 ), b as (
-                   insert into posthaste.relay_batches (relay, event_ids, endpoint_ids)
-                   select $5, array_agg(u.event_id), array_agg(u.endpoint_id) from u having count(*) > 0 returning id)
-                 select u.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload,
-                        e.traceparent
-                   from u join posthaste.events e on e.id = u.event_id order by 1"
+                   returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts)",
+                list_and_return!(relay = "$5", due = "true", events = "posthaste.events")
             ))
             .bind(proofs.retry)
             .bind(proofs.deliver)

@@ -4,8 +4,9 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::days::{Day, by_day};
+use super::due::{self, list_and_return, of_event};
 use super::held::unless_dropped;
-use super::{Conn, Db, Result, due};
+use super::{Conn, Db, Result};
 use crate::domain::flows::{Became, Let};
 use crate::domain::ids::DeliveryKey;
 use crate::domain::message::Message;
@@ -60,7 +61,8 @@ async fn became_of(db: &Db, day: Day, open: &[Let]) -> Result<Vec<(DeliveryKey, 
 /// one delivery.
 pub async fn release(db: &Db, relay: i64, day: Day, counts: &[(Uuid, u32)]) -> Result<due::Batch> {
     let text = format!(
-        "with k as (
+        concat!(
+            "with k as (
            select k.endpoint_id, k.n, k.ord from unnest($1::uuid[], $2::int[]) with ordinality as k(endpoint_id, n, ord)
              join posthaste.endpoints e on e.id = k.endpoint_id and e.status = 'enabled' and e.circuit_state <> 'open'
                 and coalesce(e.paused_until <= now(), true)
@@ -77,12 +79,10 @@ pub async fn release(db: &Db, relay: i64, day: Day, counts: &[(Uuid, u32)]) -> R
          ), u as (
            update {deliveries} d set status = 'pending', next_attempt_at = now(), updated_at = now()
              from s where (d.event_id, d.endpoint_id) = (s.event_id, s.endpoint_id) and (s.n = 1 or s.bytes <= $4)
-           returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts
-         ), b as (
-           insert into posthaste.relay_batches (relay, event_ids, endpoint_ids)
-           select $3, array_agg(u.event_id), array_agg(u.endpoint_id) from u having count(*) > 0 returning id)
-         select u.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload, e.traceparent
-           from u join {events} e on e.id = u.event_id order by 1",
+           returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts)",
+            list_and_return!(relay = "$3", due = "true", events = "{events}")
+        ),
+        MOST = MOST,
         deliveries = day.table("deliveries"),
         events = day.table("events"),
     );
@@ -120,16 +120,17 @@ pub async fn listed(db: &Db, relay: i64, limit: i64) -> Result<Vec<(i64, Vec<Mes
 async fn pending_of(db: &Db, batch: i64) -> Result<Vec<Message>> {
     let rows: Vec<due::Row> = db
         .run(async |c| {
-            sqlx::query_as(
-                "select d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts,
-                        e.tenant, e.event_type, e.payload::text as payload, e.traceparent
+            sqlx::query_as(concat!(
+                "select d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts, ",
+                of_event!(),
+                "
                    from posthaste.relay_batches b
                   cross join unnest(b.event_ids, b.endpoint_ids) as k(event_id, endpoint_id)
                    join posthaste.deliveries d on d.event_id = k.event_id and d.endpoint_id = k.endpoint_id
                    join posthaste.events e on e.id = k.event_id
                   where b.id = $1 and d.status = 'pending'
-                  order by 1, 2",
-            )
+                  order by 1, 2"
+            ))
             .bind(batch)
             .fetch_all(c)
             .await

@@ -5,9 +5,10 @@ use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
+use super::due::{self, is_sent_to, list_and_return};
 use super::held::unless_dropped;
 use super::slices::{Order, Slice, Slices};
-use super::{Conn, Db, Result, due};
+use super::{Conn, Db, Result};
 use crate::domain::ids;
 
 /// Events created in this time are meant.
@@ -68,24 +69,20 @@ pub struct Terms {
 /// claim would hold them.
 pub async fn create(db: &Db, relay: i64, terms: Terms, slice: &Slice, limit: i64) -> Result<due::Made> {
     let text = format!(
-        "with m as materialized (
+        concat!(
+            "with m as materialized (
            select e.id, least(e.max_attempts, $4) as ceiling,
-                  case when ep.status = 'enabled' and ep.circuit_state = 'closed'
-                        and coalesce(ep.paused_until <= now(), true) and not $7
-                       then 'pending' else 'held' end as status
+                  case when ",
+            is_sent_to!(),
+            " and not $7 then 'pending' else 'held' end as status
              from {missed} order by e.id limit $5
-         ), d as (
+         ), u as (
            insert into posthaste.deliveries (event_id, endpoint_id, status, max_attempts)
            select m.id, $1, m.status, m.ceiling from m
            on conflict do nothing
-           returning event_id, endpoint_id, status, attempts, base_attempts, max_attempts
-         ), b as (
-           insert into posthaste.relay_batches (relay, event_ids, endpoint_ids)
-           select $6, array_agg(d.event_id), array_agg(d.endpoint_id) from d where d.status = 'pending'
-           having count(*) > 0 returning id)
-         select d.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload,
-                e.traceparent
-           from d join {events} e on e.id = d.event_id order by d.event_id",
+           returning event_id, endpoint_id, status, attempts, base_attempts, max_attempts)",
+            list_and_return!(relay = "$6", due = "u.status = 'pending'", events = "{events}")
+        ),
         missed = missed(slice),
         events = slice.day.table("events"),
     );

@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::deliveries::{Raw, Snapshot, columns, columns_of};
+use super::due::{self, is_sent_to, list_and_return, of_event};
 use super::replay::Window;
-use super::{Conn, Db, Result, due};
+use super::{Conn, Db, Result};
 use crate::domain::dead_reason::DeadReason;
 use crate::domain::ids::{self, DeliveryKey};
 use crate::domain::message::Message;
@@ -89,7 +90,7 @@ macro_rules! bound {
 }
 
 /// A dead delivery as operators read it.
-#[derive(Debug, Clone, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, serde::Serialize, sqlx_macros::FromRow)]
 pub struct Dead {
     pub event_id: Uuid,
     pub endpoint_id: Uuid,
@@ -196,10 +197,10 @@ pub async fn grant(db: &Db, relay: i64, filter: &Filter, next: Next) -> Result<d
         ($events:expr) => {
             concat!(
                 "with p as materialized (
-                   select case when status = 'enabled' and circuit_state = 'closed'
-                                     and coalesce(paused_until <= now(), true) and not $13
-                               then 'pending' else 'held' end as status
-                     from posthaste.endpoints where id = $1
+                   select case when ",
+                is_sent_to!(),
+                " and not $13 then 'pending' else 'held' end as status
+                     from posthaste.endpoints ep where ep.id = $1
                  ), r as materialized (
                    select d.event_id, d.endpoint_id
                      from posthaste.deliveries d join posthaste.events e on e.id = d.event_id
@@ -212,13 +213,8 @@ pub async fn grant(db: &Db, relay: i64, filter: &Filter, next: Next) -> Result<d
                       set status = (select p.status from p), base_attempts = d.attempts, dead_reason = null,
                           next_attempt_at = now(), updated_at = now()
                      from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
-                   returning d.event_id, d.endpoint_id, d.status, d.attempts, d.base_attempts, d.max_attempts
-                 ), b as (
-                   insert into posthaste.relay_batches (relay, event_ids, endpoint_ids)
-                   select $12, array_agg(u.event_id), array_agg(u.endpoint_id) from u where u.status = 'pending'
-                   having count(*) > 0 returning id)
-                 select u.*, (select id from b) as batch_id, e.tenant, e.event_type, e.payload::text as payload, e.traceparent
-                   from u join posthaste.events e on e.id = u.event_id order by 1"
+                   returning d.event_id, d.endpoint_id, d.status, d.attempts, d.base_attempts, d.max_attempts)",
+                list_and_return!(relay = "$12", due = "u.status = 'pending'", events = "posthaste.events")
             )
         };
     }
@@ -264,7 +260,7 @@ pub async fn keys(
 }
 
 /// A delivery's row and its event, as read together.
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 pub(super) struct Both {
     #[sqlx(flatten)]
     raw: Raw,
@@ -277,7 +273,7 @@ pub(super) fn both(rows: Vec<Both>) -> Result<Vec<(Message, Snapshot)>> {
 }
 
 /// Those of the given deliveries that are dead, with their events, for writing dead letters that are missing.
-pub async fn letters(db: &Db, keys: &[DeliveryKey]) -> Result<Vec<(Message, Snapshot)>> {
+pub async fn dead_letters(db: &Db, keys: &[DeliveryKey]) -> Result<Vec<(Message, Snapshot)>> {
     let Some(bounds) = ids::bounds(keys.iter().map(|key| key.event_id)) else { return Ok(Vec::new()) };
     let (events, endpoints) = columns_of(keys);
     let rows: Vec<Both> = db
@@ -285,8 +281,9 @@ pub async fn letters(db: &Db, keys: &[DeliveryKey]) -> Result<Vec<(Message, Snap
             sqlx::query_as(concat!(
                 "select ",
                 columns!(),
-                ", e.tenant, e.event_type, e.payload::text as payload, e.traceparent
-                   from unnest($1::uuid[], $2::uuid[]) as k(event_id, endpoint_id)
+                ", ",
+                of_event!(),
+                " from unnest($1::uuid[], $2::uuid[]) as k(event_id, endpoint_id)
                    join posthaste.deliveries d on (d.event_id, d.endpoint_id) = (k.event_id, k.endpoint_id)
                    join posthaste.events e on e.id = k.event_id
                   where d.status = 'dead' and d.event_id between $3 and $4 and e.id between $3 and $4"
@@ -327,8 +324,9 @@ pub async fn mark_dead_of_removed(db: &Db, endpoint: Uuid, limit: i64) -> Result
            returning d.*)
          select ",
         columns!(),
-        ", e.tenant, e.event_type, e.payload::text as payload, e.traceparent
-           from d join posthaste.events e on e.id = d.event_id"
+        ", ",
+        of_event!(),
+        " from d join posthaste.events e on e.id = d.event_id"
     );
     both(db.run(async |c| sqlx::query_as(REMOVED).bind(endpoint).bind(limit).fetch_all(c).await).await?)
 }

@@ -1,12 +1,11 @@
 //! What a worker needs to send to endpoints, and which of them are not as it knows them any more.
 
-use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Db, Result};
 
 /// An endpoint as a worker needs it, still sealed.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone, sqlx_macros::FromRow)]
 pub struct Sendable {
     pub id: Uuid,
     pub url: String,
@@ -16,7 +15,6 @@ pub struct Sendable {
     pub timeout_ms: Option<i32>,
     pub retry_policy: Option<String>,
     pub circuit_state: String,
-    pub circuit_until: Option<DateTime<Utc>>,
     pub circuit_trips: i32,
     /// Time until its pause is over; null or negative: there is none.
     pub paused_ms: Option<i64>,
@@ -44,7 +42,7 @@ macro_rules! version {
 
 const READ: &str = concat!(
     "select e.id, e.url, e.status, e.max_in_flight, e.rate_limit_per_second, e.timeout_ms, e.retry_policy,
-       e.circuit_state, e.circuit_until, e.circuit_trips, e.headers, s.*,
+       e.circuit_state, e.circuit_trips, e.headers, s.*,
        ceil(extract(epoch from e.paused_until - now()) * 1000)::bigint as paused_ms,
        coalesce((extract(epoch from e.resumed_at) * 1000000)::bigint, 0) as resumed_us, ",
     version!(),

@@ -49,23 +49,23 @@ with u as (
            select v.status,
                   case when v.status in ('retrying', 'held') then now() + s.delay_ms * interval '1 millisecond' end,
                   case when v.status <> 'dead' then null
-                       when s.verdict = 'dead' then s.reason
+                       when s.decision = 'dead' then s.reason
                        when d.status = 'dead' then d.dead_reason
                        else 'exhausted' end
-             from (select case when s.verdict = 'delivered' then 'delivered'
-                               when s.verdict = 'dead' or d.status = 'dead'
+             from (select case when s.decision = 'delivered' then 'delivered'
+                               when s.decision = 'dead' or d.status = 'dead'
                                  or s.n - d.base_attempts >= d.max_attempts
                                  or s.n - d.base_attempts > s.budget then 'dead'
-                               when s.verdict = 'park' then 'held'
+                               when s.decision = 'park' then 'held'
                                else 'retrying' end as status) v)
     from unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::bigint[], $6::text[], $7::int[], $8::int[],
                 $9::text[], $10::int[], $11::timestamptz[], $12::text[], $13::text[], $14::text[])
-    with ordinality as s(event_id, endpoint_id, n, verdict, delay_ms, reason, budget, code, error, duration_ms,
+    with ordinality as s(event_id, endpoint_id, n, decision, delay_ms, reason, budget, code, error, duration_ms,
                          started_at, request_headers, response_headers, response_body, ord)
    where ",
     same_key!("s"),
     "
-     and d.attempts = s.n - 1 and d.status <> 'delivered' and s.verdict <> 'not_spent'
+     and d.attempts = s.n - 1 and d.status <> 'delivered'
   returning s.ord, d.next_attempt_at, s.reason, s.duration_ms, s.started_at, s.request_headers, s.response_headers,
             s.response_body, ",
     columns!(),
@@ -92,7 +92,7 @@ select ord, event_id, endpoint_id, status, attempts, base_attempts, max_attempts
   from u"
 );
 
-#[derive(sqlx::FromRow)]
+#[derive(sqlx_macros::FromRow)]
 struct Won {
     ord: i64,
     #[sqlx(flatten)]
@@ -124,7 +124,7 @@ fn arguments(worker: &str, sorted: &[(usize, &Settlement)]) -> Arguments {
     arguments.add(batch().map(|s| s.key.event_id).bind_iter())?;
     arguments.add(batch().map(|s| s.key.endpoint_id).bind_iter())?;
     arguments.add(batch().map(|s| s.attempt).bind_iter())?;
-    arguments.add(batch().map(|s| verdict(&s.decision)).bind_iter())?;
+    arguments.add(batch().map(|s| name(&s.decision)).bind_iter())?;
     arguments.add(batch().map(|s| delay_ms(&s.decision)).bind_iter())?;
     arguments.add(batch().map(|s| reason(&s.decision)).bind_iter())?;
     arguments.add(batch().map(|s| s.budget).bind_iter())?;
@@ -139,22 +139,18 @@ fn arguments(worker: &str, sorted: &[(usize, &Settlement)]) -> Arguments {
     Ok(arguments)
 }
 
-fn verdict(decision: &Decision) -> &'static str {
+fn name(decision: &Decision) -> &'static str {
     match decision {
         Decision::Delivered => "delivered",
         Decision::Dead(_) => "dead",
         Decision::Retry { .. } => "retry",
         Decision::Park { .. } => "park",
-        // A fault of ours never gets here: it spends no attempt, so there is nothing to settle.
-        Decision::NotSpent { .. } => "not_spent",
     }
 }
 
 fn delay_ms(decision: &Decision) -> Option<i64> {
     match decision {
-        Decision::Retry { delay_ms } | Decision::Park { delay_ms, .. } | Decision::NotSpent { delay_ms } => {
-            Some(*delay_ms as i64)
-        }
+        Decision::Retry { delay_ms } | Decision::Park { delay_ms, .. } => Some(*delay_ms as i64),
         Decision::Delivered | Decision::Dead(_) => None,
     }
 }

@@ -10,7 +10,7 @@ pub async fn by_status(db: &Db) -> Result<Vec<(String, i64)>> {
     .await
 }
 
-#[derive(Debug, Clone, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, serde::Serialize, sqlx_macros::FromRow)]
 pub struct EndpointFigures {
     pub endpoint_id: uuid::Uuid,
     pub tenant: String,
@@ -50,7 +50,7 @@ pub async fn set_aside(db: &Db) -> Result<i64> {
 }
 
 /// What an operator must see before it hurts. Cheap, however much there is.
-#[derive(Debug, Clone, Copy, PartialEq, sqlx::FromRow)]
+#[derive(Debug, Clone, Copy, PartialEq, sqlx_macros::FromRow)]
 pub struct Watched {
     pub set_aside: i64,
     pub unconfirmed_oldest_age_seconds: f64,

@@ -29,10 +29,6 @@ impl Readiness {
         checks.iter().filter_map(|(check, state)| Some((*check, state.as_ref().err()?.clone()))).collect()
     }
 
-    pub fn is_ready(&self) -> bool {
-        self.checks().values().all(Result::is_ok)
-    }
-
     fn checks(&self) -> MutexGuard<'_, BTreeMap<&'static str, Result<(), String>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -51,8 +47,8 @@ mod tests {
         assert_eq!(readiness.missing(), BTreeMap::from([("broker", "connection refused".to_owned())]));
         let shared = readiness.clone();
         shared.ready("broker");
-        assert!(readiness.is_ready());
+        assert!(readiness.missing().is_empty());
         shared.not_ready("process", "stopping");
-        assert!(!readiness.is_ready());
+        assert_eq!(readiness.missing().len(), 1);
     }
 }

@@ -53,6 +53,8 @@ pub async fn start(listen: Option<SocketAddr>, readiness: Readiness) -> Result<O
 /// A server that runs until it is stopped.
 #[derive(Debug)]
 pub struct Server {
+    /// With the port that was chosen when 0 was asked for.
+    #[cfg(test)]
     address: SocketAddr,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -70,12 +72,12 @@ impl Server {
         let stop = CancellationToken::new();
         tracing::info!(%address, "serving /metrics, /healthz and /readyz");
         let task = tokio::spawn(serve(listener, metrics, readiness, stop.clone()));
-        Ok(Server { address, stop, task })
-    }
-
-    /// The address that is listened on, with the port that was chosen when 0 was asked for.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+        Ok(Server {
+            #[cfg(test)]
+            address,
+            stop,
+            task,
+        })
     }
 
     /// To be called last, so that the drain can be watched.
@@ -154,11 +156,11 @@ mod tests {
     #[tokio::test]
     async fn metrics_and_health_are_served_on_a_port_of_its_own_choice() {
         let server = started(&Readiness::new(&["database"])).await;
-        assert_ne!(server.address().port(), 0);
-        let metrics = answer(server.address(), "/metrics").await;
+        assert_ne!(server.address.port(), 0);
+        let metrics = answer(server.address, "/metrics").await;
         assert!(metrics.contains("200 OK") && metrics.contains("version=0.0.4") && metrics.contains("seen_total 3"));
-        assert!(answer(server.address(), "/healthz").await.contains("200 OK"));
-        assert!(answer(server.address(), "/other").await.contains("404"));
+        assert!(answer(server.address, "/healthz").await.contains("200 OK"));
+        assert!(answer(server.address, "/other").await.contains("404"));
         server.stop().await;
     }
 
@@ -174,13 +176,13 @@ mod tests {
         let server = started(&readiness).await;
         readiness.ready("database");
         readiness.not_ready("broker", "connection refused");
-        let not_yet = answer(server.address(), "/readyz").await;
+        let not_yet = answer(server.address, "/readyz").await;
         assert!(
             not_yet.contains("503") && not_yet.contains(r#""not_ready":{"broker":"connection refused"}"#),
             "{not_yet}"
         );
         readiness.ready("broker");
-        let ready = answer(server.address(), "/readyz").await;
+        let ready = answer(server.address, "/readyz").await;
         assert!(ready.contains("200 OK") && ready.contains(r#""ready":true"#), "{ready}");
         server.stop().await;
     }
@@ -190,7 +192,7 @@ mod tests {
         let readiness = Readiness::new(&[]);
         let server = started(&readiness).await;
         let handle = PrometheusBuilder::new().build_recorder().handle();
-        let error = Server::start(server.address(), handle, readiness).await.unwrap_err().to_string();
+        let error = Server::start(server.address, handle, readiness).await.unwrap_err().to_string();
         assert!(error.starts_with("telemetry.listen: cannot listen on 127.0.0.1:"), "{error}");
         server.stop().await;
     }
@@ -198,7 +200,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_hangs_does_not_hold_up_the_stop() {
         let server = started(&Readiness::new(&[])).await;
-        let address = server.address();
+        let address = server.address;
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
         timeout(5 * STOP_TIMEOUT, server.stop()).await.unwrap();

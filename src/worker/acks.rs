@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ack_book::AckBook;
 use super::bytes::Bytes;
-use super::lane::Lane;
+use super::queue_share::QueueShare;
 use super::stall::Flow;
 use crate::broker::consumer::Acknowledger;
 
@@ -22,12 +22,12 @@ enum Entry {
 
 /// What is acknowledged on one channel.
 pub struct Acks {
-    // Bounded all the same: there are never more entries than messages in hand, which the prefetch limits.
+    // Bounded all the same: there are never more entries than unacknowledged messages, which the prefetch limits.
     entries: mpsc::UnboundedSender<Entry>,
     channel: Acknowledger,
 }
 
-/// What a message in hand needs to be acknowledged.
+/// What a message needs to be acknowledged.
 #[derive(Clone)]
 pub struct Receipt {
     tag: u64,
@@ -41,12 +41,12 @@ impl Acks {
     /// And the task that acknowledges, until every receipt is gone or the channel's work is `over`.
     pub fn new(
         channel: Acknowledger,
-        lane: Arc<Lane>,
+        share: Arc<QueueShare>,
         flow: Arc<Flow>,
         over: CancellationToken,
     ) -> (Acks, impl Future<Output = ()>) {
         let (entries, received) = mpsc::unbounded_channel();
-        let keeping = keep_book(received, channel.clone(), lane, flow, over);
+        let keeping = keep_book(received, channel.clone(), share, flow, over);
         (Acks { entries, channel }, keeping)
     }
 
@@ -71,7 +71,7 @@ impl Receipt {
 async fn keep_book(
     mut entries: mpsc::UnboundedReceiver<Entry>,
     channel: Acknowledger,
-    lane: Arc<Lane>,
+    share: Arc<QueueShare>,
     flow: Arc<Flow>,
     over: CancellationToken,
 ) {
@@ -79,7 +79,7 @@ async fn keep_book(
     let mut batch = Vec::new();
     let mut tick = tokio::time::interval(SINGLES);
     loop {
-        let prefetch = usize::from(lane.prefetch());
+        let prefetch = usize::from(share.prefetch());
         let due = tokio::select! {
             count = entries.recv_many(&mut batch, prefetch) => {
                 if count == 0 {

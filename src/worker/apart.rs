@@ -14,7 +14,7 @@ use super::database::Stopping;
 use super::job::{Job, Ledger, Recorded, Rows};
 use super::quarantine::Quarantine;
 use super::settler::Settler;
-use crate::domain::decision::{OUR_FAULT_PAUSE, our_fault_pause_ms};
+use crate::domain::decision::our_fault_pause_ms;
 use crate::domain::ids;
 use crate::store::StoreError;
 use crate::store::deliveries::Hold;
@@ -118,7 +118,7 @@ impl Apart {
             tracing::error!(%error, event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt,
                 "the database refuses to record an attempt; held, no attempt spent");
             let age_ms = (Utc::now().timestamp_millis() - ids::unix_ms(key.event_id)).max(0) as u64;
-            let delay_ms = our_fault_pause_ms(OUR_FAULT_PAUSE.as_millis() as u64, age_ms) as i64;
+            let delay_ms = our_fault_pause_ms(age_ms) as i64;
             if self.holds.ask(Hold { key, attempt, delay_ms }).await? {
                 if job.suspect.is_some() {
                     self.quarantine.release(key).await?;

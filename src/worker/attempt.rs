@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::ready::Ready;
 use crate::domain::message::Message;
-use crate::domain::outcome::{OurFault, Outcome};
+use crate::domain::outcome::OurFault;
 use crate::domain::signature;
 use crate::domain::signing_key::SigningKey;
 use crate::http::client::{Client, Exchange, Request};
@@ -67,11 +67,7 @@ fn headers(message: &Message, keys: &[SigningKey], now: DateTime<Utc>) -> Header
 }
 
 fn not_sent(started_at: DateTime<Utc>, fault: OurFault) -> Attempted {
-    let exchange = Exchange {
-        outcome: Outcome::NotSent(fault),
-        response_headers: Vec::new(),
-        response_body: None,
-        duration: Duration::ZERO,
-    };
+    let exchange =
+        Exchange { outcome: Err(fault), response_headers: Vec::new(), response_body: None, duration: Duration::ZERO };
     Attempted { started_at, request_headers: Vec::new(), exchange }
 }

@@ -1,4 +1,4 @@
-//! Bytes of payloads in hand. Places are counted in messages, so places full of large payloads would fill the memory.
+//! Bytes of unacknowledged payloads. Places are counted in messages, so places full of large payloads would fill the memory.
 //!
 //! What the broker has handed out is in memory already, and not reading on would not keep it from handing out more. So a
 //! consumer of a worker that is full is cancelled, and consumes again with fewer places when half of the bytes are free.
@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// What one worker has in hand at most, both lanes together; what was under way when it was reached comes on top.
+/// What one worker may have unacknowledged, of both queues together; what was under way when it was reached comes on top.
 pub const MOST_BYTES: usize = 256 << 20;
 /// A large payload counts for this many messages after it.
 const REMEMBERED: usize = 64;
 
-/// Shared by both lanes. Cheap to clone.
+/// Shared by both queues. Cheap to clone.
 #[derive(Clone)]
-pub struct BytesInHand(Arc<Inner>);
+pub struct UnackedBytes(Arc<Inner>);
 
 struct Inner {
     most: usize,
@@ -27,20 +27,20 @@ struct Inner {
 
 /// The bytes of one message. Dropping it gives them back.
 pub struct Bytes {
-    all: BytesInHand,
+    all: UnackedBytes,
     count: usize,
 }
 
-impl BytesInHand {
-    pub fn new(most: usize) -> BytesInHand {
+impl UnackedBytes {
+    pub fn new(most: usize) -> UnackedBytes {
         let (bytes, expected) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        BytesInHand(Arc::new(Inner { most, bytes, expected, fewer: Notify::new() }))
+        UnackedBytes(Arc::new(Inner { most, bytes, expected, fewer: Notify::new() }))
     }
 
     /// Counts a message that was received, however many there are.
     pub fn take(&self, count: usize) -> Bytes {
         self.0.bytes.fetch_add(count, Ordering::Relaxed);
-        // Two lanes may do this at once; a lost update is as good as another order of the two.
+        // Two consumers may do this at once; a lost update is as good as another order of the two.
         let faded = self.0.expected.load(Ordering::Relaxed);
         self.0.expected.store(count.max(faded - faded.div_ceil(REMEMBERED).min(faded)), Ordering::Relaxed);
         Bytes { all: self.clone(), count }
@@ -61,13 +61,13 @@ impl BytesInHand {
         }
     }
 
-    /// The places of a lane that has `places` in the end: as many as messages of the expected size fit.
+    /// The places of a share that has `places` in the end: as many as messages of the expected size fit.
     pub fn places(&self, places: u16) -> u16 {
         let fit = self.0.most / self.0.expected.load(Ordering::Relaxed).max(1);
         places.min(u16::try_from(fit).unwrap_or(u16::MAX)).max(1)
     }
 
-    /// A lane that consumes with `now` places should consume again with these. Fewer only when the bytes ran out: a large
+    /// A share that consumes with `now` places should consume again with these. Fewer only when the bytes ran out: a large
     /// payload among small ones does no harm.
     pub fn change(&self, now: u16, places: u16) -> Option<u16> {
         let fit = self.places(places);
@@ -93,7 +93,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_worker_goes_on_when_half_is_free() {
-        let bytes = BytesInHand::new(100);
+        let bytes = UnackedBytes::new(100);
         let mut taken: Vec<Bytes> = (0..4).map(|_| bytes.take(25)).collect();
         assert!(bytes.is_full());
         assert_eq!(bytes.change(50, 50), Some(4), "four of this size fit");
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_lane_gets_its_places_back_when_payloads_are_small_again() {
-        let bytes = BytesInHand::new(1_000);
+        let bytes = UnackedBytes::new(1_000);
         drop(bytes.take(500));
         assert_eq!((bytes.change(100, 100), bytes.places(100)), (None, 2), "one large payload changes nothing");
         let (mut now, mut changes) = (bytes.places(100), 0);
@@ -126,10 +126,10 @@ mod tests {
     }
 
     proptest! {
-        /// What is given back is what was taken, and a lane always has a place.
+        /// What is given back is what was taken, and a share always has a place.
         #[test]
         fn the_books_balance(sizes in prop::collection::vec(0usize..50_000_000, 0..50), most in 1usize..1_000_000_000) {
-            let bytes = BytesInHand::new(most);
+            let bytes = UnackedBytes::new(most);
             let taken: Vec<Bytes> = sizes.iter().map(|size| bytes.take(*size)).collect();
             prop_assert_eq!(bytes.is_full(), sizes.iter().sum::<usize>() >= most);
             prop_assert!((1..=1024).contains(&bytes.places(1024)));

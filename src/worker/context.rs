@@ -24,7 +24,7 @@ use crate::supervise::Helpers;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Requests in flight and messages in hand, of all workers together.
+    /// Requests in flight and unacknowledged messages, of all workers together.
     pub capacity: Capacity,
     /// Requests in flight for one endpoint that sets no limit of its own, from all workers together.
     pub max_in_flight: usize,

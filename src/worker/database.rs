@@ -2,10 +2,10 @@
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::reconnect;
+use crate::reconnect::Backoff;
 use crate::store::StoreError;
 
-/// The grace period is over: whatever is in hand stays unacknowledged.
+/// The grace period is over: what is in flight stays unacknowledged.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopping;
 
@@ -31,23 +31,16 @@ pub async fn until_answered_or_done<T, F>(
 where
     F: Future<Output = Result<T, StoreError>>,
 {
-    let mut failures = 0;
+    let mut backoff = Backoff::default();
     let mut unsure = false;
     loop {
-        let result = tokio::select! {
-            result = operation() => result,
-            () = abandon.cancelled() => return Err(Stopping),
-        };
-        match result {
+        match abandon.run_until_cancelled(operation()).await.ok_or(Stopping)? {
             Ok(value) => return Ok((value, unsure)),
             Err(error) => {
                 unsure |= error.may_be_done();
-                tracing::warn!(%error, failures, what, "database operation failed; trying again");
-                let pause = reconnect::pause(failures, rand::random());
-                failures += 1;
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = abandon.cancelled() => return Err(Stopping),
+                tracing::warn!(%error, failures = backoff.failures(), what, "database operation failed; trying again");
+                if !backoff.pause_until(abandon).await {
+                    return Err(Stopping);
                 }
             }
         }

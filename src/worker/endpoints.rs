@@ -13,8 +13,8 @@ use super::coalesce::{Together, together};
 use super::database::{Stopping, until_answered};
 use super::known::Known;
 use super::ready::Ready;
-use crate::domain::reconnect;
 use crate::domain::sealing::Key;
+use crate::reconnect::Backoff;
 use crate::store::wake::{Alarm, ENDPOINTS, Wake};
 use crate::store::{Db, StoreError, sendable};
 
@@ -76,25 +76,24 @@ impl EndpointCache {
 
     /// Applies changes until told to stop.
     pub async fn keep_fresh(self, listen: bool, stop: CancellationToken) {
-        let mut failures = 0;
+        let mut backoff = Backoff::default();
         while !stop.is_cancelled() {
             let result = tokio::select! {
-                result = async { if listen { self.follow(&mut failures).await } else { self.poll(&mut failures).await } } => result,
+                result = async { if listen { self.follow(&mut backoff).await } else { self.poll(&mut backoff).await } } => result,
                 () = stop.cancelled() => return,
             };
             if let Err(error) = result {
                 tracing::warn!(%error, "cannot follow changes of endpoints; trying again");
-                tokio::time::sleep(reconnect::pause(failures, rand::random())).await;
-                failures += 1;
+                backoff.pause().await;
             }
         }
     }
 
     /// Checking after LISTEN has begun leaves no gap in which a change is neither heard nor seen.
-    async fn follow(&self, failures: &mut u32) -> Result<(), StoreError> {
+    async fn follow(&self, backoff: &mut Backoff) -> Result<(), StoreError> {
         let mut alarm = Alarm::listen(&self.db, ENDPOINTS).await?;
         self.check(IDLE).await?;
-        *failures = 0;
+        backoff.reset();
         loop {
             match alarm.wait(CHECK).await? {
                 Wake::Notified(id) => match Uuid::parse_str(&id) {
@@ -106,9 +105,9 @@ impl EndpointCache {
         }
     }
 
-    async fn poll(&self, failures: &mut u32) -> Result<(), StoreError> {
+    async fn poll(&self, backoff: &mut Backoff) -> Result<(), StoreError> {
         self.check(POLL_IDLE).await?;
-        *failures = 0;
+        backoff.reset();
         tokio::time::sleep(POLL).await;
         Ok(())
     }

@@ -12,6 +12,7 @@ use super::ready::Ready;
 use super::seen::{Changed, Seen};
 use crate::domain::circuit::{Circuit, Health, Rules, Turn, Window};
 use crate::domain::gate::{Answer, Arrival, Gate, Limits, Ticket, Until, Why};
+use crate::domain::outcome::OurFault;
 use crate::domain::rooms::Room;
 use crate::store::activity::Report;
 
@@ -202,6 +203,12 @@ impl Permit {
         entry.seen.attempt(feedback.health, feedback.error, now);
         let keeps_failing = entry.window.keeps_failing(circuit, rules);
         Reaction { turn: entry.window.fold(feedback.health, circuit, rules, now), pause, keeps_failing }
+    }
+
+    /// A fault of ours: it is shown with the endpoint, and does not count against it.
+    pub fn report_fault(&self, fault: OurFault) {
+        let now = self.gates.now_ms();
+        self.gates.lock().entry(self.endpoint, now).seen.fault(fault, now);
     }
 }
 

@@ -10,7 +10,8 @@ use uuid::Uuid;
 use super::database::{Stopping, until_answered};
 use super::endpoints::EndpointCache;
 use super::job::Job;
-use crate::domain::decision::disables_endpoint;
+use crate::domain::dead_reason::DeadReason;
+use crate::domain::decision::Decision;
 use crate::store::{Db, endpoints};
 use crate::supervise::Helpers;
 
@@ -40,7 +41,7 @@ impl Disabling {
     /// The settlement has disabled those that it could. The others are disabled as soon as nobody has them locked; should
     /// this worker end before, the next delivery to such an endpoint is answered in the same way.
     pub fn disable(&self, jobs: &[Job]) {
-        let gone = jobs.iter().filter(|job| disables_endpoint(&job.outcome));
+        let gone = jobs.iter().filter(|job| job.settlement.decision == Decision::Dead(DeadReason::Gone));
         let mut ids: HashSet<Uuid> = gone.map(|job| job.message.endpoint_id).collect();
         for id in &ids {
             tracing::warn!(endpoint_id = %id, "the endpoint answered 410 Gone; it is disabled");

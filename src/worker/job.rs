@@ -15,7 +15,8 @@ use crate::store::{Db, StoreError};
 /// A finished attempt on its way to be recorded.
 pub struct Job {
     pub settlement: Settlement,
-    pub outcome: Outcome,
+    /// What the endpoint has done, as the metrics name it.
+    pub status_class: &'static str,
     pub message: Message,
     pub received: Received,
     pub receipt: Receipt,
@@ -33,28 +34,28 @@ pub struct Recorded {
     pub unsure: bool,
 }
 
-/// What is recorded of an attempt, and what it came to.
+/// What is recorded of an attempt.
 pub fn settlement(
     message: &Message,
     attempted: Attempted,
+    outcome: Outcome,
     decision: Decision,
     budget: Option<u32>,
-) -> (Settlement, Outcome) {
+) -> Settlement {
     let exchange = attempted.exchange;
-    let settlement = Settlement {
+    Settlement {
         key: message.key(),
         attempt: message.attempt,
         decision,
         budget: budget.map(|retries| retries.min(i32::MAX as u32) as i32),
-        status_code: exchange.outcome.status().map(i32::from),
-        error: exchange.outcome.error(),
+        status_code: outcome.status().map(i32::from),
+        error: outcome.error(),
         duration_ms: exchange.duration.as_millis().min(i32::MAX as u128) as i32,
         started_at: attempted.started_at,
         request_headers: attempted.request_headers,
         response_headers: exchange.response_headers,
         response_body: exchange.response_body,
-    };
-    (settlement, exchange.outcome)
+    }
 }
 
 /// Where attempts are recorded.

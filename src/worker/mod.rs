@@ -1,8 +1,8 @@
 //! The worker: consume, ask the gate, POST, decide, settle.
 //!
-//! Any number of workers may run. Each keeps two lanes, one for first attempts and one for retries, with places of their
-//! own, so that a wave of retries never starves first attempts. In each lane prompt and slow requests have rooms of their
-//! own, so that endpoints that hang do not starve others.
+//! Any number of workers may run. Each has a share of both work queues, the one of first attempts and the one of retries, so
+//! that a wave of retries never starves first attempts. In each share prompt and slow requests have rooms of their own, so
+//! that endpoints that hang do not starve others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,10 +26,10 @@ mod gates;
 mod gone;
 mod job;
 mod known;
-mod lane;
 mod locks;
 mod processing;
 mod quarantine;
+mod queue_share;
 mod ready;
 mod recorder;
 mod replicas;
@@ -43,7 +43,6 @@ mod successors;
 pub use attempt::test_request;
 pub use context::Limits;
 pub use endpoints::load;
-pub use ready::Ready;
 
 use crate::broker;
 use crate::broker::publisher::Publisher;

@@ -15,15 +15,14 @@ use super::context::Context;
 use super::database::{Stopping, until_answered};
 use super::gates::{Entrance, Permit};
 use super::job::{self, Job};
-use super::lane::Lane;
 use super::locks::DeliveryLock;
 use super::quarantine::{Admission, Suspect};
+use super::queue_share::QueueShare;
 use super::ready::Ready;
 use super::rooms::{Full, Taken};
 use super::successors::follow;
 use super::{circuits, replicas};
-use crate::broker::consumer::{Content, Delivery};
-use crate::broker::publisher::WorkQueue;
+use crate::broker::consumer::{Content, Incoming};
 use crate::broker::wire::Undecodable;
 use crate::domain::circuit::State;
 use crate::domain::dead_reason::DeadReason;
@@ -32,8 +31,9 @@ use crate::domain::delivery::{DropReason, Received, Step, receive};
 use crate::domain::gate::{Until, Why, busy};
 use crate::domain::ids;
 use crate::domain::message::Message;
-use crate::domain::reconnect;
+use crate::domain::outcome::{OurFault, Outcome};
 use crate::domain::rooms::{Room, SLOW_MS};
+use crate::reconnect::Backoff;
 use crate::store::deliveries::Snapshot;
 use crate::store::markers;
 use crate::telemetry::metrics;
@@ -48,7 +48,7 @@ const ROW_PATIENCE: [Duration; 3] =
 /// A message in lock with all that its processing needs.
 struct Processing {
     context: Arc<Context>,
-    lane: Arc<Lane>,
+    share: Arc<QueueShare>,
     message: Message,
     received: Received,
     receipt: Receipt,
@@ -67,6 +67,7 @@ pub struct Ends {
 /// An attempt that was made.
 struct Made {
     attempted: Attempted,
+    outcome: Outcome,
     decision: Decision,
     suspect: Option<Suspect>,
 }
@@ -80,19 +81,19 @@ enum Stage<T> {
     Done,
 }
 
-pub async fn process(context: Arc<Context>, lane: Arc<Lane>, delivery: Delivery, receipt: Receipt, ends: Ends) {
-    let message = match delivery.content {
+pub async fn process(context: Arc<Context>, share: Arc<QueueShare>, incoming: Incoming, receipt: Receipt, ends: Ends) {
+    let message = match incoming.content {
         Content::Message(message) => message,
-        Content::Marker(published_at) => return record(&context, &lane, published_at, receipt).await,
+        Content::Marker(published_at) => return record(&context, &share, published_at, receipt).await,
         Content::Foreign(error, body) => return dead_letter_foreign(&context, &error, &body, receipt).await,
     };
     let received = Received {
         attempt: message.attempt,
-        redelivered: delivery.redelivered,
-        first: lane.first(),
-        delivery_count: delivery.delivery_count,
+        redelivered: incoming.redelivered,
+        first: share.is_first(),
+        delivery_count: incoming.delivery_count,
     };
-    let processing = Processing { context, lane, message, received, receipt, ends };
+    let processing = Processing { context, share, message, received, receipt, ends };
     // Err(Stopping): the message stays unacknowledged, and another worker gets it.
     let _ = match AssertUnwindSafe(processing.run()).catch_unwind().await {
         Ok(processed) => processed,
@@ -101,8 +102,8 @@ pub async fn process(context: Arc<Context>, lane: Arc<Lane>, delivery: Delivery,
 }
 
 /// A marker has come through: everything published before it into the same queue has been handed out.
-async fn record(context: &Context, lane: &Lane, published_at: DateTime<Utc>, receipt: Receipt) {
-    let queue = if lane.first() { WorkQueue::Deliver } else { WorkQueue::Retry };
+async fn record(context: &Context, share: &QueueShare, published_at: DateTime<Utc>, receipt: Receipt) {
+    let queue = share.queue;
     let record = || markers::record(&context.db, queue.key(), published_at);
     let Ok(latency) = until_answered(&context.abandon, "record a marker", record).await else { return };
     if let Some(seconds) = latency {
@@ -135,10 +136,11 @@ impl Processing {
         let mut must_read =
             waited || self.received.needs_row() || !self.message.is_fresh(Utc::now().timestamp_millis());
         let mut suspected = self.received.is_suspect();
+        let mut backoff = Backoff::default();
         for round in 0.. {
             // A row that seems to move on again and again is locked by somebody.
-            if let Some(failures) = u32::checked_sub(round, 2) {
-                tokio::time::sleep(reconnect::pause(failures, rand::random())).await;
+            if round >= 2 {
+                backoff.pause().await;
             }
             if must_read {
                 let Some(row) = self.may_proceed(self.received).await? else { return Ok(()) };
@@ -226,8 +228,8 @@ impl Processing {
 
     async fn pass_gate(&self, endpoint: &Ready) -> Result<Stage<Permit>, Stopping> {
         let limits =
-            replicas::limits(self.context.replicas.get(), self.context.limits.max_in_flight, endpoint, &self.lane);
-        match self.context.gates.enter(endpoint, limits, self.lane.arrival()).await {
+            replicas::limits(self.context.replicas.get(), self.context.limits.max_in_flight, endpoint, &self.share);
+        match self.context.gates.enter(endpoint, limits, self.share.arrival()).await {
             Entrance::Granted(permit) => Ok(Stage::Go(permit)),
             Entrance::Held { until, why } => self.hold(until, reason(endpoint, why)).await,
         }
@@ -235,8 +237,8 @@ impl Processing {
 
     /// A new one does not wait where the slow room is full: PostgreSQL sorts better what waits for long.
     async fn take_seat(&self, room: Room, began: Instant) -> Result<Taken, Full> {
-        let patience = self.lane.arrival().patience().saturating_sub(began.elapsed());
-        self.lane.rooms.enter(&self.message.tenant, room, !self.lane.first(), patience).await
+        let patience = self.share.arrival().patience().saturating_sub(began.elapsed());
+        self.share.rooms.enter(&self.message.tenant, room, !self.share.is_first(), patience).await
     }
 
     async fn attempt(
@@ -266,7 +268,7 @@ impl Processing {
         };
         let Ok(seat) = self.take_seat(permit.room(), began).await else {
             drop(permit);
-            return self.hold(busy(self.lane.arrival()), reason(endpoint, Why::InFlight)).await;
+            return self.hold(busy(self.share.arrival()), reason(endpoint, Why::InFlight)).await;
         };
         // Not begun yet: a worker that stops leaves it to another one, and so does one whose copy is void anyway.
         if self.ends.stop.is_cancelled() || !self.receipt.is_open() {
@@ -286,19 +288,18 @@ impl Processing {
             }
         };
         drop(seat);
-        self.react(endpoint, permit, attempted, suspect).await
+        match attempted.exchange.outcome {
+            Ok(outcome) => {
+                let decision = self.react(endpoint, permit, &outcome).await?;
+                Ok(Stage::Go(Made { attempted, outcome, decision, suspect }))
+            }
+            Err(fault) => self.not_spent(permit, fault, suspect).await,
+        }
     }
 
-    /// What the attempt says about its endpoint, and what follows from it.
-    async fn react(
-        &self,
-        endpoint: &Ready,
-        permit: Permit,
-        attempted: Attempted,
-        suspect: Option<Suspect>,
-    ) -> Result<Stage<Made>, Stopping> {
+    /// What the outcome says about its endpoint, and what follows from it.
+    async fn react(&self, endpoint: &Ready, permit: Permit, outcome: &Outcome) -> Result<Decision, Stopping> {
         let policy = self.context.policies.get(endpoint.retry_policy.as_deref());
-        let outcome = &attempted.exchange.outcome;
         let reaction =
             permit.report(circuits::feedback(outcome, policy), endpoint.circuit, &self.context.limits.circuit);
         drop(permit);
@@ -310,19 +311,25 @@ impl Processing {
         }
         let (key, attempt) = (self.message.key(), self.message.attempt);
         let made = attempt - self.message.base_attempts;
-        let decision = match decide(outcome, key, attempt, made, policy, self.context.policies.delays()) {
-            Decision::NotSpent { delay_ms } => {
-                tracing::warn!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt,
-                    error = outcome.error(), "a fault of ours; held, no attempt spent");
-                if suspect.is_some() {
-                    self.context.quarantine.release(key).await?;
-                }
-                return self.hold_for_our_fault(Duration::from_millis(delay_ms)).await;
-            }
-            decision if reaction.keeps_failing => decision.in_postgres(),
-            decision => decision,
-        };
-        Ok(Stage::Go(Made { attempted, decision, suspect }))
+        let decision = decide(outcome, key, attempt, made, policy, self.context.policies.delays());
+        Ok(if reaction.keeps_failing { decision.in_postgres() } else { decision })
+    }
+
+    async fn not_spent<T>(
+        &self,
+        permit: Permit,
+        fault: OurFault,
+        suspect: Option<Suspect>,
+    ) -> Result<Stage<T>, Stopping> {
+        let (key, attempt) = (self.message.key(), self.message.attempt);
+        permit.report_fault(fault);
+        drop(permit);
+        tracing::warn!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt, error = fault.text(),
+            "a fault of ours; held, no attempt spent");
+        if suspect.is_some() {
+            self.context.quarantine.release(key).await?;
+        }
+        self.hold_for_our_fault().await
     }
 
     /// The request. One that grows old makes way for prompt ones.
@@ -339,11 +346,12 @@ impl Processing {
     }
 
     async fn hand_over(&self, endpoint: &Ready, made: Made, lock: DeliveryLock) -> Result<(), Stopping> {
-        let Made { attempted, decision, suspect } = made;
+        let Made { attempted, outcome, decision, suspect } = made;
         let budget = self.context.policies.get(endpoint.retry_policy.as_deref()).budget;
-        let (settlement, outcome) = job::settlement(&self.message, attempted, decision, budget);
+        let settlement = job::settlement(&self.message, attempted, outcome, decision, budget);
+        let status_class = outcome.status_class();
         let (message, receipt) = (self.message.clone(), self.receipt.clone());
-        let job = Job { settlement, outcome, message, received: self.received, receipt, lock, suspect };
+        let job = Job { settlement, status_class, message, received: self.received, receipt, lock, suspect };
         self.context.recorder.submit(job).await
     }
 }

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::domain::circuit::{Circuit, State};
@@ -20,7 +19,6 @@ pub struct Ready {
     pub max_in_flight: Option<usize>,
     pub rate_limit: Option<f64>,
     pub circuit: Circuit,
-    pub circuit_until: Option<DateTime<Utc>>,
     paused_until: Option<Instant>,
     /// When its pauses were last lifted: what a worker learned before does not count any more.
     pub resumed_us: i64,
@@ -71,7 +69,6 @@ impl Ready {
                 state: State::parse(&stored.circuit_state).unwrap_or_default(),
                 trips: stored.circuit_trips.max(0) as u32,
             },
-            circuit_until: stored.circuit_until,
             paused_until: stored.paused_ms.filter(|ms| *ms > 0).and_then(after),
             resumed_us: stored.resumed_us,
             timeout: stored.timeout_ms.map(|ms| Duration::from_millis(ms.max(1) as u64)),
@@ -126,7 +123,6 @@ mod tests {
                 timeout_ms: None,
                 retry_policy: None,
                 circuit_state: "closed".into(),
-                circuit_until: None,
                 circuit_trips: 0,
                 paused_ms: None,
                 resumed_us: 0,

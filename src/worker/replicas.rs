@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::lane::Lane;
+use super::queue_share::QueueShare;
 use super::ready::Ready;
 use crate::domain::circuit::State;
 use crate::domain::gate;
@@ -31,10 +31,10 @@ impl Replicas {
 
 /// At least one request from each worker, whatever the number of workers, and never more than half of the slow room: one
 /// endpoint must leave space for others, whatever it is allowed. A half open circuit gets one at a time.
-pub fn limits(replicas: usize, max_in_flight: usize, endpoint: &Ready, lane: &Lane) -> gate::Limits {
+pub fn limits(replicas: usize, max_in_flight: usize, endpoint: &Ready, share: &QueueShare) -> gate::Limits {
     let in_all = endpoint.max_in_flight.unwrap_or(max_in_flight);
     let probing = endpoint.circuit.state == State::HalfOpen;
-    let most = (lane.slow_room() / 2).max(1);
+    let most = (share.slow_room() / 2).max(1);
     gate::Limits {
         max_in_flight: if probing { 1 } else { (in_all / replicas).clamp(1, most) },
         rate: endpoint.rate_limit.map(|rate| rate / replicas as f64),

@@ -1,4 +1,4 @@
-//! Waiting for a seat in the rooms of a lane.
+//! Waiting for a seat in the rooms of a share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::domain::rooms::{Entry, Room, Rooms, Seat, Sizes};
 
-/// Shared by all tasks of a lane.
+/// Shared by all tasks of a share.
 #[derive(Clone)]
 pub struct SharedRooms(Arc<Mutex<Inner>>);
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::domain::circuit::Health;
 use crate::domain::gate::Limited;
+use crate::domain::outcome::OurFault;
 use crate::store::activity::{self, Report};
 
 /// Half of the time that attempts are counted over.
@@ -36,6 +37,13 @@ impl Seen {
         self.now.attempts += 1;
         self.now.failures += i32::from(health == Health::Bad);
         self.last_error = error.map(|error| (error, now_ms)).or(self.last_error.take());
+    }
+
+    /// One that a fault of ours has ended says nothing of the endpoint, but it was one.
+    pub fn fault(&mut self, fault: OurFault, now_ms: u64) {
+        self.roll(now_ms);
+        self.now.attempts += 1;
+        self.last_error = Some((fault.text().to_owned(), now_ms));
     }
 
     fn roll(&mut self, now_ms: u64) {

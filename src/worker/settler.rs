@@ -95,7 +95,7 @@ fn report(job: &Job, snapshot: &Snapshot) {
         _ => AttemptOutcome::Retry,
     };
     let duration_ms = job.settlement.duration_ms;
-    metrics::attempt(outcome, job.outcome.status_class(), Duration::from_millis(duration_ms.max(0) as u64));
+    metrics::attempt(outcome, job.status_class, Duration::from_millis(duration_ms.max(0) as u64));
     if row.status == Status::Delivered {
         let finished_ms = job.settlement.started_at.timestamp_millis() + i64::from(duration_ms);
         let latency_ms = (finished_ms - ids::unix_ms(job.message.event_id)).max(0);

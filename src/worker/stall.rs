@@ -1,4 +1,4 @@
-//! A consumer that the broker has forgotten: messages wait, this worker has nothing in hand, and nothing comes.
+//! A consumer that the broker has forgotten: messages wait, this worker has none unacknowledged, and none comes.
 //!
 //! Seen with RabbitMQ 3.10: where a quorum queue is deleted and declared again within some tens of milliseconds, its
 //! consumers are neither cancelled nor served.
@@ -61,12 +61,12 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_queue_a_full_hand_and_a_flow_are_no_stall() {
+    fn an_empty_queue_unacknowledged_messages_and_a_flow_are_no_stall() {
         let (flow, mut stall) = (Flow::default(), StallDetector::default());
         assert!(!looks(&mut stall, &flow, 0, 3 * LOOKS), "an empty queue");
         flow.received();
         flow.unacknowledged(1);
-        assert!(!looks(&mut stall, &flow, 9, 3 * LOOKS), "in hand");
+        assert!(!looks(&mut stall, &flow, 9, 3 * LOOKS), "unacknowledged");
         flow.unacknowledged(0);
         for _ in 0..3 * LOOKS {
             flow.received();

@@ -17,10 +17,11 @@ use crate::broker::declare;
 use crate::broker::published::PublishError;
 use crate::broker::publisher::{Publisher, Target};
 use crate::broker::topology::Topology;
+use crate::broker::unconfirmed::Unconfirmed;
 use crate::broker::wire::Undecodable;
 use crate::domain::delivery::Successor;
 use crate::domain::message::Message;
-use crate::domain::reconnect;
+use crate::reconnect::Backoff;
 use crate::store::deliveries::{Hold, Snapshot};
 use crate::telemetry::metrics;
 use crate::telemetry::names::HeldReason;
@@ -42,6 +43,12 @@ pub struct Owed {
     pub receipt: Receipt,
     /// Of the delivery that is settled with it.
     pub _lock: Option<DeliveryLock>,
+}
+
+impl Owed {
+    fn message(&self) -> (Target, &Message) {
+        (self.follow.target.clone(), &self.follow.message)
+    }
 }
 
 /// The successor of a row as a message. `None`: nothing has to follow.
@@ -86,82 +93,53 @@ impl Successors {
     ///
     /// A retry that the broker does not take is held. A dead letter has no other place, so its source stays with the broker.
     pub async fn publish(&self, owed: Vec<Owed>) -> Result<(), Stopping> {
-        let (letters, retries) =
-            owed.into_iter().partition(|owed: &Owed| matches!(owed.follow.target, Target::Dead(_)));
-        let (letters, retries) = tokio::join!(self.publish_letters(letters), self.publish_or_hold(retries));
-        letters.and(retries)
+        let (dead, retries) = owed.into_iter().partition(|owed: &Owed| matches!(owed.follow.target, Target::Dead(_)));
+        let open = |owed| Unconfirmed::new(owed, Owed::message);
+        let (dead, retries) = tokio::join!(self.publish_dead_letters(open(dead)), self.publish_or_hold(open(retries)));
+        dead.and(retries)
     }
 
-    async fn publish_letters(&self, mut open: Vec<Owed>) -> Result<(), Stopping> {
-        let mut failures = 0;
-        while !open.is_empty() {
-            let (failed, error) = self.offer(open, std::future::pending()).await?;
-            open = failed;
-            if let Some(error) = error {
-                self.recover(&error, open.len(), failures).await?;
-                failures += 1;
-            }
+    async fn publish_dead_letters(&self, mut open: Unconfirmed<Owed>) -> Result<(), Stopping> {
+        while let Some(error) = self.offer(&mut open, std::future::pending()).await? {
+            self.recover(&error, &mut open).await?;
         }
         Ok(())
     }
 
-    async fn publish_or_hold(&self, mut open: Vec<Owed>) -> Result<(), Stopping> {
-        if open.is_empty() {
-            return Ok(());
-        }
-        for failures in 0..OFFERS {
-            let (failed, error) = self.offer(open, self.publisher.blocked()).await?;
-            open = failed;
-            match error {
-                Some(error) if failures + 1 < OFFERS => self.recover(&error, open.len(), failures).await?,
+    async fn publish_or_hold(&self, mut open: Unconfirmed<Owed>) -> Result<(), Stopping> {
+        while !open.is_empty() {
+            match self.offer(&mut open, self.publisher.blocked()).await? {
+                Some(error) if open.failures() + 1 < OFFERS => self.recover(&error, &mut open).await?,
                 Some(error) => {
-                    tracing::warn!(%error, messages = open.len(), "publishing failed; PostgreSQL keeps the retries")
+                    tracing::warn!(%error, messages = open.len(), "publishing failed; PostgreSQL keeps the retries");
+                    break;
                 }
-                None if open.is_empty() => return Ok(()),
+                None if open.is_empty() => {}
                 None => {
-                    tracing::warn!(
-                        messages = open.len(),
-                        "the broker is blocked by an alarm; PostgreSQL keeps the retries"
-                    );
+                    let messages = open.len();
+                    tracing::warn!(messages, "the broker is blocked by an alarm; PostgreSQL keeps the retries");
                     break;
                 }
             }
         }
-        self.hold(open).await
+        self.hold(open.into_open()).await
     }
 
-    /// Publishes once, until all are answered or there is no point in waiting any longer. Returns what was not confirmed.
+    /// Publishes once, until all are answered or there is no point in waiting any longer.
     async fn offer(
         &self,
-        owed: Vec<Owed>,
+        open: &mut Unconfirmed<Owed>,
         pointless: impl Future<Output = ()>,
-    ) -> Result<(Vec<Owed>, Option<PublishError>), Stopping> {
-        let batch: Vec<(Target, &Message)> =
-            owed.iter().map(|o| (o.follow.target.clone(), &o.follow.message)).collect();
-        let mut confirmed = vec![false; owed.len()];
-        let mut error = None;
-        let publishing = self.publisher.publish_each(&batch, |index, answer| match answer {
-            Ok(()) => {
-                confirmed[index] = true;
-                owed[index].receipt.settle();
-            }
-            Err(failure) => error = Some(failure),
-        });
-        tokio::select! {
-            biased;
-            () = self.abandon.cancelled() => return Err(Stopping),
-            () = pointless => {}
-            () = publishing => {}
-        }
-        let failed = owed.into_iter().zip(confirmed).filter(|(_, confirmed)| !confirmed).map(|(owed, _)| owed);
-        Ok((failed.collect(), error))
+    ) -> Result<Option<PublishError>, Stopping> {
+        let offer = open.offer_unless(&self.publisher, pointless, |owed| owed.receipt.settle());
+        self.abandon.run_until_cancelled(offer).await.ok_or(Stopping)
     }
 
-    async fn recover(&self, error: &PublishError, messages: usize, failures: u32) -> Result<(), Stopping> {
+    async fn recover(&self, error: &PublishError, open: &mut Unconfirmed<Owed>) -> Result<(), Stopping> {
         if matches!(error, PublishError::Returned(_)) {
             self.declare_again().await;
         }
-        pause(error, messages, failures, &self.abandon).await
+        self.abandon.run_until_cancelled(open.pause(error)).await.ok_or(Stopping)
     }
 
     /// Where the row has moved on, it is with somebody else, who owns what follows.
@@ -178,13 +156,15 @@ impl Successors {
 
     /// A dead letter for bytes that are no message of ours, until it is confirmed or the source channel is gone.
     pub async fn undecodable(&self, error: &Undecodable, body: &[u8], receipt: &Receipt) -> Result<(), Stopping> {
-        let mut failures = 0;
+        let mut backoff = Backoff::default();
         while let Err(failure) = self.publisher.publish_undecodable(error, body).await {
             if !receipt.is_open() {
                 return Err(Stopping);
             }
-            pause(&failure, 1, failures, &self.abandon).await?;
-            failures += 1;
+            tracing::warn!(error = %failure, failures = backoff.failures(), "publishing failed; trying again");
+            if !backoff.pause_until(&self.abandon).await {
+                return Err(Stopping);
+            }
         }
         Ok(())
     }
@@ -202,18 +182,5 @@ impl Successors {
         if let Err(error) = declared.await {
             tracing::warn!(%error, "cannot declare the topology; a relay or `posthaste topology declare` must");
         }
-    }
-}
-
-async fn pause(
-    error: &PublishError,
-    messages: usize,
-    failures: u32,
-    abandon: &CancellationToken,
-) -> Result<(), Stopping> {
-    tracing::warn!(%error, messages, failures, "publishing failed; trying again");
-    tokio::select! {
-        () = tokio::time::sleep(reconnect::pause(failures, rand::random())) => Ok(()),
-        () = abandon.cancelled() => Err(Stopping),
     }
 }

@@ -13,7 +13,7 @@ use crate::settle_agrees::store;
 
 const RELAY: i64 = 17;
 const CHEAP: Duration = Duration::ZERO;
-/// What a sweep takes when it walks over what was deleted under somebody's snapshot.
+/// What a scan takes when it walks over what was deleted under somebody's snapshot.
 const DEAR: Duration = Duration::from_millis(100);
 
 async fn endpoints(stack: &Stack, tenant: &str, count: i32) {
@@ -251,10 +251,10 @@ async fn every_tenant_has_its_turn() {
     assert_eq!(seen.len(), 30);
 }
 
-/// Sweeps are said to be dear, so they are rare: a bulk transaction that commits late drains all the same, beside live
+/// Scans are said to be dear, so they are rare: a bulk transaction that commits late drains all the same, beside live
 /// traffic, and an event from the future hides nothing.
 #[tokio::test]
-async fn what_commits_late_drains_with_every_claim_while_sweeps_are_dear() {
+async fn what_commits_late_drains_with_every_claim_while_scans_are_dear() {
     const BULK: usize = 2_000;
     let stack = Stack::new().await;
     let db = store(&stack);
@@ -275,20 +275,20 @@ async fn what_commits_late_drains_with_every_claim_while_sweeps_are_dear() {
     assert_eq!(step(&db, &mut turns, DEAR, 0).await.1.events, 2);
     bulk.commit().await.unwrap();
 
-    let (mut now_ms, mut claims, mut sweeps, mut moved) = (0, 0, 0, 0);
+    let (mut now_ms, mut claims, mut scans, mut moved) = (0, 0, 0, 0);
     while moved < BULK {
         now_ms += 10;
         stack.emit("live", "order.created", "{}").await;
-        let (swept, batch) = step(&db, &mut turns, DEAR, now_ms).await;
+        let (scanned, batch) = step(&db, &mut turns, DEAR, now_ms).await;
         let live = batch.found.taken.iter().filter(|taken| taken.tenant == "live").map(|taken| taken.rows).sum::<u32>();
         assert!(live >= 1, "live traffic goes on");
         moved += batch.events - live as usize;
-        sweeps += usize::from(swept);
+        scans += usize::from(scanned);
         claims += usize::from(batch.events > live as usize);
         assert!(now_ms < 60_000, "{moved} moved");
     }
-    println!("{BULK} late events in {claims} claims, {sweeps} of them sweeps");
-    assert!(claims <= BULK / 30 && sweeps <= 2, "{claims} {sweeps}");
+    println!("{BULK} late events in {claims} claims, {scans} of them scans");
+    assert!(claims <= BULK / 30 && scans <= 2, "{claims} {scans}");
 }
 
 /// The statement reads the index from tenant to tenant and the rows that it takes; nothing grows with what waits.

@@ -7,15 +7,15 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
 use posthaste::domain::backoff::{DelayQueues, Policy, Settings};
-use posthaste::domain::decision::Decision;
+use posthaste::domain::decision::{Decision, our_fault_pause_ms};
 use posthaste::domain::ids::DeliveryKey;
-use posthaste::domain::outcome::{OurFault, Outcome};
+use posthaste::domain::outcome::Outcome;
 use uuid::Uuid;
 
 use crate::faults::{self, Fault};
 use crate::reconcile::Markers;
 use crate::rules::Rules;
-use crate::world::{Budget, MOST, Verdict, World};
+use crate::world::{Answer, Budget, MOST, World};
 use crate::{invariants, reconcile, relay, worker};
 
 /// A bound on the memory of a scenario that grew by mistake.
@@ -28,7 +28,7 @@ pub struct Scenario {
     pub max_attempts: u8,
     pub budget: Budget,
     pub faults: &'static [Fault],
-    pub verdicts: Vec<Verdict>,
+    pub answers: Vec<Answer>,
     pub markers: Markers,
     /// A message that is handed out again has been handed out too often.
     pub poison: bool,
@@ -46,23 +46,20 @@ impl Model {
         let policy = policy();
         let queues = DelayQueues::new(policy.delays_ms());
         let key = DeliveryKey { event_id: Uuid::nil(), endpoint_id: Uuid::nil() };
-        let decide = |verdict, n| (rules.decide)(&outcome(verdict), key, n, n, &policy, &queues);
-        let all = Verdict::ALL.into_iter();
-        let decisions = all.flat_map(|verdict| (1..=i32::from(MOST)).map(move |n| decide(verdict, n))).collect();
+        let decide = |answer, n| (rules.decide)(&outcome(answer), key, n, n, &policy, &queues);
+        let all = Answer::ALL.into_iter();
+        let decisions = all.flat_map(|answer| (1..=i32::from(MOST)).map(move |n| decide(answer, n))).collect();
         Model { scenario, rules, queues, decisions }
     }
 
     /// What the outcome of attempt `n` leads to.
-    pub fn decision(&self, verdict: Verdict, n: u8) -> &Decision {
-        &self.decisions[verdict as usize * usize::from(MOST) + usize::from(n) - 1]
+    pub fn decision(&self, answer: Answer, n: u8) -> &Decision {
+        &self.decisions[answer as usize * usize::from(MOST) + usize::from(n) - 1]
     }
 
     /// For how long a fault of ours holds a delivery.
     pub fn pause_ms(&self) -> u64 {
-        match self.decision(Verdict::NotSent, 1) {
-            Decision::NotSpent { delay_ms } => *delay_ms,
-            other => panic!("a fault of ours must spend no attempt: {other:?}"),
-        }
+        our_fault_pause_ms(0)
     }
 
     /// Everything that can happen next.
@@ -89,14 +86,13 @@ pub fn policy() -> Policy {
     Policy::new("model", &settings).expect("the schedule is valid")
 }
 
-pub fn outcome(verdict: Verdict) -> Outcome {
-    let status = |status| Outcome::Response { status, retry_after: None };
-    match verdict {
-        Verdict::Success => status(200),
-        Verdict::Failure => status(500),
-        Verdict::Gone => status(410),
-        Verdict::ComeBackLater => Outcome::Response { status: 429, retry_after: Some(Duration::from_secs(3000)) },
-        Verdict::NotSent => Outcome::NotSent(OurFault::ResolverUnavailable),
+pub fn outcome(answer: Answer) -> Outcome {
+    let status = |status| Outcome::response(status, None);
+    match answer {
+        Answer::Success => status(200),
+        Answer::Failure => status(500),
+        Answer::Gone => status(410),
+        Answer::ComeBackLater => Outcome::response(429, Some(Duration::from_secs(3000))),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::checker::{Moves, Who};
 use crate::reconcile::{Mark, republished};
 use crate::relay::{FIRST, grant, retry};
-use crate::worker::{answers_lost, publishes_refused, writes_letter};
+use crate::worker::{answers_lost, publishes_refused, writes_dead_letter};
 use crate::world::{Batch, Broker, Channel, Due, Next, Outgoing, Requeue, Slot, Stage, Worker, World};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,7 +93,8 @@ fn worker_crash(world: &World, moves: &mut Moves<'_>) {
             next.broker.add(worker.returned());
         }
         next.wasted += u8::from(matches!(worker.stage, Stage::Settle(_)));
-        next.letters_lost |= matches!(worker.stage, Stage::Publish(Next::Letter(_))) && !is_followed(&next, worker.n);
+        next.letters_lost |=
+            matches!(worker.stage, Stage::Publish(Next::DeadLetter(_))) && !is_followed(&next, worker.n);
         moves.fault(Who::Worker(index), "crashes", next);
     }
 }
@@ -236,7 +237,7 @@ fn requeue_killed(world: &World, moves: &mut Moves<'_>) {
 }
 
 fn hasty_requeue(world: &World, moves: &mut Moves<'_>) {
-    if world.row.is_some_and(|row| writes_letter(world, row))
+    if world.row.is_some_and(|row| writes_dead_letter(world, row))
         && world.requeue == Requeue::Idle
         && world.left.requeues > 0
     {

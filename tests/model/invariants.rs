@@ -6,9 +6,9 @@ use posthaste::domain::delivery::Status;
 use crate::checker::{Model, Move, Who};
 use crate::world::{Due, MOST, Slot, Stored, World};
 
-type Verdict = Result<(), String>;
+type Checked = Result<(), String>;
 
-fn require(holds: bool, rule: &str) -> Verdict {
+fn require(holds: bool, rule: &str) -> Checked {
     if holds { Ok(()) } else { Err(rule.to_owned()) }
 }
 
@@ -17,7 +17,7 @@ fn used(model: &Model, world: &World) -> u8 {
 }
 
 /// In every state.
-pub fn state(model: &Model, world: &World) -> Verdict {
+pub fn state(model: &Model, world: &World) -> Checked {
     let faults = used(model, world);
     require(world.live_copies() <= 1 + faults, "a second chain: more live copies than one and one for each fault")?;
     require(world.wasted <= 2 * faults, "more than two wasted requests for each fault")?;
@@ -33,7 +33,7 @@ pub fn state(model: &Model, world: &World) -> Verdict {
 }
 
 /// At every step.
-pub fn step(model: &Model, before: &World, taken: &Move) -> Verdict {
+pub fn step(model: &Model, before: &World, taken: &Move) -> Checked {
     let (Some(old), Some(new)) = (before.row, taken.world.row) else {
         let by_database = before.row.is_none() || taken.who == Who::Database;
         return require(by_database, "the row is gone");
@@ -60,7 +60,7 @@ fn rose_again(old: &Stored, new: &Stored, taken: &Move) -> bool {
 }
 
 /// Where nothing moves any more unless somebody chooses to.
-pub fn rest(model: &Model, world: &World) -> Verdict {
+pub fn rest(model: &Model, world: &World) -> Checked {
     let Some(row) = world.row else { return Err("the event is not recorded".into()) };
     let parked = row.status == Status::Held && !world.enabled;
     require(parked || matches!(row.status, Status::Delivered | Status::Dead), "the row is stuck")?;

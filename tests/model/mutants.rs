@@ -11,7 +11,7 @@ use crate::faults::Fault;
 use crate::reconcile::{Evidence, Marker, Markers, is_lost};
 use crate::rules::{Order, RULES, Rules};
 use crate::scenarios;
-use crate::sweep::Judgement;
+use crate::sweep::Action;
 use crate::world::Budget;
 
 #[track_caller]
@@ -81,7 +81,7 @@ fn following_a_message_that_is_not_redelivered_is_found() {
 }
 
 #[test]
-fn a_buried_delivery_whose_letter_is_not_followed_is_found() {
+fn a_dead_delivery_whose_letter_is_not_followed_is_found() {
     fn narrow(message: Received, row: Option<&Row>, queues: &DelayQueues) -> Step {
         match row {
             Some(row) if row.status == Status::Dead && message.attempt == row.attempts + 1 => {
@@ -152,10 +152,10 @@ fn a_sweep_that_reads_rows_before_it_takes_letters_is_found() {
 
 #[test]
 fn a_sweep_that_keeps_the_letter_of_an_older_death_is_found() {
-    fn any_death(row: Option<&Row>, _: i32, kept: bool) -> Judgement {
+    fn any_death(row: Option<&Row>, _: i32, kept: bool) -> Action {
         match row {
-            Some(row) if row.status == Status::Dead && !kept => Judgement::Keep,
-            _ => Judgement::Discard,
+            Some(row) if row.status == Status::Dead && !kept => Action::Keep,
+            _ => Action::Discard,
         }
     }
     assert_finds(scenarios::calm(), Rules { judge: any_death, ..RULES }, "a calm run leaves one letter");

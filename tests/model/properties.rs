@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::checker::{outcome, policy};
-use crate::world::Verdict;
+use crate::world::Answer;
 
 fn queues() -> DelayQueues {
     DelayQueues::new([1_000, 30_000, 120_000])
@@ -153,10 +153,10 @@ proptest! {
 fn the_number_of_attempts_made_does_not_change_the_kind_of_a_decision() {
     let (policy, key) = (policy(), DeliveryKey { event_id: Uuid::nil(), endpoint_id: Uuid::nil() });
     let queues = DelayQueues::new(policy.delays_ms());
-    for verdict in Verdict::ALL {
-        let kind = |n, made| std::mem::discriminant(&decide(&outcome(verdict), key, n, made, &policy, &queues));
+    for answer in Answer::ALL {
+        let kind = |n, made| std::mem::discriminant(&decide(&outcome(answer), key, n, made, &policy, &queues));
         for n in 1..8 {
-            assert!((1..8).all(|made| kind(n, made) == kind(1, 1)), "{verdict:?}");
+            assert!((1..8).all(|made| kind(n, made) == kind(1, 1)), "{answer:?}");
         }
     }
 }

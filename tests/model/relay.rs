@@ -3,8 +3,8 @@
 use posthaste::domain::delivery::{Row, Status};
 
 use crate::checker::{Moves, Who};
-use crate::sweep::Judgement;
-use crate::worker::writes_letter;
+use crate::sweep::Action;
+use crate::worker::writes_dead_letter;
 use crate::world::{Batch, Due, Outgoing, Requeue, Slot, Stored, World};
 
 pub const FIRST: Slot = Slot::Deliver { redelivered: false };
@@ -159,7 +159,7 @@ fn choices(world: &World, moves: &mut Moves<'_>) {
     }
     let Some(row) = world.row.filter(|_| world.requeue == Requeue::Idle && world.left.requeues > 0) else { return };
     // What died within the grace is left alone: its worker may still be writing the dead letter.
-    if row.status != Status::Dead || !writes_letter(world, row) {
+    if row.status != Status::Dead || !writes_dead_letter(world, row) {
         start_requeue(world, moves);
     }
 }
@@ -240,13 +240,14 @@ fn sweep_moves(world: &World, kept: Option<u8>, seen: Option<Stored>, moves: &mu
         }
         over = false;
         let requeue = match (moves.model.rules.judge)(full.as_ref(), attempts.into(), kept.is_some()) {
-            Judgement::Keep => Requeue::Sweep { kept: Some(attempts), seen },
-            Judgement::Discard => Requeue::Drop { letter: attempts, kept, seen },
+            Action::Keep => Requeue::Sweep { kept: Some(attempts), seen },
+            Action::Discard => Requeue::Drop { letter: attempts, kept, seen },
         };
         moves.step(Who::Requeue, "take a letter and read the row", World { requeue, ..*world });
     }
     if over {
-        let missing = row.filter(|row| row.status == Status::Dead && kept.is_none() && !writes_letter(world, *row));
+        let missing =
+            row.filter(|row| row.status == Status::Dead && kept.is_none() && !writes_dead_letter(world, *row));
         let requeue = missing.map_or(Requeue::Idle, |row| Requeue::Fill(row.attempts));
         moves.step(Who::Requeue, "no letter is left", World { requeue, ..*world });
     }

@@ -9,7 +9,7 @@ use posthaste::domain::ids::DeliveryKey;
 use posthaste::domain::outcome::Outcome;
 
 use crate::reconcile::{self, Evidence};
-use crate::sweep::{self, Judgement};
+use crate::sweep::{self, Action};
 
 #[derive(Clone, Copy)]
 pub struct Rules {
@@ -22,7 +22,7 @@ pub struct Rules {
     pub release: fn(&Row) -> Option<Row>,
     pub requeue: fn(&Row) -> Option<Row>,
     pub is_lost: fn(&Evidence<'_>) -> bool,
-    pub judge: fn(Option<&Row>, i32, bool) -> Judgement,
+    pub judge: fn(Option<&Row>, i32, bool) -> Action,
     pub order: Order,
 }
 

@@ -3,7 +3,7 @@
 use crate::checker::Scenario;
 use crate::faults::Fault;
 use crate::reconcile::Markers;
-use crate::world::{Budget, Verdict};
+use crate::world::{Answer, Budget};
 
 const WORKER_FAULTS: [Fault; 7] = [
     Fault::WorkerCrash,
@@ -24,7 +24,7 @@ pub fn calm() -> Scenario {
         max_attempts: 3,
         budget: Budget { faults: 0, holds: 2, disables: 1, requeues: 1 },
         faults: &[],
-        verdicts: vec![Verdict::Success, Verdict::Failure, Verdict::Gone, Verdict::ComeBackLater],
+        answers: vec![Answer::Success, Answer::Failure, Answer::Gone, Answer::ComeBackLater],
         markers: Markers::Coarse,
         poison: false,
     }
@@ -37,7 +37,7 @@ pub fn crashes() -> Scenario {
         max_attempts: 2,
         budget: Budget { faults: 3, ..Budget::default() },
         faults: &WORKER_FAULTS,
-        verdicts: vec![Verdict::Success, Verdict::Failure],
+        answers: vec![Answer::Success, Answer::Failure],
         markers: Markers::None,
         poison: false,
     }

@@ -6,18 +6,18 @@ use crate::checker::{Model, Who};
 use crate::world::{Batch, Broker, Requeue, Slot, Stored, World};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Judgement {
+pub enum Action {
     Keep,
     Discard,
 }
 
 /// The first dead letter of this death stays; a double, a dead letter of an older death and one whose row is not dead go.
-pub fn judge(row: Option<&Row>, dead_letter_attempts: i32, already_kept: bool) -> Judgement {
+pub fn judge(row: Option<&Row>, dead_letter_attempts: i32, already_kept: bool) -> Action {
     match row {
         Some(row) if row.status == Status::Dead && row.attempts == dead_letter_attempts && !already_kept => {
-            Judgement::Keep
+            Action::Keep
         }
-        _ => Judgement::Discard,
+        _ => Action::Discard,
     }
 }
 

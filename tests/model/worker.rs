@@ -5,7 +5,7 @@ use posthaste::domain::delivery::{Received, Row, Step, Successor};
 use posthaste::domain::poison::SUSPECT_DELIVERY_COUNT;
 
 use crate::checker::{Model, Moves, Who};
-use crate::world::{Channel, Next, Slot, Stage, Stored, Verdict, Worker, World};
+use crate::world::{Answer, Channel, Next, Slot, Stage, Stored, Worker, World};
 
 pub fn moves(world: &World, moves: &mut Moves<'_>) {
     for (index, worker) in world.workers.iter().enumerate() {
@@ -14,7 +14,7 @@ pub fn moves(world: &World, moves: &mut Moves<'_>) {
             Stage::Look => look(world, index, moves),
             Stage::Gate => gate(world, index, moves),
             Stage::MarkDead => mark_dead(world, index, moves),
-            Stage::Settle(verdict) => settle(world, index, verdict, moves),
+            Stage::Settle(answer) => settle(world, index, answer, moves),
             Stage::Lost => lost(world, index, moves),
             Stage::Publish(next) => publish(world, index, next, moves),
             Stage::Acknowledge => to(world, index, Stage::Idle, "acknowledge", moves),
@@ -104,8 +104,8 @@ fn look(world: &World, index: usize, moves: &mut Moves<'_>) {
 fn gate(world: &World, index: usize, moves: &mut Moves<'_>) {
     let model = moves.model;
     // A cache may be a moment behind, so a request to an endpoint that was just disabled is possible.
-    for verdict in &model.scenario.verdicts {
-        to(world, index, Stage::Settle(*verdict), request(*verdict), moves);
+    for answer in &model.scenario.answers {
+        to(world, index, Stage::Settle(*answer), request(*answer), moves);
     }
     if !world.enabled {
         hold(world, index, 0, moves);
@@ -119,13 +119,12 @@ fn gate(world: &World, index: usize, moves: &mut Moves<'_>) {
     }
 }
 
-fn request(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Success => "request: success",
-        Verdict::Failure => "request: failure",
-        Verdict::Gone => "request: gone",
-        Verdict::ComeBackLater => "request: come back later",
-        Verdict::NotSent => "request: not sent",
+fn request(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Success => "request: success",
+        Answer::Failure => "request: failure",
+        Answer::Gone => "request: gone",
+        Answer::ComeBackLater => "request: come back later",
     }
 }
 
@@ -160,13 +159,13 @@ fn mark_dead(world: &World, index: usize, moves: &mut Moves<'_>) {
     }
 }
 
-fn settle(world: &World, index: usize, verdict: Verdict, moves: &mut Moves<'_>) {
+fn settle(world: &World, index: usize, answer: Answer, moves: &mut Moves<'_>) {
     let (model, n) = (moves.model, world.workers[index].n);
-    let decision = model.decision(verdict, n);
+    let decision = model.decision(answer, n);
     match row(world, model).and_then(|row| (model.rules.settle)(&row, n.into(), decision, None)) {
         Some(settled) => {
             let mut next = change(world, index, &settled);
-            next.enabled &= verdict != Verdict::Gone;
+            next.enabled &= answer != Answer::Gone;
             let next = follow(&next, index, (model.rules.successor)(&settled, &model.queues), model);
             moves.by_message(Who::Worker(index), "settle, committed", n, next);
         }
@@ -208,8 +207,8 @@ pub fn answers_lost(world: &World, moves: &mut Moves<'_>) {
     for (index, worker) in world.workers.iter().enumerate().filter(|(_, worker)| !worker.unsure) {
         let (row, n) = (row(world, model), i32::from(worker.n));
         let changed = match worker.stage {
-            Stage::Settle(verdict) => {
-                row.and_then(|row| (model.rules.settle)(&row, n, model.decision(verdict, worker.n), None))
+            Stage::Settle(answer) => {
+                row.and_then(|row| (model.rules.settle)(&row, n, model.decision(answer, worker.n), None))
             }
             Stage::MarkDead => row.and_then(|row| (model.rules.mark_dead)(&row, n, DeadReason::Poison)),
             _ => continue,
@@ -217,7 +216,7 @@ pub fn answers_lost(world: &World, moves: &mut Moves<'_>) {
         let Some(changed) = changed else { continue };
         let mut next = change(world, index, &changed);
         next.workers[index].unsure = true;
-        next.enabled &= worker.stage != Stage::Settle(Verdict::Gone);
+        next.enabled &= worker.stage != Stage::Settle(Answer::Gone);
         moves.fault(Who::Worker(index), "commits, and the answer is lost", next);
     }
 }
@@ -238,6 +237,6 @@ pub fn publishes_refused(world: &World, moves: &mut Moves<'_>) {
 }
 
 /// Whether a worker is about to publish the dead letter of this death.
-pub fn writes_letter(world: &World, row: Stored) -> bool {
-    world.workers.iter().any(|worker| worker.stage == Stage::Publish(Next::Letter(row.attempts)))
+pub fn writes_dead_letter(world: &World, row: Stored) -> bool {
+    world.workers.iter().any(|worker| worker.stage == Stage::Publish(Next::DeadLetter(row.attempts)))
 }

@@ -152,19 +152,16 @@ impl fmt::Debug for Broker {
 
 /// What an attempt came to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum Verdict {
+pub enum Answer {
     Success,
     Failure,
     Gone,
     /// It asks to wait for longer than any delay queue reaches.
     ComeBackLater,
-    /// A fault of ours.
-    NotSent,
 }
 
-impl Verdict {
-    pub const ALL: [Verdict; 5] =
-        [Verdict::Success, Verdict::Failure, Verdict::Gone, Verdict::ComeBackLater, Verdict::NotSent];
+impl Answer {
+    pub const ALL: [Answer; 4] = [Answer::Success, Answer::Failure, Answer::Gone, Answer::ComeBackLater];
 }
 
 /// Whether an acknowledgement still reaches the broker.
@@ -188,7 +185,7 @@ pub enum Stage {
     /// About to end a message that kills workers.
     MarkDead,
     /// The answer is there; about to record it.
-    Settle(Verdict),
+    Settle(Answer),
     /// The compare-and-set was lost; about to read the row again.
     Lost,
     /// Recorded; about to publish what follows.
@@ -202,7 +199,7 @@ pub enum Stage {
 pub enum Next {
     Delay(u8),
     Retry(u8),
-    Letter(u8),
+    DeadLetter(u8),
 }
 
 impl Next {
@@ -210,7 +207,7 @@ impl Next {
         match successor {
             Successor::Delay { attempt, .. } => Some(Next::Delay(attempt as u8)),
             Successor::Retry { attempt } => Some(Next::Retry(attempt as u8)),
-            Successor::DeadLetter { attempts } => Some(Next::Letter(attempts as u8)),
+            Successor::DeadLetter { attempts } => Some(Next::DeadLetter(attempts as u8)),
             Successor::Nothing => None,
         }
     }
@@ -219,7 +216,7 @@ impl Next {
         match self {
             Next::Delay(n) => Slot::Delay { n },
             Next::Retry(n) => Slot::Retry { n, redelivered: false },
-            Next::Letter(attempts) => Slot::DeadLetter { attempts },
+            Next::DeadLetter(attempts) => Slot::DeadLetter { attempts },
         }
     }
 }

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use posthaste::domain::circuit::{self, State};
 use posthaste::domain::gate::{Gate, Limits};
-use posthaste::domain::places::{self, Capacity, Lane, is_off};
+use posthaste::domain::places::{self, Capacity, is_off};
 use posthaste::domain::rooms::{Rooms, Seat, Sizes};
+use posthaste::domain::work_queue::WorkQueue;
 
 use super::clock::{Event, SECOND, Time};
 use super::setup::{Parts, Setup};
@@ -44,7 +45,7 @@ pub struct Entry {
 }
 
 fn places(parts: &Parts, lane: usize, workers: usize) -> (usize, Sizes) {
-    let kind = if lane == FIRST { Lane::First } else { Lane::Retry };
+    let kind = if lane == FIRST { WorkQueue::Deliver } else { WorkQueue::Retry };
     let places = places::places(CAPACITY, kind, if parts.shares { workers } else { 1 });
     let mut rooms = places.rooms;
     if !parts.two_rooms {
@@ -55,7 +56,7 @@ fn places(parts: &Parts, lane: usize, workers: usize) -> (usize, Sizes) {
 
 /// Of all workers, for what is due again.
 pub fn places_of_retries() -> u32 {
-    places::places(CAPACITY, Lane::Retry, 1).prefetch.into()
+    places::places(CAPACITY, WorkQueue::Retry, 1).prefetch.into()
 }
 
 impl Worker {

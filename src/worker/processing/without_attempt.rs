@@ -1,12 +1,10 @@
 //! How a message's way ends without an attempt: its delivery is held, or dead.
 
-use std::time::Duration;
-
 use super::super::database::{Stopping, until_answered_or_done};
 use super::super::successors::{Follow, Owed, follow};
 use super::{Processing, Stage};
 use crate::domain::dead_reason::DeadReason;
-use crate::domain::decision::{OUR_FAULT_PAUSE, our_fault_pause_ms};
+use crate::domain::decision::our_fault_pause_ms;
 use crate::domain::delivery::successor;
 use crate::domain::gate::Until;
 use crate::domain::poison;
@@ -32,14 +30,13 @@ impl Processing {
         Ok(Stage::Done)
     }
 
-    pub(super) async fn hold_for_our_fault<T>(&self, pause: Duration) -> Result<Stage<T>, Stopping> {
-        let until = Until::In(our_fault_pause_ms(pause.as_millis() as u64, self.age_ms()));
-        self.hold(until, HeldReason::OurFault).await
+    pub(super) async fn hold_for_our_fault<T>(&self) -> Result<Stage<T>, Stopping> {
+        self.hold(Until::In(our_fault_pause_ms(self.age_ms())), HeldReason::OurFault).await
     }
 
     /// Until it may be tried, and some time more, which is different for each.
     pub(super) async fn hold_suspect<T>(&self, rest: Duration) -> Result<Stage<T>, Stopping> {
-        let pause = our_fault_pause_ms(OUR_FAULT_PAUSE.as_millis() as u64, self.age_ms());
+        let pause = our_fault_pause_ms(self.age_ms());
         let held = rest.as_millis() as u64 + poison::spread_ms(pause, rand::random());
         self.hold(Until::In(held), HeldReason::OurFault).await
     }
@@ -80,7 +77,7 @@ impl Processing {
         let ended: Stage<()> = if self.context.quarantine.failed(key, attempt).await? {
             self.mark_poison("the worker panicked at it again and again").await?
         } else {
-            self.hold_for_our_fault(OUR_FAULT_PAUSE).await?
+            self.hold_for_our_fault().await?
         };
         // Where the row has moved on, this copy is not what makes it go, and reading it may be what panicked.
         if let Stage::Again = ended {

@@ -1,20 +1,22 @@
-//! One of the two work queues with the places and rooms that this worker has for it.
+//! This worker's share of one of the two work queues: its places for messages, and its rooms for requests.
 
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use tokio::sync::Notify;
 
-use super::bytes::BytesInHand;
+use super::bytes::UnackedBytes;
 use super::rooms::SharedRooms;
 use crate::domain::gate::Arrival;
 use crate::domain::places::{self, Capacity, Places, is_off};
+use crate::domain::work_queue::WorkQueue;
 
-pub struct Lane {
-    pub queue: String,
-    pub kind: places::Lane,
+pub struct QueueShare {
+    pub queue: WorkQueue,
+    /// As the broker knows it.
+    pub name: String,
     pub rooms: SharedRooms,
-    /// Of the messages in hand, both lanes together.
-    pub bytes: BytesInHand,
+    /// Of the unacknowledged messages of both queues.
+    pub bytes: UnackedBytes,
     capacity: Capacity,
     /// This worker's places when it last subscribed.
     places: AtomicU16,
@@ -28,12 +30,12 @@ pub struct Lane {
 /// A worker that subscribes again is not counted for a moment; others must not take that for its end.
 const LOOKS: u32 = 3;
 
-impl Lane {
-    pub fn new(queue: String, kind: places::Lane, capacity: Capacity, bytes: BytesInHand) -> Lane {
-        let Places { prefetch, rooms } = places::places(capacity, kind, 1);
-        Lane {
+impl QueueShare {
+    pub fn new(queue: WorkQueue, name: String, capacity: Capacity, bytes: UnackedBytes) -> QueueShare {
+        let Places { prefetch, rooms } = places::places(capacity, queue, 1);
+        QueueShare {
             queue,
-            kind,
+            name,
             rooms: SharedRooms::new(rooms),
             bytes,
             capacity,
@@ -45,12 +47,12 @@ impl Lane {
     }
 
     /// First attempts; otherwise retries, releases and requeues.
-    pub fn first(&self) -> bool {
-        self.kind == places::Lane::First
+    pub fn is_first(&self) -> bool {
+        self.queue == WorkQueue::Deliver
     }
 
     pub fn arrival(&self) -> Arrival {
-        if self.first() { Arrival::New } else { Arrival::Due }
+        if self.is_first() { Arrival::New } else { Arrival::Due }
     }
 
     pub fn slow_room(&self) -> usize {
@@ -62,8 +64,8 @@ impl Lane {
     }
 
     /// The rooms follow the number of workers at once, the prefetch where it is off by much.
-    pub fn share_among(&self, workers: usize) {
-        let Places { prefetch, rooms } = places::places(self.capacity, self.kind, workers);
+    pub fn divide_among(&self, workers: usize) {
+        let Places { prefetch, rooms } = places::places(self.capacity, self.queue, workers);
         self.rooms.resize(rooms);
         let off = is_off(self.places.load(Ordering::Relaxed), prefetch);
         if !off && self.bytes.change(self.prefetch(), prefetch).is_none() {
@@ -80,7 +82,7 @@ impl Lane {
 
     /// Takes new places, for a subscription that begins now.
     pub fn take_places(&self, workers: usize) -> u16 {
-        let Places { prefetch, rooms } = places::places(self.capacity, self.kind, workers);
+        let Places { prefetch, rooms } = places::places(self.capacity, self.queue, workers);
         self.rooms.resize(rooms);
         self.places.store(prefetch, Ordering::Relaxed);
         self.looks.store(0, Ordering::Relaxed);

@@ -14,7 +14,7 @@ use crate::domain::circuit::State;
 use crate::domain::flows::{BEHIND_MS, Due};
 use crate::domain::window::Mode;
 use crate::store::days::Day;
-use crate::store::held::{self, Holder};
+use crate::store::held::{self, HeldEndpoint};
 use crate::store::{Db, StoreError};
 
 /// Deliveries let go to find out whether an endpoint is back.
@@ -40,7 +40,7 @@ const ACTIVE: usize = 20_000;
 /// What the slow look has read of one day.
 pub(super) struct Page {
     pub(super) day: Day,
-    pub(super) holders: Vec<Holder>,
+    pub(super) held: Vec<HeldEndpoint>,
 }
 
 /// An active endpoint whose time has come, and the days that have deliveries for it.
@@ -50,7 +50,7 @@ pub(super) struct Waiting {
 }
 
 #[derive(Default)]
-pub(super) struct Holders {
+pub(super) struct HeldEndpoints {
     days: Vec<Day>,
     with_any: BTreeSet<Day>,
     asked_all: Option<Instant>,
@@ -67,7 +67,7 @@ struct Active {
     behind: bool,
 }
 
-impl Holders {
+impl HeldEndpoints {
     /// Finds out which days have held deliveries at all.
     pub(super) async fn find_days(&mut self, db: &Db) -> Result<Vec<Day>, StoreError> {
         if self.asked_all.is_none_or(|last| last.elapsed() >= ALL_DAYS) {
@@ -100,16 +100,16 @@ impl Holders {
         let mut finished = 0;
         while finished < self.with_any.len() {
             let Some((day, after)) = self.place() else { break };
-            let holders = held::page(db, day, after, PAGE).await?;
-            self.next = match holders.last() {
-                Some(last) if holders.len() as i64 == PAGE => Some((day, last.endpoint_id)),
+            let held = held::page(db, day, after, PAGE).await?;
+            self.next = match held.last() {
+                Some(last) if held.len() as i64 == PAGE => Some((day, last.endpoint_id)),
                 _ => {
                     finished += 1;
                     self.day_after(day).map(|day| (day, Uuid::nil()))
                 }
             };
-            holders.iter().for_each(|holder| self.found(day, holder));
-            pages.push(Page { day, holders });
+            held.iter().for_each(|held| self.found(day, held));
+            pages.push(Page { day, held });
             if began.elapsed() >= SHARE {
                 break;
             }
@@ -130,11 +130,11 @@ impl Holders {
         later.or_else(|| self.with_any.first()).copied()
     }
 
-    fn found(&mut self, day: Day, holder: &Holder) {
-        if mode(holder).is_none() || holder.due_in_ms > SOON_MS {
+    fn found(&mut self, day: Day, held: &HeldEndpoint) {
+        if mode(held).is_none() || held.due_in_ms > SOON_MS {
             return;
         }
-        let endpoint = holder.endpoint_id;
+        let endpoint = held.endpoint_id;
         if !self.active.contains_key(&endpoint) {
             if self.active.len() >= ACTIVE {
                 return;
@@ -153,10 +153,10 @@ impl Holders {
                 by_day.entry(*day).or_default().push(*endpoint);
             }
         }
-        let mut seen: HashMap<Uuid, Vec<(Day, Holder)>> = HashMap::new();
+        let mut seen: HashMap<Uuid, Vec<(Day, HeldEndpoint)>> = HashMap::new();
         for (day, endpoints) in by_day {
-            for holder in held::of(db, day, &endpoints).await? {
-                seen.entry(holder.endpoint_id).or_default().push((day, holder));
+            for held in held::of(db, day, &endpoints).await? {
+                seen.entry(held.endpoint_id).or_default().push((day, held));
             }
         }
         self.turns.drain(..turn.len());
@@ -173,8 +173,8 @@ impl Holders {
         Ok(waiting)
     }
 
-    fn had_its_turn(&mut self, endpoint: Uuid, days: &[(Day, Holder)], full: bool) {
-        let stays = days.iter().any(|(_, holder)| mode(holder).is_some() && holder.due_in_ms <= SOON_MS);
+    fn had_its_turn(&mut self, endpoint: Uuid, days: &[(Day, HeldEndpoint)], full: bool) {
+        let stays = days.iter().any(|(_, held)| mode(held).is_some() && held.due_in_ms <= SOON_MS);
         if !stays || full {
             self.active.remove(&endpoint);
             return;
@@ -182,7 +182,7 @@ impl Holders {
         self.turns.push_back(endpoint);
         let active = self.active.entry(endpoint).or_default();
         active.days = days.iter().map(|(day, _)| *day).collect();
-        active.behind = days.iter().any(|(_, holder)| holder.due_in_ms < -BEHIND_MS);
+        active.behind = days.iter().any(|(_, held)| held.due_in_ms < -BEHIND_MS);
     }
 
     /// Endpoints with a held delivery that has been due for longer than two ticks.
@@ -192,21 +192,20 @@ impl Holders {
     }
 }
 
-fn waiting_of(days: &[(Day, Holder)], max_in_flight: u32) -> Option<Waiting> {
-    let due: Vec<&(Day, Holder)> = days.iter().filter(|(_, holder)| holder.due_in_ms <= 0).collect();
-    let (_, holder) = due.first()?;
-    let max_in_flight = holder.max_in_flight.map_or(max_in_flight, |most| most.max(1) as u32);
-    let due_now =
-        Due { endpoint_id: holder.endpoint_id, mode: mode(holder)?, max_in_flight, rate_limit: holder.rate_limit };
+fn waiting_of(days: &[(Day, HeldEndpoint)], max_in_flight: u32) -> Option<Waiting> {
+    let due: Vec<&(Day, HeldEndpoint)> = days.iter().filter(|(_, held)| held.due_in_ms <= 0).collect();
+    let (_, held) = due.first()?;
+    let max_in_flight = held.max_in_flight.map_or(max_in_flight, |most| most.max(1) as u32);
+    let due_now = Due { endpoint_id: held.endpoint_id, mode: mode(held)?, max_in_flight, rate_limit: held.rate_limit };
     Some(Waiting { due: due_now, days: due.iter().map(|(day, _)| *day).collect() })
 }
 
 /// `None`: nothing may be let go.
-fn mode(holder: &Holder) -> Option<Mode> {
-    match (holder.exists && holder.enabled && !holder.paused, holder.circuit()) {
+fn mode(held: &HeldEndpoint) -> Option<Mode> {
+    match (held.exists && held.enabled && !held.paused, held.circuit()) {
         (false, _) | (_, State::Open) => None,
         (true, State::HalfOpen) => Some(Mode::Probe(PROBES)),
-        (true, State::Closed) if holder.circuit_trips > 0 => Some(Mode::Ramp),
+        (true, State::Closed) if held.circuit_trips > 0 => Some(Mode::Ramp),
         (true, State::Closed) => Some(Mode::Full),
     }
 }

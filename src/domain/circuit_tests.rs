@@ -92,7 +92,6 @@ fn half_open_is_decided_by_the_first_answer_and_open_by_none() {
     assert_eq!(window.fold(Health::Good, half, &RULES, 0), Some(Turn::Close));
     assert_eq!(window.fold(Health::Bad, half, &RULES, 0), Some(Turn::Open));
     assert_eq!(window.fold(Health::Answering, half, &RULES, 0), Some(Turn::Close), "it is there");
-    assert_eq!(window.fold(Health::Unknown, half, &RULES, 0), None);
     assert_eq!(window.fold(Health::Answering, CLOSED, &RULES, 0), None);
     assert_eq!(window.fold(Health::Bad, open, &RULES, 0), None);
     assert_eq!(window.fold(Health::Bad, half, &Rules { enabled: false, ..RULES }, 0), None);

@@ -19,7 +19,7 @@ pub struct Sealed {
 }
 
 /// A key that signs now, as operators read it.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone, sqlx_macros::FromRow)]
 pub struct Live {
     pub kind: String,
     pub public_key: Option<String>,

@@ -1,5 +1,7 @@
 //! How a message's way ends without an attempt: its delivery is held, or dead.
 
+use std::time::Duration;
+
 use super::super::database::{Stopping, until_answered_or_done};
 use super::super::successors::{Follow, Owed, follow};
 use super::{Processing, Stage};

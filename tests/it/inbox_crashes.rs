@@ -95,7 +95,7 @@ async fn the_example_receiver_answers_each_kind_of_request() {
     let stack = database().await;
     let (ready, address) = tokio::sync::oneshot::channel();
     let url = stack.database_url.clone();
-    let serving = tokio::spawn(async move { serve(&url, |address| drop(ready.send(address))).await });
+    let serving = tokio::spawn(async move { serve(&url, |address| ready.send(address).unwrap()).await });
     let address = address.await.expect("it serves");
     let body = r#"{"order":"7","version":1,"state":"new"}"#;
     for (what, headers, body, status, says) in [
@@ -156,7 +156,7 @@ async fn send_all(number: usize, mut address: watch::Receiver<SocketAddr>, count
         let (id, body) = (format!("evt_{event}"), format!(r#"{{"order":"1","version":{event},"state":"{event}"}}"#));
         loop {
             let to = *address.borrow_and_update();
-            match post(to, &signed(&id, &body, number % 2 == 0), &body).await {
+            match post(to, &signed(&id, &body, number.is_multiple_of(2)), &body).await {
                 Ok((202, _)) => {
                     counts.first.fetch_add(1, Ordering::Relaxed);
                     break;

@@ -129,7 +129,7 @@ fn cases() -> Vec<Case> {
         for attempt in 1..=5 {
             for decision in &decisions {
                 for budget in [None, Some(1), Some(2)] {
-                    cases.push(Case { row, attempt, decision: decision.clone(), budget });
+                    cases.push(Case { row, attempt, decision: *decision, budget });
                 }
             }
         }
@@ -141,7 +141,7 @@ fn settlement(key: DeliveryKey, case: &Case) -> Settlement {
     Settlement {
         key,
         attempt: case.attempt,
-        decision: case.decision.clone(),
+        decision: case.decision,
         budget: case.budget,
         status_code: Some(500),
         error: Some("status 500".into()),

@@ -126,8 +126,8 @@ fn keep(ready: &Sender<Result<Servers, String>>, databases: &Receiver<String>) {
 /// What the servers are thrown away with.
 enum Kept {
     Given,
-    Containers(Containers),
-    Programs { _servers: (Postgres, RabbitMq), _directory: TempDir },
+    Containers(Box<Containers>),
+    Programs { _servers: Box<(Postgres, RabbitMq)>, _directory: TempDir },
 }
 
 /// Sessions of a test that has just ended may take a moment to be gone.
@@ -159,7 +159,7 @@ async fn find() -> Result<(String, String, Kept), String> {
         _ => match Containers::start().await {
             Ok(containers) => {
                 let (database, amqp) = containers.urls().await.map_err(|error| error.to_string())?;
-                return Ok((database, amqp, Kept::Containers(containers)));
+                return Ok((database, amqp, Kept::Containers(Box::new(containers))));
             }
             Err(error) => error.to_string(),
         },
@@ -170,7 +170,11 @@ async fn find() -> Result<(String, String, Kept), String> {
     let (postgres, rabbitmq) = started.map_err(|problem| {
         format!("these tests need servers: run scripts/test, which brings them, or set {DATABASE_VARIABLE} and {AMQP_VARIABLE} (no containers: {why}; no programs: {problem})")
     })?;
-    Ok((postgres.url(), rabbitmq.url(), Kept::Programs { _servers: (postgres, rabbitmq), _directory: directory }))
+    Ok((
+        postgres.url(),
+        rabbitmq.url(),
+        Kept::Programs { _servers: Box::new((postgres, rabbitmq)), _directory: directory },
+    ))
 }
 
 fn given(variable: &str) -> Option<String> {

@@ -23,7 +23,7 @@ const IDLE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the database has spent on claims so far.
-#[derive(Debug, Clone, Copy, Default, sqlx::FromRow)]
+#[derive(Debug, Clone, Copy, Default, sqlx_macros::FromRow)]
 struct Spent {
     calls: i64,
     milliseconds: f64,

@@ -56,6 +56,10 @@ impl<T> Unconfirmed<T> {
         pointless: impl Future<Output = ()>,
         mut confirmed: impl FnMut(&T),
     ) -> Option<PublishError> {
+        // Nothing to publish is no reason to wait for a connection.
+        if self.is_empty() {
+            return None;
+        }
         let open = &self.open;
         let batch: Vec<(Target, &Message)> = open.iter().map(self.message).collect();
         let mut done = vec![false; open.len()];

@@ -1,6 +1,8 @@
 //! The style guide as tests. They read the sources as text, so they also see what the compiler leaves out.
 #![cfg(feature = "service")]
 
+#[path = "tidy/alerts.rs"]
+mod alerts;
 #[path = "tidy/circles.rs"]
 mod circles;
 #[path = "tidy/docs.rs"]

@@ -82,6 +82,7 @@ fn relay_parts(config: &Config, readiness: &Readiness) -> Result<relay::Parts, F
         session,
         broker: compose::broker_settings(config)?,
         topology: compose::topology(config),
+        policies: compose::policies(config),
         ceilings: compose::ceilings(&config.retry),
         limits: relay::Limits {
             batch_size: config.relay.batch_size,

@@ -209,6 +209,13 @@ impl Policies {
     pub fn delays(&self) -> &DelayQueues {
         &self.delays
     }
+
+    /// The base delay of the first tier that uses a delay queue; none where the schedules have changed since.
+    pub fn tier_of(&self, delay_ms: u64) -> Option<u64> {
+        let tiers = std::iter::once(&self.default).chain(self.named.values()).flat_map(|policy| &policy.tiers);
+        let mut using = tiers.filter(|tier| tier.slots.contains(&delay_ms));
+        using.next().map(|tier| tier.base_ms)
+    }
 }
 
 /// The delays, in milliseconds, for which a queue exists.

@@ -6,6 +6,7 @@ use super::held::Held;
 use crate::broker;
 use crate::broker::publisher::Publisher;
 use crate::broker::topology::Topology;
+use crate::domain::backoff::Policies;
 use crate::store::Db;
 use crate::store::claim::Ceilings;
 use crate::telemetry::readiness::Readiness;
@@ -45,6 +46,7 @@ pub(super) struct Context {
     pub publisher: Publisher,
     pub broker: broker::Settings,
     pub topology: Topology,
+    pub policies: Policies,
     pub ceilings: Ceilings,
     pub limits: Limits,
     pub readiness: Readiness,

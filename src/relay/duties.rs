@@ -12,6 +12,7 @@ use super::context::Context;
 use super::duty::Ticker;
 use super::markers::Markers;
 use super::reconcile::Reconciler;
+use super::waiting::{self, Waiting};
 use crate::store::{StoreError, activity, idempotency, partitions, suspects};
 use crate::telemetry::names::Duty;
 
@@ -43,6 +44,7 @@ async fn all(context: &Context, relay: i64, leads: &AtomicBool, stop: &Cancellat
         make_partitions(context, ticker(Duty::Partitions, HOURLY)),
         remove_keys(context, ticker(Duty::IdempotencyKeys, TICK)),
         clean(context, ticker(Duty::Cleaning, HOURLY)),
+        count_waiting(context, ticker(Duty::Waiting, waiting::TICK)),
     );
 }
 
@@ -85,6 +87,13 @@ async fn remove_keys(context: &Context, mut ticker: Ticker<'_>) {
             next = Instant::now() + EXPIRY;
         }
         ticker.done(removed.map(drop));
+    }
+}
+
+async fn count_waiting(context: &Context, mut ticker: Ticker<'_>) {
+    let mut waiting = Waiting::new(context);
+    while ticker.due().await {
+        ticker.done(waiting.step(context).await);
     }
 }
 

@@ -28,6 +28,7 @@ pub mod reconcile;
 mod release;
 mod room;
 mod sender;
+mod waiting;
 
 pub use context::{Grace, Limits};
 pub use declare::{DeclareFailure, declare};
@@ -37,6 +38,7 @@ use context::Context;
 use crate::broker;
 use crate::broker::publisher::Publisher;
 use crate::broker::topology::Topology;
+use crate::domain::backoff::Policies;
 use crate::reconnect::Backoff;
 use crate::store::claim::Ceilings;
 use crate::store::locks::Session;
@@ -53,6 +55,7 @@ pub struct Parts {
     pub session: store::Options,
     pub broker: broker::Settings,
     pub topology: Topology,
+    pub policies: Policies,
     pub ceilings: Ceilings,
     pub limits: Limits,
     pub readiness: Readiness,
@@ -76,6 +79,7 @@ pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationTok
         publisher,
         broker: parts.broker,
         topology: parts.topology,
+        policies: parts.policies,
         ceilings: parts.ceilings,
         limits: parts.limits,
         readiness: parts.readiness,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::context::Context;
-use crate::broker::depth::Depth;
+use crate::broker::depth::Depths;
 use crate::reconnect::Backoff;
 
 /// Messages ready in the queue up to which more are published.
@@ -12,7 +12,8 @@ const NEARLY_EMPTY: u32 = 25;
 const AGAIN: Duration = Duration::from_millis(2);
 
 pub(super) struct Room {
-    depth: Depth,
+    depths: Depths,
+    queue: String,
     /// Ready when it was last looked at, and published since. More than are ready now, as workers take some.
     estimate: u32,
     backoff: Backoff,
@@ -24,7 +25,8 @@ impl Room {
     pub fn new(context: &Context) -> Room {
         let queue = context.topology.names.deliver_queue();
         Room {
-            depth: Depth::new(context.broker.clone(), queue),
+            depths: Depths::new(context.broker.clone()),
+            queue,
             estimate: 0,
             backoff: Backoff::default(),
             refused: false,
@@ -60,7 +62,7 @@ impl Room {
     }
 
     async fn look(&mut self) {
-        match self.depth.ready().await {
+        match self.depths.ready(&self.queue).await {
             Ok(ready) => {
                 self.estimate = ready;
                 self.backoff.reset();
@@ -78,6 +80,6 @@ impl Room {
     }
 
     pub async fn close(&mut self) {
-        self.depth.close().await;
+        self.depths.close().await;
     }
 }

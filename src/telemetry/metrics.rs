@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
 
 use super::names::*;
 use crate::domain::dead_reason::DeadReason;
@@ -13,6 +14,8 @@ use crate::domain::dead_reason::DeadReason;
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = builder()?.install_recorder()?;
     describe();
+    build_info();
+    Collector::default().describe();
     Ok(handle)
 }
 
@@ -69,8 +72,12 @@ pub fn attempt(outcome: AttemptOutcome, status_class: &'static str, duration: Du
     histogram!(ATTEMPT_DURATION.name).record(duration);
 }
 
-pub fn delivered(latency: Duration) {
-    histogram!(DELIVERY_LATENCY.name).record(latency);
+pub fn first_attempt(endpoint: Standing, latency: Duration) {
+    histogram!(FIRST_ATTEMPT_LATENCY.name, "endpoint" => endpoint.as_str()).record(latency);
+}
+
+pub fn delivered(endpoint: Standing, latency: Duration) {
+    histogram!(DELIVERY_LATENCY.name, "endpoint" => endpoint.as_str()).record(latency);
 }
 
 /// Counts one request as in flight until it is dropped, whichever way the request ends.
@@ -95,6 +102,12 @@ pub fn queue_depth(queue: &str, messages: u64) {
 
 pub fn queue_latency(queue: &str, latency: Duration) {
     histogram!(QUEUE_LATENCY.name, "queue" => queue.to_owned()).record(latency);
+}
+
+/// By the base delay of the tier; what belongs to none is `other`.
+pub fn retries_waiting(tier: Option<Duration>, messages: u64) {
+    let tier = tier.map_or_else(|| "other".to_owned(), |delay| humantime::format_duration(delay).to_string());
+    gauge!(RETRIES_WAITING.name, "tier" => tier).set(messages as f64);
 }
 
 pub fn dead_letter(reason: DeadReason) {
@@ -133,8 +146,23 @@ pub fn duplicate_discarded() {
     counter!(DUPLICATES_DISCARDED.name).increment(1);
 }
 
+pub fn dependency_up(dependency: &'static str, up: bool) {
+    gauge!(DEPENDENCY_UP.name, "dependency" => dependency).set(if up { 1.0 } else { 0.0 });
+}
+
+/// The image's build names the revision; nobody else knows it.
+fn build_info() {
+    let revision = option_env!("POSTHASTE_REVISION").unwrap_or("unknown");
+    gauge!(BUILD_INFO.name, "version" => env!("CARGO_PKG_VERSION"), "revision" => revision).set(1.0);
+}
+
 pub fn tasks(alive: usize) {
     gauge!(TASKS.name).set(alive as f64);
+}
+
+/// CPU, memory, file handles and start of this process, by the names that Prometheus clients use.
+pub fn process() {
+    Collector::default().collect();
 }
 
 pub fn duty_done(duty: Duty) {

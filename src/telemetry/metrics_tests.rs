@@ -23,7 +23,12 @@ fn record_everything() {
     attempt(AttemptOutcome::Delivered, "2xx", Duration::from_millis(20));
     attempt(AttemptOutcome::Retry, "timeout", Duration::from_secs(15));
     attempt(AttemptOutcome::Dead, "4xx", Duration::from_millis(1));
-    delivered(Duration::from_secs(2));
+    first_attempt(Standing::Healthy, Duration::from_millis(5));
+    delivered(Standing::Failing, Duration::from_secs(2));
+    retries_waiting(Some(Duration::from_secs(30)), 9);
+    retries_waiting(None, 1);
+    dependency_up("broker", true);
+    build_info();
     queue_depth("posthaste.deliver", 4);
     queue_latency("posthaste.retry", Duration::from_millis(30));
     DeadReason::ALL.into_iter().for_each(dead_letter);
@@ -84,7 +89,11 @@ fn values_are_those_recorded() {
         "posthaste_relay_published_total 3",
         "posthaste_attempts_total{outcome=\"retry\",status_class=\"timeout\"} 1",
         "posthaste_attempt_duration_seconds_bucket{le=\"0.025\"} 2",
-        "posthaste_delivery_latency_seconds_sum 2",
+        "posthaste_first_attempt_latency_seconds_bucket{endpoint=\"healthy\",le=\"0.005\"} 1",
+        "posthaste_delivery_latency_seconds_sum{endpoint=\"failing\"} 2",
+        "posthaste_retries_waiting{tier=\"30s\"} 9",
+        "posthaste_retries_waiting{tier=\"other\"} 1",
+        "posthaste_dependency_up{dependency=\"broker\"} 1",
         "posthaste_deliveries_in_flight 0",
         "posthaste_tasks 8",
         "posthaste_dead_letters_total{reason=\"gone\"} 1",

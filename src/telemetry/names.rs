@@ -78,7 +78,9 @@ table! {
         "Requests made to endpoints.");
     ATTEMPT_DURATION = seconds("posthaste_attempt_duration_seconds", &[], ATTEMPT,
         "Time of one request, from connecting to the end of the response.");
-    DELIVERY_LATENCY = seconds("posthaste_delivery_latency_seconds", &[], DELIVERY,
+    FIRST_ATTEMPT_LATENCY = seconds("posthaste_first_attempt_latency_seconds", &["endpoint"], DELIVERY,
+        "Time from the event's creation, according to its id, to the start of its delivery's first attempt.");
+    DELIVERY_LATENCY = seconds("posthaste_delivery_latency_seconds", &["endpoint"], DELIVERY,
         "Time from the event's creation, according to its id, to the 2xx response.");
     DELIVERIES_IN_FLIGHT = gauge("posthaste_deliveries_in_flight", &[], "requests",
         "Requests in flight in this process.");
@@ -86,6 +88,8 @@ table! {
         "Ready messages in a queue: those that no worker holds.");
     QUEUE_LATENCY = seconds("posthaste_queue_latency_seconds", &["queue"], QUEUE,
         "Time that a marker took through a work queue.");
+    RETRIES_WAITING = gauge("posthaste_retries_waiting", &["tier"], "messages",
+        "Retries that wait in delay queues, by the delay of the retry schedule.");
     DEAD_LETTERS = counter("posthaste_dead_letters_total", &["reason"], "deliveries",
         "Deliveries that became dead.");
     DEAD_LETTER_DEPTH = gauge("posthaste_dead_letter_depth", &[], "messages",
@@ -102,6 +106,10 @@ table! {
         "Messages that the broker had lost, published again.");
     DUPLICATES_DISCARDED = counter("posthaste_duplicates_discarded_total", &[], "messages",
         "Stale or duplicate messages that a worker dropped without a request.");
+    DEPENDENCY_UP = gauge("posthaste_dependency_up", &["dependency"], "",
+        "1 while this process can use it, 0 while it cannot: down, or blocked by an alarm.");
+    BUILD_INFO = gauge("posthaste_build_info", &["version", "revision"], "",
+        "Always 1; the labels say what is running.");
     TASKS = gauge("posthaste_tasks", &[], "tasks",
         "Tasks of this process that have not ended; open connections and requests have some of their own.");
     DUTY_DONE = gauge("posthaste_leader_duty_success_timestamp_seconds", &["duty"], "seconds",
@@ -124,6 +132,27 @@ impl AttemptOutcome {
             AttemptOutcome::Delivered => "delivered",
             AttemptOutcome::Retry => "retry",
             AttemptOutcome::Dead => "dead",
+        }
+    }
+}
+
+/// The label `endpoint` of latencies: what may be expected of the endpoint at that moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It answered at the first attempt, and nothing kept the delivery from being sent at once.
+    Healthy,
+    /// It answered at the first attempt, but has a rate limit, or the delivery was held behind others of its endpoint.
+    Limited,
+    /// It has failed: this delivery before, or so much that its circuit has opened lately.
+    Failing,
+}
+
+impl Standing {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Standing::Healthy => "healthy",
+            Standing::Limited => "limited",
+            Standing::Failing => "failing",
         }
     }
 }
@@ -175,6 +204,8 @@ pub enum Duty {
     Partitions,
     Reconcile,
     Release,
+    /// Counting the retries that wait in delay queues.
+    Waiting,
 }
 
 impl Duty {
@@ -188,6 +219,7 @@ impl Duty {
             Duty::Partitions => "partitions",
             Duty::Reconcile => "reconcile",
             Duty::Release => "release",
+            Duty::Waiting => "waiting",
         }
     }
 }

@@ -23,6 +23,11 @@ impl Readiness {
         self.checks().insert(check, Err(reason.into()));
     }
 
+    /// Every check, and whether it holds.
+    pub fn all(&self) -> Vec<(&'static str, bool)> {
+        self.checks().iter().map(|(check, state)| (*check, state.is_ok())).collect()
+    }
+
     /// What is not ready, with the reasons.
     pub fn missing(&self) -> BTreeMap<&'static str, String> {
         let checks = self.checks();

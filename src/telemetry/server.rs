@@ -113,13 +113,20 @@ async fn upkeep(metrics: PrometheusHandle) {
 
 fn router(metrics: PrometheusHandle, readiness: Readiness) -> Router {
     Router::new()
-        .route("/metrics", get(move || async move { scrape(&metrics) }))
+        .route("/metrics", get({
+            let readiness = readiness.clone();
+            move || async move { scrape(&metrics, &readiness) }
+        }))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(move || async move { readyz(&readiness) }))
 }
 
-fn scrape(handle: &PrometheusHandle) -> impl IntoResponse + use<> {
+fn scrape(handle: &PrometheusHandle, readiness: &Readiness) -> impl IntoResponse + use<> {
     metrics::tasks(Handle::current().metrics().num_alive_tasks());
+    metrics::process();
+    for (check, up) in readiness.all() {
+        metrics::dependency_up(check, up);
+    }
     ([(CONTENT_TYPE, PROMETHEUS_TEXT)], handle.render())
 }
 

@@ -4,6 +4,7 @@ use super::acks::Receipt;
 use super::attempt::Attempted;
 use super::locks::DeliveryLock;
 use super::quarantine::Suspect;
+use super::ready::Ready;
 use crate::domain::decision::Decision;
 use crate::domain::delivery::Received;
 use crate::domain::message::Message;
@@ -11,12 +12,14 @@ use crate::domain::outcome::Outcome;
 use crate::store::deliveries::Snapshot;
 use crate::store::settle::{self, Settlement};
 use crate::store::{Db, StoreError};
+use crate::telemetry::names::Standing;
 
 /// A finished attempt on its way to be recorded.
 pub struct Job {
     pub settlement: Settlement,
     /// What the endpoint has done, as the metrics name it.
     pub status_class: &'static str,
+    pub standing: Standing,
     pub message: Message,
     pub received: Received,
     pub receipt: Receipt,
@@ -32,6 +35,18 @@ pub struct Recorded {
     pub rows: Rows,
     /// An earlier try may be why: its answer was lost.
     pub unsure: bool,
+}
+
+/// What latency may be expected of the endpoint: `first` if the message came through the queue of first attempts.
+pub fn standing(endpoint: &Ready, message: &Message, first: bool, outcome: &Outcome) -> Standing {
+    let made = message.attempt - message.base_attempts;
+    if made > 1 || endpoint.circuit.trips > 0 || !outcome.is_delivered() {
+        Standing::Failing
+    } else if endpoint.rate_limit.is_some() || !first {
+        Standing::Limited
+    } else {
+        Standing::Healthy
+    }
 }
 
 /// What is recorded of an attempt.

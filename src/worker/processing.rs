@@ -350,8 +350,9 @@ impl Processing {
         let budget = self.context.policies.get(endpoint.retry_policy.as_deref()).budget;
         let settlement = job::settlement(&self.message, attempted, outcome, decision, budget);
         let status_class = outcome.status_class();
+        let standing = job::standing(endpoint, &self.message, self.received.first, &outcome);
         let (message, receipt) = (self.message.clone(), self.receipt.clone());
-        let job = Job { settlement, status_class, message, received: self.received, receipt, lock, suspect };
+        let job = Job { settlement, status_class, standing, message, received: self.received, receipt, lock, suspect };
         self.context.recorder.submit(job).await
     }
 }

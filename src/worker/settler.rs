@@ -96,10 +96,12 @@ fn report(job: &Job, snapshot: &Snapshot) {
     };
     let duration_ms = job.settlement.duration_ms;
     metrics::attempt(outcome, job.status_class, Duration::from_millis(duration_ms.max(0) as u64));
+    let started_ms = job.settlement.started_at.timestamp_millis();
+    if job.message.attempt == 1 {
+        metrics::first_attempt(job.standing, since_event(job, started_ms));
+    }
     if row.status == Status::Delivered {
-        let finished_ms = job.settlement.started_at.timestamp_millis() + i64::from(duration_ms);
-        let latency_ms = (finished_ms - ids::unix_ms(job.message.event_id)).max(0);
-        metrics::delivered(Duration::from_millis(latency_ms as u64));
+        metrics::delivered(job.standing, since_event(job, started_ms + i64::from(duration_ms)));
     }
     if let Some(reason) = row.dead_reason {
         metrics::dead_letter(reason);
@@ -111,6 +113,10 @@ fn report(job: &Job, snapshot: &Snapshot) {
         });
     }
     log(job, snapshot, outcome);
+}
+
+fn since_event(job: &Job, unix_ms: i64) -> Duration {
+    Duration::from_millis((unix_ms - ids::unix_ms(job.message.event_id)).max(0) as u64)
 }
 
 /// A delivered attempt is worth a line to whoever looks for one: the attempts table has it anyway.

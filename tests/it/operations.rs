@@ -1,5 +1,8 @@
 //! What operators look at: health, metrics, and the answers of commands.
 
+use std::io::{ErrorKind, Write};
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 
 use crate::harness::{Process, Proxy, Receiver, Reply, Stack, eventually};
@@ -96,7 +99,12 @@ async fn the_metrics_count_what_happened() {
         (r#"posthaste_dead_letters_total{reason="exhausted"}"#, 2.0),
         ("posthaste_relay_published_total", 10.0),
         ("posthaste_attempt_duration_seconds_count", 17.0),
-        ("posthaste_delivery_latency_seconds_count", 8.0),
+        (r#"posthaste_first_attempt_latency_seconds_count{endpoint="healthy"}"#, 5.0),
+        (r#"posthaste_first_attempt_latency_seconds_count{endpoint="failing"}"#, 5.0),
+        (r#"posthaste_delivery_latency_seconds_count{endpoint="healthy"}"#, 5.0),
+        (r#"posthaste_delivery_latency_seconds_count{endpoint="failing"}"#, 3.0),
+        (r#"posthaste_dependency_up{dependency="broker"}"#, 1.0),
+        (r#"posthaste_dependency_up{dependency="database"}"#, 1.0),
         ("posthaste_deliveries_in_flight", 0.0),
         ("posthaste_outbox_pending", 0.0),
         ("posthaste_outbox_oldest_age_seconds", 0.0),
@@ -116,6 +124,58 @@ async fn the_metrics_count_what_happened() {
     let doubled = metrics.get("posthaste_duplicates_discarded_total").copied().unwrap_or_default();
     assert_eq!(doubled, 0.0);
     assert!(!metrics.keys().any(|series| series.contains("endpoint_id")), "no series per endpoint");
+    promtool_accepts(&process.get("/metrics").await.1);
+    let version = format!(r#"posthaste_build_info{{version="{}""#, env!("CARGO_PKG_VERSION"));
+    assert!(metrics.keys().any(|series| series.starts_with(&version)), "{metrics:?}");
+    for of_process in ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"] {
+        assert!(metrics.get(of_process).is_some_and(|value| *value > 0.0), "{of_process}: {metrics:?}");
+    }
+}
+
+/// Where promtool is not there, as the gate installs it, nothing is checked.
+fn promtool_accepts(text: &str) {
+    let check = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut check = match check {
+        Err(error) if error.kind() == ErrorKind::NotFound => return eprintln!("promtool is not there"),
+        check => check.expect("promtool"),
+    };
+    check.stdin.take().expect("its input").write_all(text.as_bytes()).expect("promtool reads");
+    let done = check.wait_with_output().expect("promtool ends");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[tokio::test]
+async fn retries_that_wait_are_counted_by_tier_and_by_one_relay() {
+    let settings = [("retry.schedule", r#"["1h", "2h"]"#), ("retry.jitter_bps", "1000"), ("retry.slots", "4")];
+    let (stack, receiver) = (Stack::with(&settings).await, Receiver::start());
+    receiver.at("/broken", |_| Reply::status(500));
+    stack.endpoint("broken", &receiver.url("/broken"), &[]).await;
+    let relays = [stack.start("relay", &[]).await, stack.start("relay", &[]).await];
+    let _worker = stack.start("worker", &[]).await;
+    let waiting = |tier: &str| format!(r#"posthaste_retries_waiting{{tier="{tier}"}}"#);
+    // Few enough that their circuit stays closed: they wait in the broker.
+    stack.emit_many("broken", "order.created", 3).await;
+    eventually("one relay counts three retries", async || {
+        let counts = [relays[0].metrics().await, relays[1].metrics().await];
+        let of = |tier: &str| counts.each_ref().map(|all| all.get(&waiting(tier)).copied());
+        (of("1h").contains(&Some(3.0)) && of("1h").contains(&None) && of("2h").contains(&Some(0.0))).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_endpoint_with_a_rate_limit_is_not_expected_to_be_sent_to_at_once() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    stack.endpoint("slow", &receiver.url("/"), &["--rate-limit", "50"]).await;
+    let process = stack.run().await;
+    stack.emit_many("slow", "order.created", 4).await;
+    stack.wait_settled().await;
+    let of = |endpoint: &str| format!(r#"posthaste_first_attempt_latency_seconds_count{{endpoint="{endpoint}"}}"#);
+    eventually("four first attempts of a limited endpoint", async || {
+        (process.metrics().await.get(&of("limited")) == Some(&4.0)).then_some(())
+    })
+    .await;
+    assert!(!process.metrics().await.contains_key(&of("healthy")));
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ fn resolve(from: &str, path: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-fn has_heading(tree: &Tree, file: &str, anchor: &str) -> bool {
+pub fn has_heading(tree: &Tree, file: &str, anchor: &str) -> bool {
     let Some(text) = tree.texts.iter().find(|text| text.path == file && text.is_markdown()) else { return true };
     let headings = prose(&text.text).filter_map(|(_, line)| line.strip_prefix('#'));
     headings.map(|heading| slug(heading.trim_start_matches('#').trim())).any(|slug| slug == anchor)

@@ -1,5 +1,6 @@
 //! What the tasks of a relay share.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::held::Held;
@@ -46,7 +47,7 @@ pub(super) struct Context {
     pub publisher: Publisher,
     pub broker: broker::Settings,
     pub topology: Topology,
-    pub policies: Policies,
+    pub policies: Arc<Policies>,
     pub ceilings: Ceilings,
     pub limits: Limits,
     pub readiness: Readiness,

@@ -55,7 +55,7 @@ pub struct Parts {
     pub session: store::Options,
     pub broker: broker::Settings,
     pub topology: Topology,
-    pub policies: Policies,
+    pub policies: Arc<Policies>,
     pub ceilings: Ceilings,
     pub limits: Limits,
     pub readiness: Readiness,

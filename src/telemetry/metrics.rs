@@ -72,12 +72,12 @@ pub fn attempt(outcome: AttemptOutcome, status_class: &'static str, duration: Du
     histogram!(ATTEMPT_DURATION.name).record(duration);
 }
 
-pub fn first_attempt(endpoint: Standing, latency: Duration) {
-    histogram!(FIRST_ATTEMPT_LATENCY.name, "endpoint" => endpoint.as_str()).record(latency);
+pub fn first_attempt(standing: Standing, latency: Duration) {
+    histogram!(FIRST_ATTEMPT_LATENCY.name, "health" => standing.as_str()).record(latency);
 }
 
-pub fn delivered(endpoint: Standing, latency: Duration) {
-    histogram!(DELIVERY_LATENCY.name, "endpoint" => endpoint.as_str()).record(latency);
+pub fn delivered(standing: Standing, latency: Duration) {
+    histogram!(DELIVERY_LATENCY.name, "health" => standing.as_str()).record(latency);
 }
 
 /// Counts one request as in flight until it is dropped, whichever way the request ends.

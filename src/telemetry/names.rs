@@ -78,9 +78,9 @@ table! {
         "Requests made to endpoints.");
     ATTEMPT_DURATION = seconds("posthaste_attempt_duration_seconds", &[], ATTEMPT,
         "Time of one request, from connecting to the end of the response.");
-    FIRST_ATTEMPT_LATENCY = seconds("posthaste_first_attempt_latency_seconds", &["endpoint"], DELIVERY,
+    FIRST_ATTEMPT_LATENCY = seconds("posthaste_first_attempt_latency_seconds", &["health"], DELIVERY,
         "Time from the event's creation, according to its id, to the start of its delivery's first attempt.");
-    DELIVERY_LATENCY = seconds("posthaste_delivery_latency_seconds", &["endpoint"], DELIVERY,
+    DELIVERY_LATENCY = seconds("posthaste_delivery_latency_seconds", &["health"], DELIVERY,
         "Time from the event's creation, according to its id, to the 2xx response.");
     DELIVERIES_IN_FLIGHT = gauge("posthaste_deliveries_in_flight", &[], "requests",
         "Requests in flight in this process.");
@@ -136,7 +136,7 @@ impl AttemptOutcome {
     }
 }
 
-/// The label `endpoint` of latencies: what may be expected of the endpoint at that moment.
+/// The label `health` of latencies: what may be expected of the endpoint at that moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// It answered at the first attempt, and nothing kept the delivery from being sent at once.

@@ -99,10 +99,10 @@ async fn the_metrics_count_what_happened() {
         (r#"posthaste_dead_letters_total{reason="exhausted"}"#, 2.0),
         ("posthaste_relay_published_total", 10.0),
         ("posthaste_attempt_duration_seconds_count", 17.0),
-        (r#"posthaste_first_attempt_latency_seconds_count{endpoint="healthy"}"#, 5.0),
-        (r#"posthaste_first_attempt_latency_seconds_count{endpoint="failing"}"#, 5.0),
-        (r#"posthaste_delivery_latency_seconds_count{endpoint="healthy"}"#, 5.0),
-        (r#"posthaste_delivery_latency_seconds_count{endpoint="failing"}"#, 3.0),
+        (r#"posthaste_first_attempt_latency_seconds_count{health="healthy"}"#, 5.0),
+        (r#"posthaste_first_attempt_latency_seconds_count{health="failing"}"#, 5.0),
+        (r#"posthaste_delivery_latency_seconds_count{health="healthy"}"#, 5.0),
+        (r#"posthaste_delivery_latency_seconds_count{health="failing"}"#, 3.0),
         (r#"posthaste_dependency_up{dependency="broker"}"#, 1.0),
         (r#"posthaste_dependency_up{dependency="database"}"#, 1.0),
         ("posthaste_deliveries_in_flight", 0.0),
@@ -170,7 +170,7 @@ async fn an_endpoint_with_a_rate_limit_is_not_expected_to_be_sent_to_at_once() {
     let process = stack.run().await;
     stack.emit_many("slow", "order.created", 4).await;
     stack.wait_settled().await;
-    let of = |endpoint: &str| format!(r#"posthaste_first_attempt_latency_seconds_count{{endpoint="{endpoint}"}}"#);
+    let of = |endpoint: &str| format!(r#"posthaste_first_attempt_latency_seconds_count{{health="{endpoint}"}}"#);
     eventually("four first attempts of a limited endpoint", async || {
         (process.metrics().await.get(&of("limited")) == Some(&4.0)).then_some(())
     })

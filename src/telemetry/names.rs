@@ -68,7 +68,7 @@ table! {
         "Events that could not be moved out of the outbox and wait for an operator, up to 10000.");
     UNCONFIRMED_AGE = gauge("posthaste_unconfirmed_oldest_age_seconds", &[], "seconds",
         "Age of the oldest batch that the broker has not fully confirmed, since its claim; 0 when there is none.");
-    PARTITION_DAYS = gauge("posthaste_partition_days_ahead", &[], "days",
+    PARTITION_DAYS = gauge("posthaste_partitions_ahead", &[], "days",
         "Days after today that already have partitions.");
     LEADS = gauge("posthaste_relay_leads", &[], "relays",
         "1 in the relay that leads, 0 in the others.");

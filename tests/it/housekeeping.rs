@@ -53,7 +53,7 @@ async fn what_an_operator_must_see_is_in_the_metrics() {
     shown("posthaste_events_unmatched_total", |events| events == 1.0).await;
     shown("posthaste_events_set_aside", |events| events == 1.0).await;
     shown("posthaste_unconfirmed_oldest_age_seconds", |age| (3600.0..3700.0).contains(&age)).await;
-    shown("posthaste_partition_days_ahead", |days| days == 7.0).await;
+    shown("posthaste_partitions_ahead", |days| days == 7.0).await;
     shown("posthaste_relay_leads", |leads| leads == 1.0).await;
     shown("posthaste_tasks", |tasks| tasks > 1.0).await;
     let other = stack.relay().await;

@@ -101,7 +101,8 @@ const NOTICED: [(&str, &str, &str); 6] = [
 
 /// Without one of its tasks a process looks healthy and does nothing.
 pub fn tasks_are_watched(tree: &Tree) -> Vec<Violation> {
-    let is_watched = |line: &str| ["tasks.spawn(", "shutdown.spawn(", ".watched("].iter().any(|by| line.contains(by));
+    let watched = ["tasks.spawn(", "shutdown.spawn(", "running.spawn(", ".watched("];
+    let is_watched = |line: &str| watched.iter().any(|by| line.contains(by));
     let is_noticed =
         |path: &str, line: &str| NOTICED.iter().any(|(file, text, _)| *file == path && line.contains(text));
     let rule = "nobody would notice that this task has panicked: supervise or watch it";

@@ -68,7 +68,7 @@ async fn the_dead_letter_follows_a_recorded_death_whose_answer_was_lost() {
     let (event, _proxy) = attempt(&stack, &receiver, 410).await;
 
     assert_eq!(stack.wait_status(event, "dead").await.attempts, 1);
-    assert_eq!(stack.letters(1).await[0].header("dead-reason"), "gone");
+    assert_eq!(stack.dead_letters(1).await[0].header("dead-reason"), "gone");
     assert_eq!(receiver.count(), 1);
 }
 
@@ -87,6 +87,6 @@ async fn the_dead_letter_follows_a_death_without_an_attempt_whose_answer_was_los
     lose_the_answer(&stack, (&worker, &proxy), event, locking).await;
 
     assert_eq!(stack.wait_status(event, "dead").await.attempts, 0);
-    assert_eq!(stack.letters(1).await[0].header("dead-reason"), "endpoint_removed");
+    assert_eq!(stack.dead_letters(1).await[0].header("dead-reason"), "endpoint_removed");
     assert_eq!(receiver.count(), 0);
 }

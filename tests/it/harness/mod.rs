@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::kit::ask_until;
 
-pub use broker::Letter;
+pub use broker::DeadLetter;
 pub use database::{Attempt, Delivery};
 pub use own_servers::{MAX_MESSAGE_BYTES, OwnServers};
 pub use pooler::Pooler;

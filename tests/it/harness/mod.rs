@@ -1,6 +1,8 @@
 //! What every test stands on: servers, a database and queues of its own, processes of the binary, receivers.
 
 mod broker;
+#[path = "../../kit/servers/containers.rs"]
+mod containers;
 mod database;
 mod own_servers;
 mod pooler;

@@ -31,16 +31,16 @@ impl Gatekeeper {
     pub async fn endpoint(&self, id: Uuid) -> Result<Arc<Ready>, NotMade> {
         let endpoint = self.endpoints.get(id).await?.ok_or(Refused::EndpointRemoved)?;
         // The relay lets nothing go before the circuit is half open, or the pause over, whatever the row's time says.
-        let closed = match &endpoint {
-            endpoint if !endpoint.enabled => Some(HeldReason::Disabled),
-            endpoint if endpoint.circuit.state == State::Open => Some(HeldReason::Circuit),
-            endpoint if endpoint.is_paused() => Some(HeldReason::Slowed),
-            _ => None,
+        let reason = if !endpoint.enabled {
+            HeldReason::Disabled
+        } else if endpoint.circuit.state == State::Open {
+            HeldReason::Circuit
+        } else if endpoint.is_paused() {
+            HeldReason::Slowed
+        } else {
+            return Ok(endpoint);
         };
-        match closed {
-            Some(reason) => Err(Refused::Held { until: Until::Now, reason }.into()),
-            None => Ok(endpoint),
-        }
+        Err(Refused::Held { until: Until::Now, reason }.into())
     }
 
     /// Waits at the endpoint's gate, as long as that is reasonable.

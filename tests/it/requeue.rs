@@ -102,8 +102,8 @@ async fn a_requeue_that_loses_the_broker_says_so_and_what_it_granted_is_delivere
     for _ in 0..60 {
         stack.dead(endpoint, ("acme", "order.created"), "exhausted", 10).await;
     }
-    let proxy = Proxy::to(&stack.amqp_url);
-    let by_proxy = [("broker.url", &*proxy.url(&stack.amqp_url))];
+    let proxy = Proxy::to(&stack.binary.amqp_url);
+    let by_proxy = [("broker.url", &*proxy.url(&stack.binary.amqp_url))];
     let requeue = stack.spawn_command(&["requeue", "--all", "--yes", "--rate", "10"], &by_proxy);
     receiver.wait_for(10).await;
 

@@ -120,7 +120,7 @@ async fn only_one_sweeps_at_a_time() {
     stack.cli(&["topology", "declare"]).await.ok();
     let endpoint = stack.endpoint("acme", "https://1.1.1.1/", &[]).await.id;
     stack.dead(endpoint, ("acme", "order.created"), "exhausted", 10).await;
-    let mut requeue = sqlx::PgConnection::connect(&stack.database_url).await.unwrap();
+    let mut requeue = sqlx::PgConnection::connect(&stack.binary.database_url).await.unwrap();
     // The lock that a requeue holds.
     let lock = "select pg_advisory_lock(x'70680002'::int, 2)";
     sqlx::query(lock).execute(&mut requeue).await.unwrap();

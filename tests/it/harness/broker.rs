@@ -30,7 +30,7 @@ impl DeadLetter {
 impl Stack {
     pub async fn channel(&self) -> Channel {
         let connection =
-            self.broker.get_or_try_init(|| connect(&self.amqp_url)).await.expect("a connection to the broker");
+            self.broker.get_or_try_init(|| connect(&self.binary.amqp_url)).await.expect("a connection to the broker");
         connection.create_channel().await.expect("a channel")
     }
 

@@ -25,7 +25,8 @@ pub use pooler::Pooler;
 pub use process::Process;
 pub use proxy::Proxy;
 pub use receiver::{Door, Receiver, Reply, Request};
-pub use stack::{Done, Stack, command, nowhere};
+pub use crate::kit::binary::command;
+pub use stack::{Done, Stack, nowhere};
 pub use terminal::at_a_terminal;
 
 /// How long anything may take before a test gives up. Far more than needed, for a machine that is busy elsewhere.

@@ -1,7 +1,6 @@
 //! The servers that all tests of a run share, and the database that every test's own is copied from.
 
 use std::io::{Write, stderr};
-use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -12,6 +11,7 @@ use super::containers::{Containers, engine_answers};
 use super::own_servers::Native;
 use super::unix;
 use crate::kit::ask_until;
+use crate::kit::binary::command;
 use crate::kit::servers::daemon::secret;
 
 const DATABASE_VARIABLE: &str = "POSTHASTE_TEST_DATABASE_URL";
@@ -183,11 +183,8 @@ pub async fn make_template(database_url: &str) -> Result<String, String> {
     remove_stale(database_url).await.map_err(|error| error.to_string())?;
     let create = format!("create database {name} encoding 'UTF8' template template0");
     administer(database_url, create).await.map_err(|error| error.to_string())?;
-    let migrate = Command::new(env!("CARGO_BIN_EXE_posthaste"))
-        .args(["migrate", "--database-url", &with_database(database_url, &name)])
-        .current_dir(std::env::temp_dir())
-        .output()
-        .map_err(|error| error.to_string())?;
+    let migrate = ["migrate", "--database-url", &with_database(database_url, &name)];
+    let migrate = command(&migrate, &std::env::temp_dir()).output().map_err(|error| error.to_string())?;
     if migrate.status.success() {
         return Ok(name);
     }

@@ -92,7 +92,7 @@ const SERVICE: [&str; 6] =
 /// Tasks whose panic is noticed otherwise: file, the text of the line, and who notices.
 const NOTICED: [(&str, &str, &str); 6] = [
     ("src/cmd/serve.rs", "tokio::spawn(after(", "the drain has a time-out of its own, a little longer"),
-    ("src/relay/sender.rs", "self.publishing.spawn(", "the sender, which panics too"),
+    ("src/relay/sender.rs", "self.calls.spawn(", "the sender, which panics too"),
     ("src/store/locks.rs", "tokio::spawn(beat(", "the server, which ends a silent session"),
     ("src/telemetry/lines.rs", "(\"log\".into()).spawn(", "nobody: the work goes on without a log"),
     ("src/telemetry/server.rs", "tokio::spawn(serve(", "whoever asks /healthz and /readyz"),

@@ -18,8 +18,8 @@ use servers::rabbitmq::RabbitMq;
 
 /// RabbitMQ takes long to start on a machine that is busy elsewhere.
 const START: Duration = Duration::from_secs(120);
-/// With the time for fetching the images.
-const START_OF_CONTAINERS: Duration = Duration::from_secs(900);
+/// Once the images are there.
+const START_OF_CONTAINERS: Duration = Duration::from_secs(300);
 /// What was asked for, or is set in the environment, cannot be.
 const USAGE: u8 = 64;
 const USAGE_TEXT: &str = "usage: servers programs | servers engine | servers native|docker DIRECTORY";
@@ -71,31 +71,15 @@ fn native(directory: &Path) -> Result<(), String> {
     let mut postgres = Postgres::create(&programs, directory, &[])?;
     let mut rabbitmq = RabbitMq::create(&programs, directory, &settings, "rabbitmq_management")?;
     until_ready(START, || Ok(postgres.poll() & rabbitmq.poll()?))?;
-    serve(
-        directory,
-        &format!(
-            "DATABASE_SERVER={}\nBROKER_URL={}\nMANAGEMENT_URL=http://127.0.0.1:{ui}\n",
-            postgres.server_url(),
-            rabbitmq.url()
-        ),
-    )
+    serve(directory, [postgres.server_url(), rabbitmq.url(), ui.to_string(), String::new()])
 }
 
-/// Both in containers, until this program is ended.
+/// In containers, until this program is ended.
 fn docker(directory: &Path) -> Result<(), String> {
-    let began = Instant::now();
     let containers = Containers::start(secret(), &[])?;
-    until_ready(START_OF_CONTAINERS.saturating_sub(began.elapsed()), || containers.poll())?;
-    serve(
-        directory,
-        &format!(
-            "DATABASE_SERVER={}\nBROKER_URL={}\nMANAGEMENT_URL=http://127.0.0.1:{}\nPOSTGRES_CONTAINER={}\n",
-            containers.database_server()?,
-            containers.broker_url()?,
-            containers.port("rabbitmq", "15672")?,
-            containers.container("postgres")
-        ),
-    )
+    until_ready(START_OF_CONTAINERS, || containers.poll())?;
+    let ui = containers.port("rabbitmq", "15672")?;
+    serve(directory, [containers.database_server()?, containers.broker_url()?, ui, containers.container("postgres")])
 }
 
 fn until_ready(limit: Duration, mut are_ready: impl FnMut() -> Result<bool, String>) -> Result<(), String> {
@@ -111,10 +95,13 @@ fn until_ready(limit: Duration, mut are_ready: impl FnMut() -> Result<bool, Stri
 }
 
 /// Tells a shell the addresses, once they are complete; there are passwords in them.
-fn serve(directory: &Path, addresses: &str) -> Result<(), String> {
+fn serve(directory: &Path, [database, broker, ui, container]: [String; 4]) -> Result<(), String> {
     let unfinished = directory.join("addresses.new");
     let file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&unfinished);
-    let told = file.and_then(|mut file| file.write_all(addresses.as_bytes()));
+    let told = file.and_then(|mut file| {
+        writeln!(file, "DATABASE_SERVER={database}\nBROKER_URL={broker}\nMANAGEMENT_URL=http://127.0.0.1:{ui}")?;
+        writeln!(file, "POSTGRES_CONTAINER={container}")
+    });
     let told = told.and_then(|()| std::fs::rename(unfinished, directory.join("addresses")));
     told.map_err(|error| format!("{}: {error}", directory.display()))?;
     loop {

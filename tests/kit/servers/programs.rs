@@ -1,34 +1,44 @@
 //! Where the programs of PostgreSQL, RabbitMQ and Erlang are: as the environment says, else in PATH and the usual places.
 
+use std::cmp::Reverse;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A variable that names a directory, and what must be in it.
-type Wanted = (&'static str, &'static [&'static str]);
+struct Wanted {
+    /// The variable that names the directory.
+    variable: &'static str,
+    /// What must be in it. In Debian's /usr/bin and /usr/sbin are wrappers of some: only a complete directory counts.
+    programs: &'static [&'static str],
+    /// Directories, how the names of those below them begin, and where the programs are in these.
+    places: &'static [(&'static str, &'static str, &'static str)],
+}
 
-const POSTGRES: Wanted = ("POSTHASTE_POSTGRES_BIN", &["initdb", "postgres", "psql"]);
-const RABBITMQ: Wanted =
-    ("POSTHASTE_RABBITMQ_BIN", &["rabbitmq-server", "rabbitmqctl", "rabbitmq-diagnostics", "rabbitmq-defaults"]);
-const ERLANG: Wanted = ("POSTHASTE_ERLANG_BIN", &["erl", "epmd"]);
+const POSTGRES: Wanted = Wanted {
+    variable: "POSTHASTE_POSTGRES_BIN",
+    programs: &["initdb", "postgres", "psql"],
+    places: &[
+        ("/usr/lib/postgresql", "", "bin"),
+        ("/usr", "pgsql-", "bin"),
+        ("/opt/homebrew/opt", "postgresql", "bin"),
+        ("/usr/local/opt", "postgresql", "bin"),
+        ("/opt/local/lib", "postgresql", "bin"),
+    ],
+};
+const RABBITMQ: Wanted = Wanted {
+    variable: "POSTHASTE_RABBITMQ_BIN",
+    programs: &["rabbitmq-server", "rabbitmqctl", "rabbitmq-diagnostics", "rabbitmq-defaults"],
+    places: &[
+        ("/usr/lib", "rabbitmq", "bin"),
+        ("/usr/lib/rabbitmq/lib", "rabbitmq_server-", "sbin"),
+        ("/opt/homebrew/opt", "rabbitmq", "sbin"),
+        ("/usr/local/opt", "rabbitmq", "sbin"),
+        ("/opt/local/lib", "rabbitmq", "bin"),
+    ],
+};
+const ERLANG: Wanted = Wanted { variable: "POSTHASTE_ERLANG_BIN", programs: &["erl", "epmd"], places: &[] };
 const OLDEST_POSTGRES: u32 = 14;
-
-/// Directories, and how those below them begin that have the programs in `bin` or `sbin`.
-const POSTGRES_PLACES: [(&str, &str); 5] = [
-    ("/usr/lib/postgresql", ""),
-    ("/usr", "pgsql-"),
-    ("/opt/homebrew/opt", "postgresql"),
-    ("/usr/local/opt", "postgresql"),
-    ("/opt/local/lib", "postgresql"),
-];
-const RABBITMQ_PLACES: [(&str, &str, &str); 5] = [
-    ("/usr/lib", "rabbitmq", "bin"),
-    ("/usr/lib/rabbitmq/lib", "rabbitmq_server-", "sbin"),
-    ("/opt/homebrew/opt", "rabbitmq", "sbin"),
-    ("/usr/local/opt", "rabbitmq", "sbin"),
-    ("/opt/local/lib", "rabbitmq", "bin"),
-];
 
 pub struct Programs {
     pub postgres: PathBuf,
@@ -46,25 +56,20 @@ pub enum Lack {
 
 impl Programs {
     pub fn find() -> Result<Programs, Lack> {
-        let (postgres, rabbitmq, erlang) = (given(POSTGRES)?, given(RABBITMQ)?, given(ERLANG)?);
-        if let Some(dir) = postgres.as_ref().filter(|dir| !is_new_enough(dir)) {
-            return Err(Lack::Wrong(format!(
-                "{} is '{}', whose postgres says version {} (0: none); {OLDEST_POSTGRES} or newer is needed",
-                POSTGRES.0,
-                dir.display(),
-                postgres_version(dir)
-            )));
+        let given = POSTGRES.given()?;
+        if let Some(dir) = given.as_ref().filter(|dir| !is_new_enough(dir)) {
+            let found = postgres_version(dir);
+            let problem = format!(", whose postgres says version {found} (0: none); {OLDEST_POSTGRES} or newer is needed");
+            return Err(POSTGRES.wrong(dir, &problem));
         }
-        let has_erlang = erlang.is_some() || ERLANG.1.iter().all(|program| in_path(program));
-        let postgres = postgres.or_else(installed_postgres);
-        let rabbitmq = rabbitmq.or_else(installed_rabbitmq).filter(|_| has_erlang);
+        let postgres = given.or_else(|| POSTGRES.installed().find(|dir| is_new_enough(dir)));
+        let erlang = ERLANG.given()?.or_else(|| ERLANG.installed().next());
+        let rabbitmq = RABBITMQ.given()?.or_else(|| RABBITMQ.installed().next()).filter(|_| erlang.is_some());
         match (postgres, rabbitmq) {
             (Some(postgres), Some(rabbitmq)) => Ok(Programs { postgres, rabbitmq }),
-            (postgres, rabbitmq) => {
-                let packages = [("postgresql", postgres.is_none()), ("rabbitmq-server", rabbitmq.is_none())];
-                let missing = packages.into_iter().filter(|(_, missing)| *missing).map(|(package, _)| package);
-                Err(Lack::Missing(missing.collect()))
-            }
+            (Some(_), None) => Err(Lack::Missing(vec!["rabbitmq-server"])),
+            (None, Some(_)) => Err(Lack::Missing(vec!["postgresql"])),
+            (None, None) => Err(Lack::Missing(vec!["postgresql", "rabbitmq-server"])),
         }
     }
 }
@@ -78,78 +83,64 @@ impl fmt::Display for Lack {
     }
 }
 
+impl Wanted {
+    fn given(&self) -> Result<Option<PathBuf>, Lack> {
+        let value = std::env::var_os(self.variable).filter(|value| !value.is_empty());
+        let Some(dir) = value.map(PathBuf::from) else { return Ok(None) };
+        if !dir.is_absolute() {
+            return Err(self.wrong(&dir, "; it must be a whole path, from / on"));
+        }
+        if let Some(missing) = self.programs.iter().find(|program| !dir.join(program).is_file()) {
+            let all = self.programs.join(" ");
+            let problem = format!(", and there is no {missing} in it; it must be the directory that has: {all}");
+            return Err(self.wrong(&dir, &problem));
+        }
+        Ok(Some(dir))
+    }
+
+    fn wrong(&self, dir: &Path, problem: &str) -> Lack {
+        Lack::Wrong(format!("{} is '{}'{problem}", self.variable, dir.display()))
+    }
+
+    /// What is in PATH comes first, then what has the highest number in its name.
+    fn installed(&self) -> impl Iterator<Item = PathBuf> {
+        let mut places = Vec::new();
+        for (parent, begin, bin) in self.places {
+            let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+            let entries = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(*begin));
+            places.extend(entries.map(|entry| entry.path().join(bin)));
+        }
+        places.sort_by_key(|dir| Reverse(number(&dir.to_string_lossy())));
+        let is_complete = |dir: &PathBuf| self.programs.iter().all(|program| dir.join(program).is_file());
+        search_path().chain(places).filter(is_complete)
+    }
+}
+
 /// Our PATH, with the directory of Erlang in front where one is named.
 pub fn path() -> OsString {
-    let all = given(ERLANG).ok().flatten().into_iter().chain(search_path());
+    let all = ERLANG.given().ok().flatten().into_iter().chain(search_path());
     std::env::join_paths(all).unwrap_or_default()
+}
+
+fn search_path() -> impl Iterator<Item = PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).collect::<Vec<_>>().into_iter()
 }
 
 /// The number in `postgres (PostgreSQL) 15.19`; 0 when it does not say.
 pub fn postgres_version(dir: &Path) -> String {
     let output = Command::new(dir.join("postgres")).arg("--version").output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    let version = text.strip_prefix("postgres (PostgreSQL) ").unwrap_or_default();
-    let number: String = version.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
-    if number.is_empty() { "0".to_owned() } else { number }
-}
-
-fn major(dir: &Path) -> u32 {
-    postgres_version(dir).split('.').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    let version = text.strip_prefix("postgres (PostgreSQL) ").unwrap_or("0");
+    version.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect()
 }
 
 fn is_new_enough(dir: &Path) -> bool {
-    major(dir) >= OLDEST_POSTGRES
+    number(&postgres_version(dir)) >= OLDEST_POSTGRES
 }
 
-fn given((variable, programs): Wanted) -> Result<Option<PathBuf>, Lack> {
-    let Some(dir) = std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from) else {
-        return Ok(None);
-    };
-    let wrong = |problem: String| Err(Lack::Wrong(format!("{variable} is '{}'{problem}", dir.display())));
-    if !dir.is_absolute() {
-        return wrong("; it must be a whole path, from / on".to_owned());
-    }
-    match programs.iter().find(|program| !dir.join(program).is_file()) {
-        Some(missing) => wrong(format!(
-            ", and there is no {missing} in it; it must be the directory that has: {}",
-            programs.join(" ")
-        )),
-        None => Ok(Some(dir)),
-    }
-}
-
-/// In Debian's /usr/bin, psql is a wrapper and initdb is missing: only a complete directory counts.
-fn installed_postgres() -> Option<PathBuf> {
-    let below = POSTGRES_PLACES.iter().flat_map(|(parent, begin)| below(parent, begin)).map(|dir| dir.join("bin"));
-    let mut places: Vec<PathBuf> = below.filter(|dir| has_all(dir, POSTGRES.1)).collect();
-    places.sort_by_key(|dir| std::cmp::Reverse(major(dir)));
-    let mut places = search_path().filter(|dir| has_all(dir, POSTGRES.1)).chain(places);
-    places.find(|dir| is_new_enough(dir))
-}
-
-/// In /usr/sbin are wrappers that change to the user rabbitmq and to its settings, without `rabbitmq-defaults` beside them.
-fn installed_rabbitmq() -> Option<PathBuf> {
-    let below = |(parent, begin, bin): &(&str, &'static str, &'static str)| {
-        below(parent, begin).map(move |dir| dir.join(bin)).collect::<Vec<_>>()
-    };
-    let mut places = RABBITMQ_PLACES.iter().flat_map(below).chain(search_path());
-    places.find(|dir| has_all(dir, &["rabbitmq-server", "rabbitmq-defaults"]))
-}
-
-fn below(parent: &str, begin: &'static str) -> impl Iterator<Item = PathBuf> + use<> {
-    let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
-    entries.filter(move |entry| entry.file_name().to_string_lossy().starts_with(begin)).map(|entry| entry.path())
-}
-
-fn has_all(dir: &Path, programs: &[&str]) -> bool {
-    programs.iter().all(|program| dir.join(program).is_file())
-}
-
-fn in_path(program: &str) -> bool {
-    search_path().any(|dir| dir.join(program).is_file())
-}
-
-fn search_path() -> impl Iterator<Item = PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).collect::<Vec<_>>().into_iter()
+/// The first number in a text.
+fn number(text: &str) -> u32 {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    numbers.next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }

@@ -39,6 +39,8 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// So many of the first ones are of workers alone.
+    pub const OF_WORKERS: usize = 7;
     pub const ALL: [Fault; 15] = [
         Fault::WorkerCrash,
         Fault::ChannelLost,

@@ -167,14 +167,8 @@ impl Claimer {
         self.unlist.extend(self.outbound.take_confirmed());
         let began = Instant::now();
         let Claiming { db, ceilings, held, .. } = &self.claiming;
-        let claim = Claim {
-            relay: self.relay,
-            ask,
-            without,
-            ceilings,
-            confirmed: &self.unlist,
-            behind: &held.behind(),
-        };
+        let claim =
+            Claim { relay: self.relay, ask, without, ceilings, confirmed: &self.unlist, behind: &held.behind() };
         let batch = claim::claim(db, claim).await?;
         self.unlist.clear();
         self.turns.claimed(ask, &batch.found, began.elapsed(), self.now_ms());

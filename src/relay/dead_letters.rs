@@ -11,7 +11,8 @@ pub async fn write(publisher: &Publisher, ended: Vec<(Message, Snapshot)>) {
         .into_iter()
         .map(|(message, row)| (Target::Dead(row.dead_letter_headers()), message.asking_for(row.row.attempts)))
         .collect();
-    let batch: Vec<(Target, &Message)> = dead_letters.iter().map(|(target, message)| (target.clone(), message)).collect();
+    let batch: Vec<(Target, &Message)> =
+        dead_letters.iter().map(|(target, message)| (target.clone(), message)).collect();
     let answers = publisher.publish(&batch).await;
     for ((_, message), answer) in dead_letters.iter().zip(answers) {
         if let Err(error) = answer {
@@ -28,7 +29,10 @@ pub(super) type Refused = (usize, PublishError);
 ///
 /// Over a dead letter that it refuses the broker closes the channel, and with it those beside it fail. So what has failed is
 /// tried once more, each alone.
-pub async fn write_all(publisher: &Publisher, dead_letters: &[(Target, &Message)]) -> Result<Vec<Refused>, PublishError> {
+pub async fn write_all(
+    publisher: &Publisher,
+    dead_letters: &[(Target, &Message)],
+) -> Result<Vec<Refused>, PublishError> {
     let mut refused = Vec::new();
     for (place, answer) in publisher.publish(dead_letters).await.into_iter().enumerate() {
         if answer.is_ok() {

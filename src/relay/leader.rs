@@ -52,13 +52,7 @@ async fn watch(session: &Session) -> Result<(), StoreError> {
 
 /// Adopts from when this relay leads. An error of the session is for `watch` to judge; a batch that cannot be adopted ends
 /// nothing else.
-async fn lead(
-    publishing: &Publishing,
-    session: &Session,
-    relay: i32,
-    leads: &AtomicBool,
-    stop: &CancellationToken,
-) {
+async fn lead(publishing: &Publishing, session: &Session, relay: i32, leads: &AtomicBool, stop: &CancellationToken) {
     let mut ticker = Ticker::new(Duty::Adoption, LEAD, leads, stop);
     while !leads.load(Ordering::Relaxed) && ticker.due().await {
         let taken = session.try_role(Role::Leader).await;

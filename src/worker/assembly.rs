@@ -60,8 +60,7 @@ pub fn start(parts: &Parts, publisher: Publisher, tasks: &mut Supervised, abando
     let (replicas, locks) = (Arc::new(Replicas::default()), DeliveryLocks::default());
     let max_in_flight = parts.limits.max_in_flight;
     let gatekeeper = Gatekeeper { endpoints: endpoints.clone(), gates, replicas: replicas.clone(), max_in_flight };
-    let rows =
-        Arc::new(RowCheck { reader, policies: parts.policies.clone(), successors: successors.clone() });
+    let rows = Arc::new(RowCheck { reader, policies: parts.policies.clone(), successors: successors.clone() });
     let deliveries = Deliveries {
         locks: locks.clone(),
         rows: rows.clone(),

@@ -9,9 +9,14 @@ use crate::telemetry::names::HeldReason;
 #[derive(Debug, Clone, Copy)]
 pub enum Refused {
     /// Its endpoint must wait, or there is no room for it.
-    Held { until: Until, reason: HeldReason },
+    Held {
+        until: Until,
+        reason: HeldReason,
+    },
     /// It may have killed workers, and cannot be tried before this time is over.
-    Suspect { rest: Duration },
+    Suspect {
+        rest: Duration,
+    },
     /// Something of ours has failed.
     OurFault,
     EndpointRemoved,

@@ -62,12 +62,7 @@ impl RowCheck {
         self.publish(consumed, Some(snapshot), successor(&snapshot.row, self.policies.delays())).await
     }
 
-    async fn publish(
-        &self,
-        consumed: &Consumed,
-        snapshot: Option<&Snapshot>,
-        next: Successor,
-    ) -> Result<(), Stopping> {
+    async fn publish(&self, consumed: &Consumed, snapshot: Option<&Snapshot>, next: Successor) -> Result<(), Stopping> {
         let next = snapshot.and_then(|row| follow(next, row, &consumed.message));
         self.successors.publish_and_settle(next, &consumed.receipt).await
     }

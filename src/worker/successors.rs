@@ -164,7 +164,12 @@ impl Successors {
     }
 
     /// Bytes that are no message of ours go to the dead-letter queue: until that is confirmed, or the source channel is gone.
-    pub async fn dead_letter_foreign(&self, error: &Undecodable, body: &[u8], receipt: &Receipt) -> Result<(), Stopping> {
+    pub async fn dead_letter_foreign(
+        &self,
+        error: &Undecodable,
+        body: &[u8],
+        receipt: &Receipt,
+    ) -> Result<(), Stopping> {
         tracing::error!(%error, "a message that is not ours goes to the dead-letter queue");
         metrics::dead_letter(DeadReason::Undecodable);
         let mut backoff = Backoff::default();

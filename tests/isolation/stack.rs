@@ -57,12 +57,7 @@ const SETTINGS: [(&str, &str); 4] = [
 
 impl Stack {
     /// Servers, one relay and so many workers; the receiver does not listen yet.
-    pub async fn start(
-        dir: &Path,
-        name: &str,
-        changes: &[(&str, &str)],
-        workers: usize,
-    ) -> Result<Stack, String> {
+    pub async fn start(dir: &Path, name: &str, changes: &[(&str, &str)], workers: usize) -> Result<Stack, String> {
         let mut stack = Stack::servers(dir, name, changes).await?;
         stack.add_relay().await?;
         for _ in 0..workers {

@@ -113,7 +113,10 @@ async fn removing_an_endpoint_ends_what_is_unfinished() {
         assert_eq!((dead.dead_reason.as_deref(), dead.attempts), (Some("endpoint_removed"), attempts));
     }
     let dead_letters = stack.dead_letters(2).await;
-    assert!(dead_letters.iter().all(|dead_letter| dead_letter.header("dead-reason") == "endpoint_removed"), "{dead_letters:?}");
+    assert!(
+        dead_letters.iter().all(|dead_letter| dead_letter.header("dead-reason") == "endpoint_removed"),
+        "{dead_letters:?}"
+    );
     // The dead letter of a delivery that died before its first attempt is a dead letter like any other: kept, and never doubled.
     stack.age_the_dead().await;
     for _ in 0..2 {

@@ -168,7 +168,8 @@ async fn permanent_status_codes_and_gone_are_not_retried() {
     let third = stack.emit("acme", "b", "{}").await;
     let held = stack.wait_status(third, "held").await;
     assert_eq!((held.attempts, receiver.count()), (0, 2));
-    let mut reasons: Vec<String> = stack.dead_letters(2).await.iter().map(|l| l.header("dead-reason").to_owned()).collect();
+    let mut reasons: Vec<String> =
+        stack.dead_letters(2).await.iter().map(|l| l.header("dead-reason").to_owned()).collect();
     reasons.sort();
     assert_eq!(reasons, ["gone", "permanent_status"]);
 }

@@ -67,7 +67,10 @@ pub fn rest(model: &Model, world: &World) -> Checked {
     let nothing_left = Slot::work().chain(Slot::delay()).all(|slot| world.broker.count(slot) == 0);
     require(nothing_left, "a message is left in a work queue")?;
     let dead = row.status == Status::Dead;
-    require(!dead || world.dead_letters_lost || has_dead_letter(world, &row), "dead without a dead letter of this death")?;
+    require(
+        !dead || world.dead_letters_lost || has_dead_letter(world, &row),
+        "dead without a dead letter of this death",
+    )?;
     if used(model, world) == 0 {
         let all = world.broker.dead_letters();
         require(all == u8::from(dead), "a calm run leaves one dead letter for each dead delivery and no other")?;

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::kit::ask_until;
 
+pub use crate::kit::binary::command;
 pub use broker::DeadLetter;
 pub use database::{Attempt, Delivery};
 pub use own_servers::{MAX_MESSAGE_BYTES, OwnServers};
@@ -25,7 +26,6 @@ pub use pooler::Pooler;
 pub use process::Process;
 pub use proxy::Proxy;
 pub use receiver::{Door, Receiver, Reply, Request};
-pub use crate::kit::binary::command;
 pub use stack::{Done, Stack, nowhere};
 pub use terminal::at_a_terminal;
 

@@ -59,7 +59,8 @@ impl Programs {
         let given = POSTGRES.given()?;
         if let Some(dir) = given.as_ref().filter(|dir| !is_new_enough(dir)) {
             let found = postgres_version(dir);
-            let problem = format!(", whose postgres says version {found} (0: none); {OLDEST_POSTGRES} or newer is needed");
+            let problem =
+                format!(", whose postgres says version {found} (0: none); {OLDEST_POSTGRES} or newer is needed");
             return Err(POSTGRES.wrong(dir, &problem));
         }
         let postgres = given.or_else(|| POSTGRES.installed().find(|dir| is_new_enough(dir)));

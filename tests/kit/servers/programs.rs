@@ -112,7 +112,8 @@ impl Wanted {
             places.extend(entries.map(|entry| entry.path().join(bin)));
         }
         places.sort_by_key(|dir| Reverse(number(&dir.to_string_lossy())));
-        let is_complete = |dir: &PathBuf| self.programs.iter().all(|program| dir.join(program).is_file());
+        let programs = self.programs;
+        let is_complete = move |dir: &PathBuf| programs.iter().all(|program| dir.join(program).is_file());
         search_path().chain(places).filter(is_complete)
     }
 }

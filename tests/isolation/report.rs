@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+pub use crate::frame::Table;
+
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub scenario: String,
@@ -22,12 +24,6 @@ pub struct Shown {
     pub tables: Vec<Table>,
     pub figures: Vec<Figure>,
     pub claims: Vec<Claim>,
-}
-
-#[derive(Debug, Serialize)]
-pub struct Table {
-    pub head: Vec<String>,
-    pub rows: Vec<Vec<String>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,16 +46,6 @@ pub struct Claim {
 pub enum Bound {
     AtMost(f64),
     AtLeast(f64),
-}
-
-impl Table {
-    pub fn new(head: &[&str]) -> Table {
-        Table { head: head.iter().map(|&name| name.to_owned()).collect(), rows: Vec::new() }
-    }
-
-    pub fn row(&mut self, name: impl Into<String>, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(std::iter::once(name.into()).chain(cells).collect());
-    }
 }
 
 impl Shown {
@@ -95,7 +81,7 @@ impl Report {
             "\n{}: {} build, {:.0} s, {} cores, load average {before:.1} before and {after:.1} after",
             self.scenario, self.build, self.seconds, self.cores
         )?;
-        self.tables.iter().try_for_each(|table| table.write(text))?;
+        self.tables.iter().try_for_each(|table| write!(text, "{table}"))?;
         for figure in &self.figures {
             writeln!(text, "  {:<66} {:>12} {}", figure.name, number(figure.value), figure.unit)?;
         }
@@ -104,17 +90,6 @@ impl Report {
             writeln!(text, "  {:<66} {:>12} {bound}: {verdict}", claim.name, number(claim.value))?;
         }
         Ok(())
-    }
-}
-
-impl Table {
-    fn write(&self, text: &mut String) -> std::fmt::Result {
-        for row in std::iter::once(&self.head).chain(&self.rows) {
-            let (name, cells) = row.split_first().map_or(("", [].as_slice()), |(name, cells)| (name.as_str(), cells));
-            let cells: String = cells.iter().map(|cell| format!("{cell:>13}")).collect();
-            writeln!(text, "  {name:<26}{cells}")?;
-        }
-        writeln!(text)
     }
 }
 

@@ -14,9 +14,8 @@ pub struct Report {
     pub cores: usize,
     /// The load average of the last minute, before and after.
     pub load: (f64, f64),
-    pub tables: Vec<Table>,
-    pub figures: Vec<Figure>,
-    pub claims: Vec<Claim>,
+    #[serde(flatten)]
+    pub shown: Shown,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -64,7 +63,7 @@ impl Shown {
 
 impl Report {
     pub fn is_good(&self) -> bool {
-        self.claims.iter().all(|claim| claim.holds)
+        self.shown.claims.iter().all(|claim| claim.holds)
     }
 
     pub fn text(&self) -> String {
@@ -81,11 +80,11 @@ impl Report {
             "\n{}: {} build, {:.0} s, {} cores, load average {before:.1} before and {after:.1} after",
             self.scenario, self.build, self.seconds, self.cores
         )?;
-        self.tables.iter().try_for_each(|table| write!(text, "{table}"))?;
-        for figure in &self.figures {
+        self.shown.tables.iter().try_for_each(|table| write!(text, "{table}"))?;
+        for figure in &self.shown.figures {
             writeln!(text, "  {:<66} {:>12} {}", figure.name, number(figure.value), figure.unit)?;
         }
-        for claim in &self.claims {
+        for claim in &self.shown.claims {
             let (bound, verdict) = (claim.bound.text(), if claim.holds { "good" } else { "BROKEN" });
             writeln!(text, "  {:<66} {:>12} {bound}: {verdict}", claim.name, number(claim.value))?;
         }

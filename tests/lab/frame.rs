@@ -57,8 +57,9 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = || std::iter::once(&self.head).chain(&self.rows);
-        let cells = |column| rows().filter_map(move |row| row.get(column));
-        let width = |column| cells(column).map(|cell| cell.chars().count()).max().unwrap_or_default();
+        let width = |column: usize| {
+            rows().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
+        };
         for row in rows() {
             for (column, cell) in row.iter().enumerate() {
                 match (column, width(column)) {

@@ -95,11 +95,11 @@ fn a_sweep_leaves_one_letter_for_a_dead_delivery_and_none_for_another() {
         for attempts in 0..3 {
             let reason = (status == Status::Dead).then_some(DeadReason::Exhausted);
             let row = Stored { status, attempts, base: 0, due: Due::Never, reason };
-            for letters in 0..27 {
-                let counts = [letters % 3, letters / 3 % 3, letters / 9];
+            for dead_letters in 0..27 {
+                let counts = [dead_letters % 3, dead_letters / 3 % 3, dead_letters / 9];
                 for broker in alone(&model, row, counts) {
                     let right = broker.count(Slot::DeadLetter { attempts }) == u8::from(status == Status::Dead);
-                    assert!(right && broker.letters() <= 1, "{row:?} with {counts:?}: {broker:?}");
+                    assert!(right && broker.dead_letters() <= 1, "{row:?} with {counts:?}: {broker:?}");
                 }
             }
         }

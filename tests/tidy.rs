@@ -5,6 +5,8 @@
 mod alerts;
 #[path = "tidy/circles.rs"]
 mod circles;
+#[path = "tidy/dependencies.rs"]
+mod dependencies;
 #[path = "tidy/docs.rs"]
 mod docs;
 #[path = "tidy/habits.rs"]
@@ -60,6 +62,19 @@ fn no_files_import_each_other() {
 #[test]
 fn each_library_has_one_home() {
     assert_holds(layers::libraries_at_home(&Tree::load()));
+}
+
+#[test]
+fn every_dependency_is_named() {
+    let manifest = std::fs::read_to_string("Cargo.toml").expect("the manifest");
+    assert_eq!(dependencies::unnamed(&manifest, &Tree::load()), [""; 0], "no longer needed");
+    let manifest =
+        "[dependencies]\nused-one = \"1\"\nfor-tests = \"1\"\n[dev-dependencies]\nfor-tests = \"1\"\nold = \"1\"\n";
+    let files = [
+        ("src/a.rs", "use used_one::X;\n#[cfg(test)]\nmod tests {\n    use for_tests::Y;\n}\n"),
+        ("tests/it/a.rs", "// old::x\nuse crate::old::x;\n"),
+    ];
+    assert_eq!(dependencies::unnamed(manifest, &Tree::of(&files)), ["for-tests", "old"]);
 }
 
 #[test]

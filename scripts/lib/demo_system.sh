@@ -10,9 +10,7 @@ RECEIVER=""         # port of its receiver
 
 # find_posthaste: sets POSTHASTE; true when target/release is newer than everything it is made from.
 find_posthaste() {
-    local target=${CARGO_TARGET_DIR:-target}
-    case $target in /*) ;; *) target=$PWD/$target ;; esac
-    POSTHASTE=$target/release/posthaste
+    POSTHASTE=$(target_directory)/release/posthaste
     [ -x "$POSTHASTE" ] && [ -z "$(find src Cargo.toml Cargo.lock -newer "$POSTHASTE")" ]
 }
 

@@ -115,21 +115,3 @@ forget_job() {
     done
     JOBS=$rest
 }
-
-# bounded SECONDS COMMAND...: false when the command fails or is not done in time.
-bounded() {
-    local tenths=$(($1 * 10)) pid
-    shift
-    spawn TERM /dev/null "$@"
-    pid=$SPAWNED
-    while job_alive "$pid"; do
-        if [ "$tenths" -le 0 ]; then
-            stop_job "$pid"
-            return 1
-        fi
-        sleep 0.1
-        tenths=$((tenths - 1))
-    done
-    forget_job "$pid"
-    wait "$pid"
-}

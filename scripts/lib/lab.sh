@@ -10,11 +10,9 @@ lab() {
     need_rust
     forget_foreign_settings
     # Whatever POSTHASTE_SERVERS says: containers cannot be killed and wiped like this.
-    check_given_programs
     choose_native
     raise_open_files
     export POSTHASTE_LAB_DIR=$RUN_DIR
-    export_programs
     # shellcheck disable=SC2086 # one option or none
     run cargo test $LOCKED --quiet --profile "$profile" --test lab -- "$command" "$@" || status=$?
     case $status:$keep in

@@ -5,11 +5,7 @@ TOP=$PWD  # of the repository
 
 . scripts/lib/say.sh
 . scripts/lib/jobs.sh
-. scripts/lib/random.sh
 . scripts/lib/ports.sh
 . scripts/lib/packages.sh
 . scripts/lib/rust.sh
-. scripts/lib/docker.sh
-. scripts/lib/postgres.sh
-. scripts/lib/rabbitmq.sh
 . scripts/lib/servers.sh

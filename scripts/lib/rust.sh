@@ -15,6 +15,13 @@ need_rust() {
     need_c_compiler
 }
 
+# target_directory: of cargo, and of what scripts compile, as a whole path.
+target_directory() {
+    local target=${CARGO_TARGET_DIR:-target}
+    case $target in /*) ;; *) target=$TOP/$target ;; esac
+    printf '%s' "$target"
+}
+
 # The crate ring compiles C, and rustc links with cc.
 need_c_compiler() {
     have cc && return 0

@@ -29,11 +29,6 @@ have() {
     command -v "$1" >/dev/null 2>&1
 }
 
-# path_directories: the directories in PATH, one word each. A blank in a name becomes a pattern that matches it.
-path_directories() {
-    printf '%s' "$PATH" | tr ' :' '? '
-}
-
 # version_at_least FOUND WANTED: compares dotted numbers, at most three of them.
 version_at_least() {
     local found wanted i

@@ -6,23 +6,13 @@
 choose_test_servers() {
     case ${POSTHASTE_TEST_DATABASE_URL:+database}${POSTHASTE_TEST_AMQP_URL:+broker} in
         databasebroker)
-            check_given_programs
+            find_programs
             say "Servers: those of POSTHASTE_TEST_DATABASE_URL and POSTHASTE_TEST_AMQP_URL"
-            if find_postgres && find_rabbitmq; then export_programs; fi
             return
             ;;
         database | broker) die_of_usage "set both of POSTHASTE_TEST_DATABASE_URL and POSTHASTE_TEST_AMQP_URL, or neither" ;;
     esac
     choose_servers
     export POSTHASTE_SERVERS=$SERVERS
-    case $SERVERS in
-        docker)
-            export_docker_host
-            say "Servers: containers, which the tests start themselves (testcontainers)"
-            ;;
-        native)
-            export_programs
-            say "Servers: $(servers_text)"
-            ;;
-    esac
+    say "Servers: $(servers_text)"
 }

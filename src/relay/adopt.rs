@@ -2,8 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::context::Context;
-use super::publish;
+use super::publish::Publishing;
 use crate::store::locks::Session;
 use crate::store::{StoreError, relay_batches};
 
@@ -12,18 +11,18 @@ const BATCHES: i64 = 100;
 
 /// Publishes what relays that are gone have listed and not seen confirmed.
 pub(super) async fn of_the_gone(
-    context: &Context,
+    publishing: &Publishing,
     session: &Session,
     relay: i32,
     stop: &CancellationToken,
 ) -> Result<(), StoreError> {
     let mut result = Ok(());
-    for other in relay_batches::other_relays(&context.db, relay.into()).await? {
+    for other in relay_batches::other_relays(&publishing.db, relay.into()).await? {
         let Ok(lock) = i32::try_from(other) else { continue };
         if !session.try_relay(lock).await? {
             continue;
         }
-        let adopted = batches(context, other, &[], stop).await;
+        let adopted = batches(publishing, other, &[], stop).await;
         session.release_relay(lock).await?;
         result = result.and(adopted);
     }
@@ -32,21 +31,26 @@ pub(super) async fn of_the_gone(
 
 /// Publishes what this relay has listed itself without knowing: a statement was committed, and the answer was lost.
 pub(super) async fn strays(
-    context: &Context,
+    publishing: &Publishing,
     relay: i64,
     known: &[i64],
     stop: &CancellationToken,
 ) -> Result<(), StoreError> {
-    batches(context, relay, known, stop).await
+    batches(publishing, relay, known, stop).await
 }
 
 /// One that cannot be published (a statement may take too long for it) leaves the others their turn; the first error is
 /// returned.
-async fn batches(context: &Context, relay: i64, except: &[i64], stop: &CancellationToken) -> Result<(), StoreError> {
+async fn batches(
+    publishing: &Publishing,
+    relay: i64,
+    except: &[i64],
+    stop: &CancellationToken,
+) -> Result<(), StoreError> {
     let mut result = Ok(());
-    for batch in relay_batches::of_relay(&context.db, relay, except, BATCHES).await? {
+    for batch in relay_batches::of_relay(&publishing.db, relay, except, BATCHES).await? {
         let adopted = tokio::select! {
-            adopted = one(context, relay, batch) => adopted,
+            adopted = one(publishing, relay, batch) => adopted,
             () = stop.cancelled() => return result,
         };
         if let Err(StoreError::Unavailable(_)) = adopted {
@@ -59,16 +63,16 @@ async fn batches(context: &Context, relay: i64, except: &[i64], stop: &Cancellat
 
 /// The listing goes when the last page is confirmed. Whatever is interrupted is adopted again from its beginning; what was
 /// settled meanwhile is left out then.
-async fn one(context: &Context, relay: i64, batch: i64) -> Result<(), StoreError> {
+async fn one(publishing: &Publishing, relay: i64, batch: i64) -> Result<(), StoreError> {
     let mut messages = 0;
     let mut after = None;
     loop {
-        let page = relay_batches::unfinished(&context.db, batch, after).await?;
+        let page = relay_batches::unfinished(&publishing.db, batch, after).await?;
         let Some(last) = page.last().map(|message| message.key()) else { break };
         messages += page.len();
         after = Some(last);
-        publish::due(context, page).await;
+        publishing.due(page).await;
     }
     tracing::info!(relay, batch, messages, "adopted a batch that nobody else would publish");
-    relay_batches::unlist(&context.db, &[batch]).await
+    relay_batches::unlist(&publishing.db, &[batch]).await
 }

@@ -7,15 +7,17 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::adopt;
-use super::context::Context;
+use super::held::Held;
 use super::idle::Idle;
+use super::publish::Publishing;
 use super::sender::{self, Outbound};
 use crate::domain::turns::{Ask, From, Turns};
 use crate::reconnect::Backoff;
-use crate::store::claim::{self, Batch, Claim};
-use crate::store::{StoreError, outbox, partitions, relay_batches};
+use crate::store::claim::{self, Batch, Ceilings, Claim};
+use crate::store::{Db, StoreError, outbox, partitions, relay_batches};
 use crate::supervise::Supervised;
 use crate::telemetry::metrics;
+use crate::telemetry::readiness::Readiness;
 
 /// While the broker is blocked or away, ask it this often.
 const BLOCKED: Duration = Duration::from_millis(250);
@@ -27,8 +29,20 @@ const SMALLER: Duration = Duration::from_millis(50);
 const STRAYS: Duration = Duration::from_secs(1);
 const STRAYING: Duration = Duration::from_secs(30);
 
+/// Where claims are made, and what they must know.
+pub(super) struct Claiming {
+    /// It may commit asynchronously.
+    pub db: Db,
+    pub ceilings: Ceilings,
+    pub held: Arc<Held>,
+    pub batch_size: u32,
+    pub poll_interval: Duration,
+}
+
 struct Claimer {
-    context: Arc<Context>,
+    claiming: Claiming,
+    publishing: Arc<Publishing>,
+    readiness: Readiness,
     relay: i64,
     began: Instant,
     turns: Turns,
@@ -43,14 +57,20 @@ struct Strays {
     until: Instant,
 }
 
-pub(super) async fn run(context: Arc<Context>, relay: i64, stop: CancellationToken, abandon: CancellationToken) {
+pub(super) async fn run(
+    (claiming, mut idle): (Claiming, Idle),
+    publishing: Arc<Publishing>,
+    readiness: Readiness,
+    relay: i64,
+    stop: CancellationToken,
+    abandon: CancellationToken,
+) {
     let outbound = Arc::new(Outbound::default());
     let mut tasks = Supervised::default();
-    tasks.spawn("sender", sender::run(context.clone(), outbound.clone(), stop.clone(), abandon));
-    let mut idle = Idle::new(context.clone());
-    let turns = Turns::new(context.limits.batch_size);
-    let mut claimer =
-        Claimer { context, relay, began: Instant::now(), turns, outbound, unlist: Vec::new(), strays: None };
+    tasks.spawn("sender", sender::run(publishing.clone(), outbound.clone(), stop.clone(), abandon));
+    let turns = Turns::new(claiming.batch_size);
+    let (began, unlist) = (Instant::now(), Vec::new());
+    let mut claimer = Claimer { claiming, publishing, readiness, relay, began, turns, outbound, unlist, strays: None };
     let claimed = tasks.during(claimer.until(&mut idle, &stop), &stop).await;
     claimer.outbound.close();
     // What nobody sends any more stays listed. That this task ends too is noticed by the relay.
@@ -107,7 +127,7 @@ impl Claimer {
                 return Ok(());
             }
         }
-        let poll = self.context.limits.poll_interval;
+        let poll = self.claiming.poll_interval;
         let wait = async {
             match (crowded.is_empty(), found) {
                 (true, true) => tokio::time::sleep(poll).await,
@@ -128,7 +148,7 @@ impl Claimer {
             return Ok(Some(ask));
         }
         let began = Instant::now();
-        let db = &self.context.claim_db;
+        let db = &self.claiming.db;
         let seen = if crowded.is_empty() { outbox::look(db).await? } else { outbox::look_beside(db, crowded).await? };
         let ask = self.turns.looked(ask, &seen, began.elapsed(), self.now_ms());
         if !seen.is_empty() {
@@ -146,16 +166,10 @@ impl Claimer {
     async fn claim(&mut self, ask: &Ask, without: &[String]) -> Result<Batch, StoreError> {
         self.unlist.extend(self.outbound.take_confirmed());
         let began = Instant::now();
-        let context = &self.context;
-        let claim = Claim {
-            relay: self.relay,
-            ask,
-            without,
-            ceilings: &context.ceilings,
-            confirmed: &self.unlist,
-            behind: &context.held.behind(),
-        };
-        let batch = claim::claim(&context.claim_db, claim).await?;
+        let Claiming { db, ceilings, held, .. } = &self.claiming;
+        let claim =
+            Claim { relay: self.relay, ask, without, ceilings, confirmed: &self.unlist, behind: &held.behind() };
+        let batch = claim::claim(db, claim).await?;
         self.unlist.clear();
         self.turns.claimed(ask, &batch.found, began.elapsed(), self.now_ms());
         if batch.set_aside > 0 {
@@ -176,17 +190,17 @@ impl Claimer {
     async fn broker_ready(&self) {
         let mut backoff = Backoff::default();
         loop {
-            match self.context.publisher.is_ready().await {
+            match self.publishing.publisher.is_ready().await {
                 Ok(true) => {
-                    self.context.readiness.ready("broker");
+                    self.readiness.ready("broker");
                     return;
                 }
                 Ok(false) => {
-                    self.context.readiness.not_ready("broker", "blocked by a memory or disk alarm");
+                    self.readiness.not_ready("broker", "blocked by a memory or disk alarm");
                     tokio::time::sleep(BLOCKED).await;
                 }
                 Err(error) => {
-                    self.context.readiness.not_ready("broker", error.to_string());
+                    self.readiness.not_ready("broker", error.to_string());
                     tracing::warn!(%error, failures = backoff.failures(), "no broker; not claiming");
                     backoff.pause().await;
                 }
@@ -208,7 +222,7 @@ impl Claimer {
             return pause;
         }
         if blames_data
-            && let Ok(made) = partitions::make_for_outbox(&self.context.db).await
+            && let Ok(made) = partitions::make_for_outbox(&self.publishing.db).await
             && made > 0
         {
             tracing::info!(partitions = made, "made the partitions of a missed day");
@@ -222,7 +236,7 @@ impl Claimer {
     /// Claims the row whose turn it is, and no other; if that one is refused too, it is set aside. Where it only takes too
     /// long, the other tenants go on.
     async fn try_one(&mut self, blames_data: bool) -> Result<(), StoreError> {
-        let Some((tenant, id)) = outbox::next_in_turn(&self.context.db, self.turns.after()).await? else {
+        let Some((tenant, id)) = outbox::next_in_turn(&self.publishing.db, self.turns.after()).await? else {
             return Ok(());
         };
         if !blames_data {
@@ -239,7 +253,7 @@ impl Claimer {
     }
 
     async fn set_aside(&self, id: Uuid, error: &StoreError) -> Result<(), StoreError> {
-        if outbox::set_aside(&self.context.db, id, &error.to_string()).await? {
+        if outbox::set_aside(&self.publishing.db, id, &error.to_string()).await? {
             tracing::error!(event_id = %id, %error, "set aside: the row cannot be moved");
         }
         Ok(())
@@ -255,13 +269,13 @@ impl Claimer {
         }
         self.unlist.extend(self.outbound.take_confirmed());
         let known = [self.outbound.known(), self.unlist.clone()].concat();
-        adopt::strays(&self.context, self.relay, &known, stop).await
+        adopt::strays(&self.publishing, self.relay, &known, stop).await
     }
 
     /// Forgets what was confirmed. What is left is adopted by another relay.
     async fn finish(mut self) {
         self.unlist.extend(self.outbound.take_confirmed());
-        if let Err(error) = relay_batches::unlist(&self.context.db, &self.unlist).await {
+        if let Err(error) = relay_batches::unlist(&self.publishing.db, &self.unlist).await {
             tracing::warn!(%error, "confirmed batches stay listed; adopting them publishes nothing twice that was settled");
         }
     }

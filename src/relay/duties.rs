@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::circuits::Circuits;
-use super::context::Context;
 use super::duty::Ticker;
 use super::markers::Markers;
 use super::reconcile::Reconciler;
 use super::waiting::{self, Waiting};
-use crate::store::{StoreError, activity, idempotency, partitions, suspects};
+use crate::store::{Db, StoreError, activity, idempotency, partitions, suspects};
 use crate::telemetry::names::Duty;
 
 const TICK: Duration = Duration::from_millis(200);
@@ -21,7 +20,16 @@ const HOURLY: Duration = Duration::from_secs(3600);
 /// When no idempotency key is left that has expired, it is looked again after this.
 const EXPIRY: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(context: Arc<Context>, relay: i64, leads: Arc<AtomicBool>, stop: CancellationToken) {
+/// What is done by parts of their own, and the database for the rest.
+pub(super) struct Duties {
+    pub circuits: Circuits,
+    pub markers: Markers,
+    pub reconciler: Reconciler,
+    pub waiting: Waiting,
+    pub db: Db,
+}
+
+pub(super) async fn run(duties: Duties, relay: i64, leads: Arc<AtomicBool>, stop: CancellationToken) {
     while !leads.load(Ordering::Relaxed) {
         tokio::select! {
             () = tokio::time::sleep(TICK) => {}
@@ -30,59 +38,57 @@ pub(super) async fn run(context: Arc<Context>, relay: i64, leads: Arc<AtomicBool
     }
     // What is interrupted was either not committed, or stays listed and is adopted.
     tokio::select! {
-        () = all(&context, relay, &leads, &stop) => {}
+        () = all(duties, relay, &leads, &stop) => {}
         () = stop.cancelled() => {}
     }
 }
 
-async fn all(context: &Context, relay: i64, leads: &AtomicBool, stop: &CancellationToken) {
+async fn all(duties: Duties, relay: i64, leads: &AtomicBool, stop: &CancellationToken) {
+    let Duties { circuits, markers, reconciler, waiting, db } = duties;
     let ticker = |duty, tick| Ticker::new(duty, tick, leads, stop);
     tokio::join!(
-        keep_circuits(context, ticker(Duty::Circuits, TICK)),
-        publish_markers(context, ticker(Duty::Markers, TICK)),
-        reconcile(context, relay, stop, ticker(Duty::Reconcile, TICK)),
-        make_partitions(context, ticker(Duty::Partitions, HOURLY)),
-        remove_keys(context, ticker(Duty::IdempotencyKeys, TICK)),
-        clean(context, ticker(Duty::Cleaning, HOURLY)),
-        count_waiting(context, ticker(Duty::Waiting, waiting::TICK)),
+        keep_circuits(circuits, ticker(Duty::Circuits, TICK)),
+        publish_markers(markers, ticker(Duty::Markers, TICK)),
+        reconcile(reconciler, relay, stop, ticker(Duty::Reconcile, TICK)),
+        make_partitions(&db, ticker(Duty::Partitions, HOURLY)),
+        remove_keys(&db, ticker(Duty::IdempotencyKeys, TICK)),
+        clean(&db, ticker(Duty::Cleaning, HOURLY)),
+        count_waiting(waiting, ticker(Duty::Waiting, waiting::TICK)),
     );
 }
 
-async fn keep_circuits(context: &Context, mut ticker: Ticker<'_>) {
-    let mut circuits = Circuits::default();
+async fn keep_circuits(mut circuits: Circuits, mut ticker: Ticker<'_>) {
     while ticker.due().await {
-        ticker.done(circuits.step(context).await);
+        ticker.done(circuits.step().await);
     }
 }
 
-async fn publish_markers(context: &Context, mut ticker: Ticker<'_>) {
-    let mut markers = Markers::default();
+async fn publish_markers(mut markers: Markers, mut ticker: Ticker<'_>) {
     while ticker.due().await {
-        ticker.done(markers.step(context).await);
+        ticker.done(markers.step().await);
     }
 }
 
-async fn reconcile(context: &Context, relay: i64, stop: &CancellationToken, mut ticker: Ticker<'_>) {
-    let mut reconciler = Reconciler::default();
+async fn reconcile(mut reconciler: Reconciler, relay: i64, stop: &CancellationToken, mut ticker: Ticker<'_>) {
     while ticker.due().await {
-        ticker.done(reconciler.step(context, relay, stop).await);
+        ticker.done(reconciler.step(relay, stop).await);
     }
 }
 
-async fn make_partitions(context: &Context, mut ticker: Ticker<'_>) {
+async fn make_partitions(db: &Db, mut ticker: Ticker<'_>) {
     while ticker.due().await {
-        ticker.done(partitions::make_ahead(&context.db).await.map(drop));
+        ticker.done(partitions::make_ahead(db).await.map(drop));
     }
 }
 
 /// One batch at a time: five thousand keys a second, which is more than producers can make.
-async fn remove_keys(context: &Context, mut ticker: Ticker<'_>) {
+async fn remove_keys(db: &Db, mut ticker: Ticker<'_>) {
     let mut next = Instant::now();
     while ticker.due().await {
         if Instant::now() < next {
             continue;
         }
-        let removed = idempotency::remove_expired(&context.db).await;
+        let removed = idempotency::remove_expired(db).await;
         if removed.as_ref().is_ok_and(|removed| *removed < idempotency::BATCH) {
             next = Instant::now() + EXPIRY;
         }
@@ -90,20 +96,19 @@ async fn remove_keys(context: &Context, mut ticker: Ticker<'_>) {
     }
 }
 
-async fn count_waiting(context: &Context, mut ticker: Ticker<'_>) {
-    let mut waiting = Waiting::new(context);
+async fn count_waiting(mut waiting: Waiting, mut ticker: Ticker<'_>) {
     while ticker.due().await {
-        ticker.done(waiting.step(context).await);
+        ticker.done(waiting.step().await);
     }
 }
 
-async fn clean(context: &Context, mut ticker: Ticker<'_>) {
+async fn clean(db: &Db, mut ticker: Ticker<'_>) {
     while ticker.due().await {
-        ticker.done(remove_old(context).await);
+        ticker.done(remove_old(db).await);
     }
 }
 
-async fn remove_old(context: &Context) -> Result<(), StoreError> {
-    activity::prune(&context.db).await?;
-    suspects::remove_old(&context.db).await.map(drop)
+async fn remove_old(db: &Db) -> Result<(), StoreError> {
+    activity::prune(db).await?;
+    suspects::remove_old(db).await.map(drop)
 }

@@ -5,31 +5,38 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::context::Context;
 use super::dead_letters;
 use super::held_endpoints::Page;
+use crate::broker::publisher::Publisher;
 use crate::domain::dead_reason::DeadReason;
 use crate::domain::message::Message;
 use crate::store::days::Day;
 use crate::store::deliveries::Snapshot;
-use crate::store::{StoreError, ended};
+use crate::store::{Db, StoreError, ended};
 use crate::telemetry::metrics;
 
 /// Deliveries ended with one statement; the next round finds the rest.
 const BATCH: u32 = 500;
 
+pub(super) struct Ending {
+    pub db: Db,
+    pub publisher: Publisher,
+    /// `delivery.held_ttl`; zero: never.
+    pub held_ttl: Duration,
+}
+
 /// Ends what a page shows to be without an endpoint, and what is older than `delivery.held_ttl`. What fails here is tried
 /// again with the next round, and keeps nothing else waiting.
-pub(super) async fn of_page(context: &Context, page: &Page) {
+pub(super) async fn of_page(Ending { db, publisher, held_ttl }: &Ending, page: &Page) {
     let removed: Vec<Uuid> = page.held.iter().filter(|held| !held.exists).map(|held| held.endpoint_id).collect();
     if !removed.is_empty() {
-        let ended = ended::removed(&context.db, page.day, &removed, BATCH).await;
-        write(context, ended, DeadReason::EndpointRemoved, "dead: the endpoint was removed").await;
+        let ended = ended::removed(db, page.day, &removed, BATCH).await;
+        write(publisher, ended, DeadReason::EndpointRemoved, "dead: the endpoint was removed").await;
     }
-    if may_have_expired(page.day, context.limits.held_ttl) {
+    if may_have_expired(page.day, *held_ttl) {
         let all: Vec<Uuid> = page.held.iter().map(|held| held.endpoint_id).collect();
-        let ended = ended::expired(&context.db, page.day, &all, context.limits.held_ttl, BATCH).await;
-        write(context, ended, DeadReason::Expired, "dead: held for longer than delivery.held_ttl").await;
+        let ended = ended::expired(db, page.day, &all, *held_ttl, BATCH).await;
+        write(publisher, ended, DeadReason::Expired, "dead: held for longer than delivery.held_ttl").await;
     }
 }
 
@@ -42,7 +49,7 @@ fn may_have_expired(day: Day, ttl: Duration) -> bool {
 }
 
 async fn write(
-    context: &Context,
+    publisher: &Publisher,
     ended: Result<Vec<(Message, Snapshot)>, StoreError>,
     reason: DeadReason,
     said: &'static str,
@@ -56,6 +63,6 @@ async fn write(
         tracing::warn!(event_id = %snapshot.key.event_id, endpoint_id = %snapshot.key.endpoint_id, "{said}");
     }
     if !ended.is_empty() {
-        dead_letters::write(&context.publisher, ended).await;
+        dead_letters::write(publisher, ended).await;
     }
 }

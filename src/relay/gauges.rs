@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::context::Context;
-use crate::broker::BrokerError;
+use super::held::Held;
 use crate::broker::connection::Link;
 use crate::broker::declare::message_count;
-use crate::store::{circuits, held, outbox, pauses, stats};
+use crate::broker::topology::Names;
+use crate::broker::{BrokerError, Settings};
+use crate::store::{Db, circuits, held, outbox, pauses, stats};
 use crate::telemetry::metrics;
+use crate::telemetry::readiness::Readiness;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 /// What takes long, under a snapshot that somebody holds or in an outage, is asked after twenty times as long again.
@@ -19,7 +21,16 @@ const RARELY: Duration = Duration::from_secs(30);
 /// Held deliveries are counted up to here.
 const MOST_HELD: i64 = 100_000;
 
-pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
+/// Where they are read.
+pub(super) struct Sources {
+    pub db: Db,
+    pub broker: Settings,
+    pub names: Names,
+    pub held: Arc<Held>,
+    pub readiness: Readiness,
+}
+
+pub(super) async fn run(sources: Sources, stop: CancellationToken) {
     let mut link = None;
     let mut next = Instant::now();
     let mut tick = tokio::time::interval(INTERVAL);
@@ -31,10 +42,10 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
         }
         if Instant::now() >= next {
             let began = Instant::now();
-            let pause = if database(&context).await { began.elapsed() * DUTY } else { Duration::ZERO };
+            let pause = if database(&sources).await { began.elapsed() * DUTY } else { Duration::ZERO };
             next = Instant::now() + pause.min(RARELY);
         }
-        if let Err(error) = broker(&context, &mut link).await {
+        if let Err(error) = broker(&sources, &mut link).await {
             tracing::debug!(%error, "cannot read the depths of the queues");
             link = None;
         }
@@ -42,42 +53,41 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
 }
 
 /// False: there is no database.
-async fn database(context: &Context) -> bool {
-    match outbox::backlog(&context.db).await {
+async fn database(Sources { db, held: scanned, readiness, .. }: &Sources) -> bool {
+    match outbox::backlog(db).await {
         Ok(backlog) => {
-            context.readiness.ready("database");
+            readiness.ready("database");
             let age = Duration::from_secs_f64(backlog.oldest_age_seconds.max(0.0));
             metrics::outbox(backlog.pending.max(0) as u64, age);
         }
         Err(error) => {
-            context.readiness.not_ready("database", error.to_string());
+            readiness.not_ready("database", error.to_string());
             return false;
         }
     }
-    if let Ok(open) = circuits::count_open(&context.db).await {
+    if let Ok(open) = circuits::count_open(db).await {
         metrics::circuits_open(open.max(0) as u64);
     }
-    if let Ok(paused) = pauses::count(&context.db).await {
-        let behind = context.held.behind().len() as u64;
+    if let Ok(paused) = pauses::count(db).await {
+        let behind = scanned.behind().len() as u64;
         let known = paused.iter().map(|(reason, count)| (reason.as_str(), count.max(&0).unsigned_abs()));
         metrics::endpoint_pauses(&known.chain([("behind", behind)]).collect());
     }
-    if let Ok(watched) = stats::watched(&context.db).await {
+    if let Ok(watched) = stats::watched(db).await {
         let age = Duration::try_from_secs_f64(watched.unconfirmed_oldest_age_seconds).unwrap_or_default();
         metrics::watched(watched.set_aside.max(0) as u64, age, watched.partition_days_ahead);
     }
-    if let Ok(held) = held::count(&context.db, &context.held.days(), MOST_HELD).await {
+    if let Ok(held) = held::count(db, &scanned.days(), MOST_HELD).await {
         metrics::held_deliveries(held.max(0) as u64);
     }
     true
 }
 
-async fn broker(context: &Context, link: &mut Option<Link>) -> Result<(), BrokerError> {
+async fn broker(Sources { broker, names, .. }: &Sources, link: &mut Option<Link>) -> Result<(), BrokerError> {
     let link = match link {
         Some(open) if open.is_connected() => open,
-        closed => closed.insert(Link::open(&context.broker, "posthaste relay gauges").await?),
+        closed => closed.insert(Link::open(broker, "posthaste relay gauges").await?),
     };
-    let names = &context.topology.names;
     for (label, queue) in [("deliver", names.deliver_queue()), ("retry", names.retry_queue()), ("dead", names.dead())] {
         let depth = u64::from(message_count(link, &queue).await?.unwrap_or(0));
         metrics::queue_depth(label, depth);

@@ -3,10 +3,8 @@
 //! Awake, the relay polls. Before it sleeps it sets the flag that makes producers notify, and then waits until every
 //! transaction that may have read the old flag has ended; a claim after that sees all their rows.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::context::Context;
 use crate::store::wake::{self, Alarm, OUTBOX, Wake};
 use crate::store::{Db, StoreError};
 
@@ -33,8 +31,11 @@ enum State {
     Asleep,
 }
 
-pub struct Idle {
-    context: Arc<Context>,
+pub(super) struct Idle {
+    db: Db,
+    /// Sleep on LISTEN; otherwise poll all the time.
+    listen: bool,
+    poll_interval: Duration,
     state: State,
     alarm: Option<Alarm>,
     /// When the flag was last set. It ends by itself, so it is set again until this relay is awake.
@@ -44,8 +45,9 @@ pub struct Idle {
 }
 
 impl Idle {
-    pub(super) fn new(context: Arc<Context>) -> Idle {
-        Idle { context, state: State::Awake { empty: 0 }, alarm: None, flagged: Instant::now(), sleepless: None }
+    pub fn new(db: Db, listen: bool, poll_interval: Duration) -> Idle {
+        let (state, flagged) = (State::Awake { empty: 0 }, Instant::now());
+        Idle { db, listen, poll_interval, state, alarm: None, flagged, sleepless: None }
     }
 
     /// Before and during sleep only a full scan proves that nothing is there.
@@ -63,7 +65,7 @@ impl Idle {
 
     /// A flag that stays ends by itself.
     async fn say_awake(&self) {
-        if let Err(error) = wake::awake(self.db()).await {
+        if let Err(error) = wake::awake(&self.db).await {
             tracing::debug!(%error, "producers go on notifying for a moment");
         }
     }
@@ -85,11 +87,11 @@ impl Idle {
     }
 
     fn may_sleep(&self) -> bool {
-        self.context.limits.listen && self.sleepless.is_none_or(|until| Instant::now() >= until)
+        self.listen && self.sleepless.is_none_or(|until| Instant::now() >= until)
     }
 
     async fn step(&mut self, scanned: bool) -> Result<(), StoreError> {
-        let poll = self.context.limits.poll_interval;
+        let poll = self.poll_interval;
         match self.state {
             State::Awake { empty } if empty < EMPTY_POLLS => {
                 self.state = State::Awake { empty: empty + 1 };
@@ -100,7 +102,7 @@ impl Idle {
             State::Barrier { xid, since } => {
                 // The claim that has just found nothing counts only if it began after the barrier was passed; so the
                 // next state is entered here and the sleep comes after one more empty scan.
-                if wake::passed(self.db(), xid).await? {
+                if wake::passed(&self.db, xid).await? {
                     self.state = State::Asleep;
                 } else {
                     if self.flagged.elapsed() >= SLEEP {
@@ -117,16 +119,16 @@ impl Idle {
 
     /// Listens first, so that a notification sent right after the flag is set is heard.
     async fn set_flag(&mut self) -> Result<(), StoreError> {
-        self.alarm = Some(Alarm::listen(self.db(), OUTBOX).await?);
+        self.alarm = Some(Alarm::listen(&self.db, OUTBOX).await?);
         self.flag().await?;
-        let xid = wake::barrier(self.db()).await?;
+        let xid = wake::barrier(&self.db).await?;
         self.state = State::Barrier { xid, since: Instant::now() };
         Ok(())
     }
 
     async fn flag(&mut self) -> Result<(), StoreError> {
         self.flagged = Instant::now();
-        wake::sleeping(self.db()).await
+        wake::sleeping(&self.db).await
     }
 
     async fn sleep(&mut self) -> Result<(), StoreError> {
@@ -151,9 +153,5 @@ impl Idle {
         if !matches!(self.state, State::Awake { .. }) {
             self.say_awake().await;
         }
-    }
-
-    fn db(&self) -> &Db {
-        &self.context.db
     }
 }

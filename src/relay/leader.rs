@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::adopt;
-use super::context::Context;
 use super::duty::Ticker;
+use super::publish::Publishing;
 use crate::store::StoreError;
 use crate::store::locks::{Role, Session};
 use crate::telemetry::metrics;
@@ -24,7 +24,7 @@ const ADOPT: Duration = Duration::from_secs(1);
 /// Fails when the session is lost: then this relay must not claim any more under its identity. Watched beside what the
 /// leader does with the session, which waits for the broker.
 pub(super) async fn run(
-    context: &Context,
+    publishing: &Publishing,
     session: &Session,
     relay: i32,
     leads: &AtomicBool,
@@ -33,7 +33,7 @@ pub(super) async fn run(
     metrics::leads(false);
     let kept = tokio::select! {
         lost = watch(session) => lost,
-        () = lead(context, session, relay, leads, &stop) => Ok(()),
+        () = lead(publishing, session, relay, leads, &stop) => Ok(()),
         () = stop.cancelled() => Ok(()),
     };
     metrics::leads(false);
@@ -52,7 +52,7 @@ async fn watch(session: &Session) -> Result<(), StoreError> {
 
 /// Adopts from when this relay leads. An error of the session is for `watch` to judge; a batch that cannot be adopted ends
 /// nothing else.
-async fn lead(context: &Context, session: &Session, relay: i32, leads: &AtomicBool, stop: &CancellationToken) {
+async fn lead(publishing: &Publishing, session: &Session, relay: i32, leads: &AtomicBool, stop: &CancellationToken) {
     let mut ticker = Ticker::new(Duty::Adoption, LEAD, leads, stop);
     while !leads.load(Ordering::Relaxed) && ticker.due().await {
         let taken = session.try_role(Role::Leader).await;
@@ -65,7 +65,7 @@ async fn lead(context: &Context, session: &Session, relay: i32, leads: &AtomicBo
     }
     let mut ticker = Ticker::new(Duty::Adoption, ADOPT, leads, stop);
     while ticker.due().await {
-        ticker.done(adopt::of_the_gone(context, session, relay, stop).await);
+        ticker.done(adopt::of_the_gone(publishing, session, relay, stop).await);
     }
 }
 

@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 mod adopt;
 mod circuits;
 mod claimer;
-mod context;
 pub mod dead_letters;
 mod declare;
 mod duties;
@@ -22,6 +21,7 @@ mod held;
 mod held_endpoints;
 mod idle;
 mod leader;
+mod limits;
 mod markers;
 mod publish;
 pub mod reconcile;
@@ -30,10 +30,16 @@ mod room;
 mod sender;
 mod waiting;
 
-pub use context::{Grace, Limits};
 pub use declare::{DeclareFailure, declare};
+pub use limits::{Grace, Limits};
 
-use context::Context;
+use claimer::Claiming;
+use duties::Duties;
+use ended::Ending;
+use held::Held;
+use idle::Idle;
+use publish::Publishing;
+use release::Releasing;
 
 use crate::broker;
 use crate::broker::publisher::Publisher;
@@ -70,43 +76,82 @@ pub enum Fault {
     Session(#[from] StoreError),
 }
 
+/// What outlives its sessions, and from which the parts of each are made.
+struct Relay {
+    publishing: Arc<Publishing>,
+    held: Arc<Held>,
+    claim_db: Db,
+    policies: Arc<Policies>,
+    ceilings: Ceilings,
+    limits: Limits,
+    readiness: Readiness,
+}
+
 /// Relays until `stop`; then finishes the publishes under way, unless `abandon` ends the grace period first.
 pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationToken) -> Result<(), Fault> {
-    let publisher = Publisher::new(parts.broker.clone(), parts.topology.names.clone(), "posthaste relay publish");
-    let context = Arc::new(Context {
-        db: parts.db,
-        claim_db: parts.claim_db,
-        publisher,
-        broker: parts.broker,
-        topology: parts.topology,
-        policies: parts.policies,
-        ceilings: parts.ceilings,
-        limits: parts.limits,
-        readiness: parts.readiness,
-        held: held::Held::default(),
-    });
+    let Parts { db, claim_db, session, broker, topology, policies, ceilings, limits, readiness } = parts;
+    let publisher = Publisher::new(broker.clone(), topology.names.clone(), "posthaste relay publish");
+    let held = Arc::new(Held::default());
+    let sources = gauges::Sources {
+        db: db.clone(),
+        broker: broker.clone(),
+        names: topology.names.clone(),
+        held: held.clone(),
+        readiness: readiness.clone(),
+    };
+    let publishing = Arc::new(Publishing { db, publisher: publisher.clone(), broker, topology });
+    let relay = Relay { publishing, held, claim_db, policies, ceilings, limits, readiness };
     let mut tasks = Supervised::default();
-    tasks.spawn("gauges", gauges::run(context.clone(), stop.clone()));
-    let ended = tasks.during(sessions(&context, &parts.session, &stop, &abandon), &stop).await;
-    context.publisher.close().await;
+    tasks.spawn("gauges", gauges::run(sources, stop.clone()));
+    let ended = tasks.during(sessions(&relay, &session, &stop, &abandon), &stop).await;
+    publisher.close().await;
     ended?
+}
+
+impl Relay {
+    fn claiming(&self) -> (Claiming, Idle) {
+        let Limits { batch_size, poll_interval, listen, .. } = self.limits;
+        let (db, ceilings, held) = (self.claim_db.clone(), self.ceilings.clone(), self.held.clone());
+        let idle = Idle::new(self.publishing.db.clone(), listen, poll_interval);
+        (Claiming { db, ceilings, held, batch_size, poll_interval }, idle)
+    }
+
+    fn releasing(&self) -> Releasing {
+        let Limits { held_ttl, max_in_flight, places, .. } = self.limits;
+        let publishing = self.publishing.clone();
+        let ending = Ending { db: publishing.db.clone(), publisher: publishing.publisher.clone(), held_ttl };
+        Releasing { publishing, found: self.held.clone(), ending, max_in_flight, places }
+    }
+
+    fn duties(&self) -> Duties {
+        let Limits { circuits, disable_after, reconcile_interval, grace, .. } = self.limits;
+        let Publishing { db, publisher, broker, topology } = self.publishing.as_ref();
+        let prefix = topology.names.prefix();
+        Duties {
+            circuits: circuits::Circuits::new(db.clone(), circuits, disable_after),
+            markers: markers::Markers::new(db.clone(), publisher.clone(), reconcile_interval),
+            reconciler: reconcile::Reconciler::new(self.publishing.clone(), grace, reconcile_interval),
+            waiting: waiting::Waiting::new(db.clone(), broker.clone(), prefix, self.policies.clone()),
+            db: db.clone(),
+        }
+    }
 }
 
 /// One session after the other, under a new identity each.
 async fn sessions(
-    context: &Arc<Context>,
+    relay: &Relay,
     options: &store::Options,
     stop: &CancellationToken,
     abandon: &CancellationToken,
 ) -> Result<(), Fault> {
     let mut backoff = Backoff::default();
     while !stop.is_cancelled() {
-        let error = match session(context, options, stop, abandon, &mut backoff).await {
+        let error = match session(relay, options, stop, abandon, &mut backoff).await {
             Ok(()) => return Ok(()),
             Err(Fault::Session(error)) if !matches!(error, StoreError::SharedSession) => error,
             Err(fault) => return Err(fault),
         };
-        context.readiness.not_ready("database", error.to_string());
+        relay.readiness.not_ready("database", error.to_string());
         let failures = backoff.failures();
         tracing::warn!(%error, failures, "the relay lost its session; starting again under a new identity");
         backoff.pause_until(stop).await;
@@ -116,23 +161,26 @@ async fn sessions(
 
 /// One life of the relay: as long as the session that holds its identity.
 async fn session(
-    context: &Arc<Context>,
+    relay: &Relay,
     options: &store::Options,
     stop: &CancellationToken,
     abandon: &CancellationToken,
     backoff: &mut Backoff,
 ) -> Result<(), Fault> {
-    let (session, relay) = open_session(options).await?;
-    tracing::info!(relay, "relaying");
-    context.readiness.ready("database");
+    let (session, id) = open_session(options).await?;
+    tracing::info!(relay = id, "relaying");
+    relay.readiness.ready("database");
     backoff.reset();
     let over = stop.child_token();
     let leads = Arc::new(AtomicBool::new(false));
     let mut tasks = Supervised::default();
-    tasks.spawn("claimer", claimer::run(context.clone(), relay.into(), over.clone(), abandon.clone()));
-    tasks.spawn("release", release::run(context.clone(), relay.into(), leads.clone(), over.clone()));
-    tasks.spawn("duties", duties::run(context.clone(), relay.into(), leads.clone(), over.clone()));
-    let kept = tasks.during(leader::run(context, &session, relay, &leads, over.clone()), &over).await?;
+    let (publishing, readiness) = (relay.publishing.clone(), relay.readiness.clone());
+    let claiming = claimer::run(relay.claiming(), publishing, readiness, id.into(), over.clone(), abandon.clone());
+    tasks.spawn("claimer", claiming);
+    tasks.spawn("release", release::run(relay.releasing(), id.into(), leads.clone(), over.clone()));
+    tasks.spawn("duties", duties::run(relay.duties(), id.into(), leads.clone(), over.clone()));
+    let leading = leader::run(&relay.publishing, &session, id, &leads, over.clone());
+    let kept = tasks.during(leading, &over).await?;
     over.cancel();
     // The claimer finishes its publishes; the lock is still ours meanwhile, unless the session is what was lost.
     tasks.finish().await?;

@@ -1,11 +1,13 @@
 //! Reconcile: what the broker has lost is published again, from PostgreSQL, at a bounded rate.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, Grace};
-use super::{publish, release};
+use super::limits::Grace;
+use super::publish::Publishing;
+use super::release;
 use crate::domain::reconcile;
 use crate::domain::work_queue::WorkQueue;
 use crate::store::reconcile::Proofs;
@@ -27,8 +29,10 @@ pub async fn proofs(db: &Db, grace: Grace) -> Result<Proofs, StoreError> {
     })
 }
 
-#[derive(Default)]
-pub struct Reconciler {
+pub(super) struct Reconciler {
+    publishing: Arc<Publishing>,
+    grace: Grace,
+    every: Duration,
     next: Option<Instant>,
     /// A statement failed, and may have done its work all the same.
     unknown: bool,
@@ -36,49 +40,47 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
+    pub fn new(publishing: Arc<Publishing>, grace: Grace, every: Duration) -> Reconciler {
+        Reconciler { publishing, grace, every, next: None, unknown: false, last_prune: None }
+    }
+
     /// One batch at most, so that a rebuild does not flood the workers.
-    pub(super) async fn step(
-        &mut self,
-        context: &Context,
-        relay: i64,
-        stop: &CancellationToken,
-    ) -> Result<(), StoreError> {
+    pub async fn step(&mut self, relay: i64, stop: &CancellationToken) -> Result<(), StoreError> {
         if self.next.is_some_and(|next| Instant::now() < next) {
             return Ok(());
         }
         if self.unknown {
-            release::recover(context, relay, stop).await?;
+            release::recover(&self.publishing, relay, stop).await?;
         }
         let began = Instant::now();
         self.unknown = true;
-        let proofs = proofs(&context.db, context.limits.grace).await?;
-        let found = batch(context, relay, proofs).await?;
+        let proofs = proofs(&self.publishing.db, self.grace).await?;
+        let found = batch(&self.publishing, relay, proofs).await?;
         self.unknown = false;
-        let pause =
-            if found == 0 { context.limits.reconcile_interval.max(began.elapsed() * DUTY) } else { Duration::ZERO };
+        let pause = if found == 0 { self.every.max(began.elapsed() * DUTY) } else { Duration::ZERO };
         self.next = Some(Instant::now() + pause);
-        self.prune(context).await
+        self.prune().await
     }
 
-    async fn prune(&mut self, context: &Context) -> Result<(), StoreError> {
+    async fn prune(&mut self) -> Result<(), StoreError> {
         const EVERY: Duration = Duration::from_secs(60);
         const KEEP: Duration = Duration::from_secs(3600);
         if self.last_prune.is_none_or(|last| last.elapsed() >= EVERY) {
-            markers::prune(&context.db, KEEP).await?;
+            markers::prune(&self.publishing.db, KEEP).await?;
             self.last_prune = Some(Instant::now());
         }
         Ok(())
     }
 }
 
-async fn batch(context: &Context, relay: i64, proofs: Proofs) -> Result<usize, StoreError> {
-    let batch = lost::republish(&context.db, relay, proofs, BATCH).await?;
+async fn batch(publishing: &Publishing, relay: i64, proofs: Proofs) -> Result<usize, StoreError> {
+    let batch = lost::republish(&publishing.db, relay, proofs, BATCH).await?;
     let found = batch.messages.len();
     if let Some(id) = batch.id {
         tracing::warn!(deliveries = found, "the broker has lost messages; publishing them again");
         metrics::lost_and_republished(found as u64);
-        publish::due(context, batch.messages).await;
-        relay_batches::unlist(&context.db, &[id]).await?;
+        publishing.due(batch.messages).await;
+        relay_batches::unlist(&publishing.db, &[id]).await?;
     }
     Ok(found)
 }

@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::context::Context;
 use super::duty::Ticker;
+use super::ended::{self, Ending};
+use super::held::Held;
 use super::held_endpoints::{HeldEndpoints, Waiting};
-use super::{ended, publish};
+use super::publish::Publishing;
 use crate::domain::flows::{Flows, Let};
 use crate::domain::message::Message;
 use crate::store::days::Day;
-use crate::store::{StoreError, relay_batches, release};
+use crate::store::{Db, StoreError, relay_batches, release};
 use crate::telemetry::names::Duty;
 
 const TICK: Duration = Duration::from_millis(100);
@@ -32,11 +33,23 @@ const PARTS: usize = 4;
 /// Between the parts. All together take less than the tick.
 const PAUSE: Duration = Duration::from_millis(20);
 
-pub(super) async fn run(context: Arc<Context>, relay: i64, leads: Arc<AtomicBool>, stop: CancellationToken) {
+/// What it takes to release.
+pub(super) struct Releasing {
+    pub publishing: Arc<Publishing>,
+    /// What the scan finds, for the other parts of the relay.
+    pub found: Arc<Held>,
+    pub ending: Ending,
+    /// Requests in flight for one endpoint that sets no limit of its own.
+    pub max_in_flight: u32,
+    /// Places for due retries in all workers together.
+    pub places: u32,
+}
+
+pub(super) async fn run(releasing: Releasing, relay: i64, leads: Arc<AtomicBool>, stop: CancellationToken) {
     let mut releaser = Releaser::default();
     let mut ticker = Ticker::new(Duty::Release, TICK, &leads, &stop);
     while ticker.due().await {
-        let done = releaser.step(&context, relay, leads.load(Ordering::Relaxed), &stop).await;
+        let done = releaser.step(&releasing, relay, leads.load(Ordering::Relaxed), &stop).await;
         // What was committed without an answer is listed, and nobody adopts from a relay that lives.
         releaser.unknown = done.is_err();
         ticker.done(done);
@@ -63,28 +76,29 @@ impl Default for Releaser {
 impl Releaser {
     async fn step(
         &mut self,
-        context: &Context,
+        Releasing { publishing, found, ending, max_in_flight, places }: &Releasing,
         relay: i64,
         leads: bool,
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
+        let db = &publishing.db;
         if self.unknown {
-            recover(context, relay, stop).await?;
+            recover(publishing, relay, stop).await?;
         }
-        context.held.set_days(&self.held.find_days(&context.db).await?);
-        for page in self.held.look_round(&context.db).await? {
+        found.set_days(&self.held.find_days(db).await?);
+        for page in self.held.look_round(db).await? {
             if leads {
-                ended::of_page(context, &page).await;
+                ended::of_page(ending, &page).await;
             }
         }
-        let waiting = self.held.look_at_active(&context.db, context.limits.max_in_flight).await?;
-        context.held.set_behind(self.held.behind());
+        let waiting = self.held.look_at_active(db, *max_in_flight).await?;
+        found.set_behind(self.held.behind());
         if leads {
-            self.learn(context).await?;
-            let (ids, messages) = self.let_go(context, relay, &waiting).await?;
+            self.learn(db).await?;
+            let (ids, messages) = self.let_go(db, relay, *places, &waiting).await?;
             // What is interrupted here stays listed, and is adopted.
             tokio::select! {
-                () = in_parts(context, messages) => relay_batches::unlist(&context.db, &ids).await?,
+                () = in_parts(publishing, messages) => relay_batches::unlist(db, &ids).await?,
                 () = stop.cancelled() => {}
             }
         }
@@ -92,7 +106,7 @@ impl Releaser {
     }
 
     /// Looks what became of what was let go.
-    async fn learn(&mut self, context: &Context) -> Result<(), StoreError> {
+    async fn learn(&mut self, db: &Db) -> Result<(), StoreError> {
         self.flows.forget_idle(self.now_ms());
         let all = self.flows.count_on_the_way() as usize;
         if all == 0 {
@@ -101,7 +115,7 @@ impl Releaser {
         let skip = if all > LOOK_UP { self.looked_up % all } else { 0 };
         let open: Vec<Let> = self.flows.on_the_way().skip(skip).take(LOOK_UP).copied().collect();
         self.looked_up = skip + open.len();
-        let became: HashMap<_, _> = release::became(&context.db, &open).await?.into_iter().collect();
+        let became: HashMap<_, _> = release::became(db, &open).await?.into_iter().collect();
         self.flows.learn(&became);
         Ok(())
     }
@@ -109,14 +123,15 @@ impl Releaser {
     /// Commits what may go, the oldest days first. Returns the listed batches and their messages.
     async fn let_go(
         &mut self,
-        context: &Context,
+        db: &Db,
         relay: i64,
+        places: u32,
         waiting: &[Waiting],
     ) -> Result<(Vec<i64>, Vec<Message>), StoreError> {
         let now_ms = self.now_ms();
         let due: Vec<_> = waiting.iter().map(|one| one.due).collect();
         let mut counts: HashMap<Uuid, u32> =
-            self.flows.allot(&due, context.limits.places, release::MOST, now_ms).into_iter().collect();
+            self.flows.allot(&due, places, release::MOST, now_ms).into_iter().collect();
         let (mut ids, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (day, endpoints) in by_day(waiting) {
             let count = |endpoint| counts.get(&endpoint).filter(|count| **count > 0).map(|count| (endpoint, *count));
@@ -124,7 +139,7 @@ impl Releaser {
             if counted.is_empty() || bytes >= RELEASE_BYTES {
                 continue;
             }
-            let batch = release::release(&context.db, relay, day, &counted).await?;
+            let batch = release::release(db, relay, day, &counted).await?;
             for message in &batch.messages {
                 bytes += message.body.len();
                 self.flows.let_go(Let { key: message.key(), attempts: message.attempt - 1 }, now_ms);
@@ -153,25 +168,25 @@ fn by_day(waiting: &[Waiting]) -> BTreeMap<Day, Vec<Uuid>> {
 }
 
 /// Publishes what this relay has listed and does not know of. Copies of what is published elsewhere meanwhile do no harm.
-pub(super) async fn recover(context: &Context, relay: i64, stop: &CancellationToken) -> Result<(), StoreError> {
-    for (id, messages) in release::listed(&context.db, relay, RECOVER).await? {
+pub(super) async fn recover(publishing: &Publishing, relay: i64, stop: &CancellationToken) -> Result<(), StoreError> {
+    for (id, messages) in release::listed(&publishing.db, relay, RECOVER).await? {
         tracing::info!(batch = id, messages = messages.len(), "publishing a batch whose answer was lost");
         tokio::select! {
-            () = publish::due(context, messages) => {}
+            () = publishing.due(messages) => {}
             () = stop.cancelled() => return Ok(()),
         }
-        relay_batches::unlist(&context.db, &[id]).await?;
+        relay_batches::unlist(&publishing.db, &[id]).await?;
     }
     Ok(())
 }
 
 /// Publishes releases, many of them in parts.
-async fn in_parts(context: &Context, mut messages: Vec<Message>) {
+async fn in_parts(publishing: &Publishing, mut messages: Vec<Message>) {
     let size = messages.len().div_ceil(PARTS).max(AT_ONCE);
     while messages.len() > size {
         let rest = messages.split_off(size);
-        publish::due(context, std::mem::replace(&mut messages, rest)).await;
+        publishing.due(std::mem::replace(&mut messages, rest)).await;
         tokio::time::sleep(PAUSE).await;
     }
-    publish::due(context, messages).await;
+    publishing.due(messages).await;
 }

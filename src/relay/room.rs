@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::context::Context;
+use crate::broker::Settings;
 use crate::broker::depth::Depths;
 use crate::reconnect::Backoff;
 
@@ -22,15 +22,8 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub fn new(context: &Context) -> Room {
-        let queue = context.topology.names.deliver_queue();
-        Room {
-            depths: Depths::new(context.broker.clone()),
-            queue,
-            estimate: 0,
-            backoff: Backoff::default(),
-            refused: false,
-        }
+    pub fn new(broker: Settings, queue: String) -> Room {
+        Room { depths: Depths::new(broker), queue, estimate: 0, backoff: Backoff::default(), refused: false }
     }
 
     pub fn published(&mut self, messages: usize) {

@@ -9,8 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::context::Context;
-use super::publish;
+use super::publish::Publishing;
 use super::room::Room;
 use crate::domain::message::Message;
 use crate::domain::outgoing::Outgoing;
@@ -154,9 +153,9 @@ struct Chunk {
 }
 
 struct Sender {
-    context: Arc<Context>,
+    publishing: Arc<Publishing>,
     outbound: Arc<Outbound>,
-    publishing: JoinSet<Chunk>,
+    calls: JoinSet<Chunk>,
     under_way: UnderWay,
     room: Room,
 }
@@ -164,14 +163,13 @@ struct Sender {
 /// Publishes until the claimer has closed and everything is confirmed. From `stop` on the depth of the queue is not looked
 /// at; at `abandon` what is left stays listed, and another relay adopts it.
 pub(super) async fn run(
-    context: Arc<Context>,
+    publishing: Arc<Publishing>,
     outbound: Arc<Outbound>,
     stop: CancellationToken,
     abandon: CancellationToken,
 ) {
-    let room = Room::new(&context);
-    let publishing = JoinSet::new();
-    let mut sender = Sender { context, outbound, publishing, under_way: UnderWay::default(), room };
+    let room = Room::new(publishing.broker.clone(), publishing.topology.names.deliver_queue());
+    let mut sender = Sender { publishing, outbound, calls: JoinSet::new(), under_way: UnderWay::default(), room };
     tokio::select! {
         () = sender.all(&stop) => {}
         () = abandon.cancelled() => tracing::warn!("abandoned unconfirmed batches; another relay adopts them"),
@@ -182,11 +180,11 @@ pub(super) async fn run(
 impl Sender {
     async fn all(&mut self, stop: &CancellationToken) {
         loop {
-            while let Some(done) = self.publishing.try_join_next() {
+            while let Some(done) = self.calls.try_join_next() {
                 self.done(done);
             }
             if self.outbound.is_empty() {
-                if self.outbound.is_closed() && self.publishing.is_empty() {
+                if self.outbound.is_closed() && self.calls.is_empty() {
                     return;
                 }
                 self.wait().await;
@@ -199,7 +197,7 @@ impl Sender {
             let chunk = self.outbound.take(self.under_way);
             if !chunk.is_empty() {
                 self.publish(chunk);
-            } else if let Some(done) = self.publishing.join_next().await {
+            } else if let Some(done) = self.calls.join_next().await {
                 // As much was under way as may be.
                 self.done(done);
             }
@@ -210,7 +208,7 @@ impl Sender {
     async fn wait(&mut self) {
         tokio::select! {
             () = self.outbound.added.notified() => {}
-            Some(done) = self.publishing.join_next() => self.done(done),
+            Some(done) = self.calls.join_next() => self.done(done),
             () = self.room.look_ahead() => {}
         }
     }
@@ -218,7 +216,7 @@ impl Sender {
     async fn wait_for_room(&mut self, stop: &CancellationToken) {
         tokio::select! {
             () = self.room.wait() => {}
-            Some(done) = self.publishing.join_next() => self.done(done),
+            Some(done) = self.calls.join_next() => self.done(done),
             () = stop.cancelled() => {}
         }
     }
@@ -230,9 +228,9 @@ impl Sender {
         self.under_way.messages += batches.len();
         self.under_way.bytes += bytes;
         self.room.published(batches.len());
-        let context = self.context.clone();
-        self.publishing.spawn(async move {
-            publish::first_attempts(&context, messages).await;
+        let publishing = self.publishing.clone();
+        self.calls.spawn(async move {
+            publishing.first_attempts(messages).await;
             Chunk { batches, bytes }
         });
     }

@@ -50,7 +50,7 @@ async fn partitions(connection: &mut Conn, table: &str) -> Result<Vec<String>> {
     Ok(names.bind(table).fetch_all(connection).await?)
 }
 
-/// One that was begun and not finished is of no use, and is made again. Names of partitions are dead letters and digits.
+/// One that was begun and not finished is of no use, and is made again. Names of partitions are letters and digits.
 async fn build_one(connection: &mut Conn, index: &Index, partition: &str) -> Result<()> {
     let name = format!("{partition}_v{}", index.version);
     let valid =

@@ -135,7 +135,7 @@ pub struct Hold {
     pub delay_ms: i64,
 }
 
-/// The status is hidden from the planner here and in `BURY`: it would else take the index of due deliveries for a short cut
+/// The status is hidden from the planner here and in `MARK_DEAD`: it would else take the index of due deliveries for a short cut
 /// while the day is empty, and read all of it for each row later.
 pub const HOLD: &str = concat!(
     "update posthaste.deliveries{day} d
@@ -198,7 +198,7 @@ fn hold_arguments(sorted: &[(usize, &Hold)]) -> Arguments {
     Ok(arguments)
 }
 
-pub const BURY: &str = concat!(
+pub const MARK_DEAD: &str = concat!(
     "update posthaste.deliveries{day} d
         set status = 'dead', dead_reason = $4, next_attempt_at = null, updated_at = now(),
             last_error = coalesce($5, last_error)
@@ -224,7 +224,7 @@ pub async fn mark_dead(
         arguments.add(error)?;
         Ok(arguments)
     };
-    let rows: Vec<Raw> = days::rows(db, Some(Day::of(key.event_id)), BURY, &arguments).await?;
+    let rows: Vec<Raw> = days::rows(db, Some(Day::of(key.event_id)), MARK_DEAD, &arguments).await?;
     rows.into_iter().next().map(Raw::snapshot).transpose()
 }
 

@@ -6,27 +6,32 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::access::Access;
 use super::acks::Acks;
-use super::bytes::{MOST_BYTES, UnackedBytes};
-use super::context::Context;
-use super::processing;
+use super::consumed;
+use super::processing::Processor;
 use super::queue_share::QueueShare;
+use super::replicas::Replicas;
+use super::running::Running;
 use super::stall::{Flow, StallDetector};
 use crate::broker::BrokerError;
 use crate::broker::connection::Link;
 use crate::broker::consumer::Subscription;
 use crate::broker::declare;
-use crate::domain::work_queue::WorkQueue;
 use crate::reconnect::Backoff;
 use crate::telemetry::readiness::Readiness;
 
 const HEALTH: Duration = Duration::from_secs(1);
 
-fn shares(context: &Context) -> [Arc<QueueShare>; 2] {
-    let names = &context.successors.topology.names;
-    let bytes = UnackedBytes::new(MOST_BYTES);
-    let share = |queue, name| Arc::new(QueueShare::new(queue, name, context.limits.capacity, bytes.clone()));
-    [share(WorkQueue::Deliver, names.deliver_queue()), share(WorkQueue::Retry, names.retry_queue())]
+/// What takes messages, and hands each to a task of its own.
+pub struct Consumer {
+    /// Of the worker.
+    pub name: String,
+    pub access: Arc<Access>,
+    pub shares: [Arc<QueueShare>; 2],
+    pub replicas: Arc<Replicas>,
+    pub running: Running,
+    pub processor: Arc<Processor>,
 }
 
 /// How a worker ends: `stop` asks for no more, `abandon` ends the grace period.
@@ -35,77 +40,73 @@ pub struct Ends {
     pub abandon: CancellationToken,
 }
 
-/// Consumes until `stop`, reconnecting by itself; returns when everything that it took is finished or abandoned, also what came
-/// by a channel that is gone.
-pub async fn run(context: Arc<Context>, ready: Readiness, ends: Ends) {
-    let stop = &ends.stop;
-    let shares = shares(&context);
-    let mut backoff = Backoff::default();
-    while !stop.is_cancelled() {
-        match session(&context, &shares, &ready, &ends, &mut backoff).await {
-            Ok(()) => return,
-            Err(error) => {
-                ready.not_ready("broker", error.to_string());
-                if error.is_not_found() {
-                    context.successors.declare_again().await;
+impl Consumer {
+    /// Consumes until `stop`, reconnecting by itself; returns when everything that it took is finished or abandoned, also what
+    /// came by a channel that is gone.
+    pub async fn run(&self, ready: Readiness, ends: Ends) {
+        let stop = &ends.stop;
+        let mut backoff = Backoff::default();
+        while !stop.is_cancelled() {
+            match self.session(&ready, &ends, &mut backoff).await {
+                Ok(()) => return,
+                Err(error) => {
+                    ready.not_ready("broker", error.to_string());
+                    if error.is_not_found() {
+                        self.access.declare_again().await;
+                    }
+                    tracing::warn!(%error, failures = backoff.failures(), "lost the broker; reconnecting");
+                    backoff.pause_until(stop).await;
                 }
-                tracing::warn!(%error, failures = backoff.failures(), "lost the broker; reconnecting");
-                backoff.pause_until(stop).await;
             }
         }
+        drain(&self.running, &mut JoinSet::new(), &ends.abandon).await;
     }
-    drain(&context, &mut JoinSet::new(), &ends.abandon).await;
-}
 
-async fn session(
-    context: &Arc<Context>,
-    shares: &[Arc<QueueShare>; 2],
-    ready: &Readiness,
-    ends: &Ends,
-    backoff: &mut Backoff,
-) -> Result<(), BrokerError> {
-    let name = format!("posthaste worker {} consume", context.name);
-    let link = tokio::select! {
-        link = Link::open(&context.successors.broker, &name) => Arc::new(link?),
-        () = ends.stop.cancelled() => {
-            drain(context, &mut JoinSet::new(), &ends.abandon).await;
-            return Ok(());
+    async fn session(&self, ready: &Readiness, ends: &Ends, backoff: &mut Backoff) -> Result<(), BrokerError> {
+        let name = format!("posthaste worker {} consume", self.name);
+        let link = tokio::select! {
+            link = self.access.open(&name) => Arc::new(link?),
+            () = ends.stop.cancelled() => {
+                drain(&self.running, &mut JoinSet::new(), &ends.abandon).await;
+                return Ok(());
+            }
+        };
+        let over = CancellationToken::new();
+        let mut consuming = JoinSet::new();
+        let flows: [Arc<Flow>; 2] = Default::default();
+        // Counted before it consumes, so that it takes no more than its share from the beginning.
+        if let Some(figures) = declare::figures(&link, &self.shares[0].name).await? {
+            self.replicas.are(figures.consumers + 1);
         }
-    };
-    let over = CancellationToken::new();
-    let mut consuming = JoinSet::new();
-    let flows: [Arc<Flow>; 2] = Default::default();
-    // Counted before it consumes, so that it takes no more than its share from the beginning.
-    if let Some(figures) = declare::figures(&link, &shares[0].name).await? {
-        context.replicas.are(figures.consumers + 1);
+        for (share, flow) in self.shares.iter().zip(&flows) {
+            let tag = format!("{}.{}", self.name, if share.is_first() { "first" } else { "retry" });
+            let prefetch = share.take_places(self.replicas.get());
+            let subscription = Subscription::open(link.clone(), &share.name, prefetch, &tag).await?;
+            let channel = Channel {
+                share: share.clone(),
+                flow: flow.clone(),
+                ends: consumed::Ends { stop: ends.stop.clone(), over: over.clone() },
+            };
+            let (replicas, running, processor) = (self.replicas.clone(), self.running.clone(), self.processor.clone());
+            consuming.spawn(consume(channel, subscription, replicas, running, processor));
+        }
+        ready.ready("broker");
+        backoff.reset();
+        tracing::info!("consuming");
+        let result = tokio::select! {
+            result = first_end(&mut consuming) => result,
+            reason = disconnected(&link, &self.shares, &flows, &self.replicas) => {
+                Err(BrokerError::Unavailable(reason.into()))
+            }
+        };
+        if result.is_ok() {
+            // A graceful stop: what is in flight is finished and settled, or the grace period ends it.
+            drain(&self.running, &mut consuming, &ends.abandon).await;
+        }
+        over.cancel();
+        link.close().await;
+        result
     }
-    for (share, flow) in shares.iter().zip(&flows) {
-        let tag = format!("{}.{}", context.name, if share.is_first() { "first" } else { "retry" });
-        let prefetch = share.take_places(context.replicas.get());
-        let subscription = Subscription::open(link.clone(), &share.name, prefetch, &tag).await?;
-        consuming.spawn(consume(
-            context.clone(),
-            share.clone(),
-            flow.clone(),
-            subscription,
-            ends.stop.clone(),
-            over.clone(),
-        ));
-    }
-    ready.ready("broker");
-    backoff.reset();
-    tracing::info!("consuming");
-    let result = tokio::select! {
-        result = first_end(&mut consuming) => result,
-        reason = disconnected(context, &link, shares, &flows) => Err(BrokerError::Unavailable(reason.into())),
-    };
-    if result.is_ok() {
-        // A graceful stop: what is in flight is finished and settled, or the grace period ends it.
-        drain(context, &mut consuming, &ends.abandon).await;
-    }
-    over.cancel();
-    link.close().await;
-    result
 }
 
 async fn first_end(consuming: &mut JoinSet<Result<(), BrokerError>>) -> Result<(), BrokerError> {
@@ -119,10 +120,10 @@ async fn first_end(consuming: &mut JoinSet<Result<(), BrokerError>>) -> Result<(
 /// A consumer can stay silent for long after a crash of the broker, or be forgotten, so the connection is watched too. And
 /// the number of workers, which the broker knows as the number of consumers.
 async fn disconnected(
-    context: &Context,
     link: &Link,
     shares: &[Arc<QueueShare>; 2],
     flows: &[Arc<Flow>; 2],
+    replicas: &Replicas,
 ) -> &'static str {
     let mut stalls: [StallDetector; 2] = Default::default();
     while link.is_connected() {
@@ -130,9 +131,9 @@ async fn disconnected(
             // Best effort: while the broker cannot say, what is known counts.
             let Ok(Some(figures)) = declare::figures(link, &share.name).await else { continue };
             if share.is_first() {
-                context.replicas.are(figures.consumers);
+                replicas.are(figures.consumers);
             }
-            share.divide_among(context.replicas.get());
+            share.divide_among(replicas.get());
             if stall.look(flow, figures.messages) {
                 return "messages wait, and the broker hands out none";
             }
@@ -142,33 +143,36 @@ async fn disconnected(
     "the connection is gone"
 }
 
-async fn drain(context: &Context, consuming: &mut JoinSet<Result<(), BrokerError>>, abandon: &CancellationToken) {
+async fn drain(running: &Running, consuming: &mut JoinSet<Result<(), BrokerError>>, abandon: &CancellationToken) {
     let finish = async {
         while consuming.join_next().await.is_some() {}
-        context.under_way.close();
-        context.under_way.wait().await;
-        context.locks.emptied().await;
+        running.settled().await;
     };
     tokio::select! {
         () = finish => {}
         () = abandon.cancelled() => tracing::warn!(
-            deliveries = context.locks.len(),
+            deliveries = running.deliveries(),
             "abandoned at the end of the grace period; another worker takes them, and no attempt is spent"
         ),
     }
 }
 
-async fn consume(
-    context: Arc<Context>,
+/// What belongs to one subscription.
+struct Channel {
     share: Arc<QueueShare>,
     flow: Arc<Flow>,
+    ends: consumed::Ends,
+}
+
+async fn consume(
+    Channel { share, flow, ends }: Channel,
     mut subscription: Subscription,
-    stop: CancellationToken,
-    over: CancellationToken,
+    replicas: Arc<Replicas>,
+    running: Running,
+    processor: Arc<Processor>,
 ) -> Result<(), BrokerError> {
-    let ends = processing::Ends { stop: stop.clone(), over: over.clone() };
-    let (acks, acknowledging) = Acks::new(subscription.acknowledger(), share.clone(), flow, over.clone());
-    context.under_way.spawn(context.helpers.watched("acknowledgements", acknowledging));
+    let (acks, acknowledging) = Acks::new(subscription.acknowledger(), share.clone(), flow, ends.over.clone());
+    running.spawn("acknowledgements", acknowledging);
     let mut renewing = false;
     loop {
         let incoming = tokio::select! {
@@ -178,8 +182,8 @@ async fn consume(
                 subscription.cancel().await?;
                 continue;
             }
-            () = stop.cancelled() => return subscription.cancel().await,
-            () = over.cancelled() => return Ok(()),
+            () = ends.stop.cancelled() => return subscription.cancel().await,
+            () = ends.over.cancelled() => return Ok(()),
         };
         let incoming = match incoming {
             Some(Ok(incoming)) => incoming,
@@ -188,18 +192,18 @@ async fn consume(
             None if renewing => {
                 tokio::select! {
                     () = share.bytes.half_free() => {}
-                    () = stop.cancelled() => return Ok(()),
-                    () = over.cancelled() => return Ok(()),
+                    () = ends.stop.cancelled() => return Ok(()),
+                    () = ends.over.cancelled() => return Ok(()),
                 }
-                subscription.renew(share.take_places(context.replicas.get())).await?;
+                subscription.renew(share.take_places(replicas.get())).await?;
                 renewing = false;
                 continue;
             }
             None => return Err(BrokerError::Unavailable("the broker cancelled the consumer".into())),
         };
         let receipt = acks.receive(incoming.tag, share.bytes.take(incoming.content.bytes()));
-        let processing = processing::process(context.clone(), share.clone(), incoming, receipt, ends.clone());
-        context.under_way.spawn(context.helpers.watched("a message", processing));
+        let processing = processor.clone().process(share.clone(), incoming, receipt, ends.clone());
+        running.spawn("a message", processing);
         // The broker hands out more whether or not it is taken, so the consumer ends until there is room.
         if !renewing && share.bytes.is_full() {
             renewing = true;

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::database::{Stopping, until_answered};
+use super::refused::{NotMade, Refused};
 use crate::domain::ids::DeliveryKey;
 use crate::domain::poison::{Trial, is_proven, trial};
 use crate::store::{Db, StoreError, suspects};
@@ -16,18 +17,6 @@ use crate::store::{Db, StoreError, suspects};
 const PATIENCE: Duration = Duration::from_millis(300);
 /// For taking back what was begun, at the end of the grace period.
 const LAST_WORD: Duration = Duration::from_millis(500);
-
-/// What to do with a message that is suspected.
-pub enum Admission {
-    None,
-    Suspect(Suspect),
-    /// Another suspect is being tried.
-    Waits,
-    /// This worker has not lived for long enough to try it.
-    NotYet(Duration),
-    /// It has killed its workers.
-    Proven,
-}
 
 /// Until its attempt is recorded.
 pub struct Suspect {
@@ -49,23 +38,27 @@ impl Quarantine {
         Quarantine { db, alone: Arc::new(Semaphore::new(1)), born: Instant::now(), abandon }
     }
 
-    pub async fn admit(&self, key: DeliveryKey, attempt: i32) -> Result<Admission, Stopping> {
+    /// Whether a message that is suspected may be tried now.
+    pub async fn admit(&self, key: DeliveryKey, attempt: i32) -> Result<Suspect, NotMade> {
         let read = || suspects::unfinished(&self.db, key, attempt);
         let unfinished = until_answered(&self.abandon, "read a suspect", read).await?;
         let alone = match trial(unfinished, self.born.elapsed()) {
-            Trial::Never => return Ok(Admission::Proven),
-            Trial::NotYet(rest) => return Ok(Admission::NotYet(rest)),
+            Trial::Never => {
+                return Err(Refused::Poison("workers died again and again while they made this attempt").into());
+            }
+            // This worker has not lived for long enough.
+            Trial::NotYet(rest) => return Err(Refused::Suspect { rest }.into()),
             Trial::BesideOthers => None,
             Trial::Alone => {
                 tracing::warn!(event_id = %key.event_id, endpoint_id = %key.endpoint_id, attempt,
                     "workers may have died of this message; no other such message is tried beside it");
                 let Ok(alone) = timeout(PATIENCE, self.alone.clone().acquire_owned()).await else {
-                    return Ok(Admission::Waits);
+                    return Err(Refused::Suspect { rest: Duration::ZERO }.into());
                 };
                 Some(alone.map_err(|_| Stopping)?)
             }
         };
-        Ok(Admission::Suspect(Suspect { _alone: alone }))
+        Ok(Suspect { _alone: alone })
     }
 
     /// To be called right before the request. How many attempts of this number have been begun and not ended, with this one.

@@ -1,24 +1,23 @@
 //! Publishing what a row says must be in the broker, until it is confirmed or pointless. The source message is acknowledged
 //! then, each by itself: with the broker out of memory, draining its queues is what helps.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::access::Access;
 use super::acks::Receipt;
 use super::coalesce::Holder;
 use super::database::Stopping;
 use super::locks::DeliveryLock;
-use crate::broker;
-use crate::broker::connection::Link;
-use crate::broker::declare;
 use crate::broker::published::PublishError;
 use crate::broker::publisher::{Publisher, Target};
-use crate::broker::topology::Topology;
 use crate::broker::unconfirmed::Unconfirmed;
 use crate::broker::wire::Undecodable;
+use crate::domain::dead_reason::DeadReason;
 use crate::domain::delivery::Successor;
 use crate::domain::message::Message;
 use crate::reconnect::Backoff;
@@ -80,8 +79,7 @@ impl Follow {
 /// Publishes what follows.
 pub struct Successors {
     pub publisher: Publisher,
-    pub broker: broker::Settings,
-    pub topology: Topology,
+    pub access: Arc<Access>,
     /// For what the broker does not take.
     pub holds: Holder,
     pub abandon: CancellationToken,
@@ -97,6 +95,17 @@ impl Successors {
         let open = |owed| Unconfirmed::new(owed, Owed::message);
         let (dead, retries) = tokio::join!(self.publish_dead_letters(open(dead)), self.publish_or_hold(open(retries)));
         dead.and(retries)
+    }
+
+    /// Acknowledges, after publishing what follows.
+    pub async fn publish_and_settle(&self, next: Option<Follow>, receipt: &Receipt) -> Result<(), Stopping> {
+        match next {
+            Some(follow) => self.publish(vec![Owed { follow, receipt: receipt.clone(), _lock: None }]).await,
+            None => {
+                receipt.settle();
+                Ok(())
+            }
+        }
     }
 
     async fn publish_dead_letters(&self, mut open: Unconfirmed<Owed>) -> Result<(), Stopping> {
@@ -137,7 +146,7 @@ impl Successors {
 
     async fn recover(&self, error: &PublishError, open: &mut Unconfirmed<Owed>) -> Result<(), Stopping> {
         if matches!(error, PublishError::Returned(_)) {
-            self.declare_again().await;
+            self.access.declare_again().await;
         }
         self.abandon.run_until_cancelled(open.pause(error)).await.ok_or(Stopping)
     }
@@ -154,8 +163,15 @@ impl Successors {
         future::try_join_all(owed.into_iter().map(hold)).await.map(drop)
     }
 
-    /// A dead letter for bytes that are no message of ours, until it is confirmed or the source channel is gone.
-    pub async fn undecodable(&self, error: &Undecodable, body: &[u8], receipt: &Receipt) -> Result<(), Stopping> {
+    /// Bytes that are no message of ours go to the dead-letter queue: until that is confirmed, or the source channel is gone.
+    pub async fn dead_letter_foreign(
+        &self,
+        error: &Undecodable,
+        body: &[u8],
+        receipt: &Receipt,
+    ) -> Result<(), Stopping> {
+        tracing::error!(%error, "a message that is not ours goes to the dead-letter queue");
+        metrics::dead_letter(DeadReason::Undecodable);
         let mut backoff = Backoff::default();
         while let Err(failure) = self.publisher.publish_undecodable(error, body).await {
             if !receipt.is_open() {
@@ -166,21 +182,7 @@ impl Successors {
                 return Err(Stopping);
             }
         }
+        receipt.settle();
         Ok(())
-    }
-
-    /// A queue that is gone was deleted, or the broker came back empty. PostgreSQL rebuilds what was in it.
-    pub async fn declare_again(&self) {
-        tracing::warn!("a queue is gone; declaring the topology again");
-        tokio::time::sleep(declare::ABSENCE).await;
-        let declared = async {
-            let link = Link::open(&self.broker, "posthaste topology").await?;
-            let declared = declare::declare(&link, &self.topology).await;
-            link.close().await;
-            declared
-        };
-        if let Err(error) = declared.await {
-            tracing::warn!(%error, "cannot declare the topology; a relay or `posthaste topology declare` must");
-        }
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::frame::Table;
+
 /// The memory at the end, as a multiple of what it was after the first tenth.
 const MEMORY: f64 = 1.2;
 /// The end is the median of so many: the allocator keeps now more and now less of what a burst needed.
@@ -96,47 +98,26 @@ fn more(what: &str, first: usize, last: usize, tolerance: usize) -> Option<Strin
     (last > first + tolerance).then(|| format!("{what}: {first} after the first tenth, {last} at the end"))
 }
 
-/// One line for each time.
-pub fn table(measured: &[Measured]) -> String {
-    let cells = ["memory", "handles", "threads", "tasks", "statements", "texts"].map(str::to_owned);
-    let of_process = columns(cells);
-    let width = of_process.len();
-    let first = format!("{:>19}{:^width$}{:^width$}{:>9}{:^21}", "", "relay", "worker", "", "broker");
-    let second = line(
-        ["events", "s"].map(str::to_owned),
-        [&of_process, &of_process],
-        ["sessions", "connections", "channels"].map(str::to_owned),
-    );
-    let rows = measured.iter().map(Measured::row);
-    [first, second].into_iter().chain(rows).map(|line| line + "\n").collect()
-}
-
-fn line(begin: [String; 2], processes: [&str; 2], end: [String; 3]) -> String {
-    let ([events, seconds], [relay, worker], [sessions, connections, channels]) = (begin, processes, end);
-    format!("{events:>11}{seconds:>8}{relay}{worker}{sessions:>9}{connections:>12}{channels:>9}")
-}
-
-fn columns(cells: [String; 6]) -> String {
-    let [memory, handles, threads, tasks, statements, texts] = cells;
-    format!("{memory:>12}{handles:>8}{threads:>8}{tasks:>7}{statements:>11}{texts:>7}")
-}
-
-impl Measured {
-    pub fn row(&self) -> String {
-        let end = [self.sessions, self.broker_connections, self.broker_channels].map(|count| count.to_string());
-        line(
-            [self.events.to_string(), format!("{:.0}", self.seconds)],
-            [&self.relay.columns(), &self.worker.columns()],
-            end,
-        )
+/// Two lines for each time, and what both processes have together in the first.
+pub fn table(measured: &[Measured]) -> Table {
+    let of_process = ["memory", "handles", "threads", "tasks", "statements", "texts"];
+    let of_both = ["sessions", "connections", "channels"];
+    let mut table = Table::new(&[&["events", "s", "process"], of_process.as_slice(), of_both.as_slice()].concat());
+    for part in measured {
+        let both = [part.sessions, part.broker_connections, part.broker_channels].map(|count| count.to_string());
+        let at = [format!("{:.0}", part.seconds), "relay".to_owned()];
+        table.row(part.events.to_string(), at.into_iter().chain(part.relay.cells()).chain(both));
+        let worker = [String::new(), "worker".to_owned()];
+        table.row("", worker.into_iter().chain(part.worker.cells()));
     }
+    table
 }
 
 impl Holding {
-    fn columns(&self) -> String {
+    fn cells(&self) -> [String; 6] {
         let memory = format!("{:.1} MiB", self.memory_kib as f64 / 1024.0);
-        let counts = [self.handles, self.threads, self.tasks, self.statements, self.texts];
-        let [handles, threads, tasks, statements, texts] = counts.map(|count| count.to_string());
-        columns([memory, handles, threads, tasks, statements, texts])
+        let [handles, threads, tasks, statements, texts] =
+            [self.handles, self.threads, self.tasks, self.statements, self.texts].map(|count| count.to_string());
+        [memory, handles, threads, tasks, statements, texts]
     }
 }

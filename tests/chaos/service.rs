@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::chaos::kind::{Role, Server};
 use crate::chaos::proxy::Proxy;
-use crate::kit::binary::{series, sum};
+use crate::kit::binary::{Binary, series, sum};
 use crate::kit::servers::daemon::free_port;
-use crate::process::{Binary, Process, answer};
+use crate::process::{Process, answer};
 
 /// Longer than the grace period of the processes.
 const STOP: Duration = Duration::from_secs(20);
@@ -72,15 +72,14 @@ impl Service {
 
     /// SIGKILL. The answer says whether it was running, here and in what follows.
     pub async fn kill(&self) -> bool {
-        let Some(mut process) = self.process.lock().await.take() else { return false };
-        let was_running = process.ended().is_none();
-        process.kill().await;
-        was_running
+        let Some(process) = self.process.lock().await.take() else { return false };
+        // Dropping it kills it.
+        process.ended().is_none()
     }
 
     /// SIGTERM, and waits for the end; anything but an orderly one is a surprise.
     pub async fn stop(&self) -> bool {
-        let Some(mut process) = self.process.lock().await.take() else { return false };
+        let Some(process) = self.process.lock().await.take() else { return false };
         let was_running = process.ended().is_none();
         if let Err(problem) = process.stop(STOP).await {
             self.surprise(problem);
@@ -96,7 +95,7 @@ impl Service {
     /// Starts a process again that has ended by itself, as an orchestrator would.
     pub async fn revive(&self) {
         let mut process = self.process.lock().await;
-        if let Some(status) = process.as_mut().and_then(Process::ended) {
+        if let Some(status) = process.as_ref().and_then(Process::ended) {
             self.surprise(format!("ended by itself with {status}"));
             *process = Some(self.spawn());
         }

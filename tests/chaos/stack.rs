@@ -16,10 +16,11 @@ use crate::chaos::producers::Pause;
 use crate::chaos::receiver::Receiver;
 use crate::chaos::schedule::{ENDPOINTS, WORKERS};
 use crate::chaos::service::Service;
+use crate::kit::binary::Binary;
 use crate::kit::operate;
 use crate::kit::servers::postgres::Postgres;
 use crate::kit::servers::rabbitmq::RabbitMq;
-use crate::process::{Binary, Settings};
+use crate::process::{self, Settings};
 
 /// Requests in flight in all workers together. A third of them is for what is due again: fewer could not keep up with an endpoint
 /// that is behind.
@@ -87,7 +88,7 @@ impl Stack {
         let clock = Clock::start();
         let (postgres, rabbitmq) = operate::start(dir, postgres_options, "", "").await?;
         let (database_url, amqp_url) = (postgres.url(), rabbitmq.url());
-        let binary = Binary { dir: dir.to_owned(), database_url: database_url.clone(), amqp_url, settings };
+        let binary = Binary::new(dir, (&database_url, &amqp_url), settings);
         let db = PgPoolOptions::new().max_connections(4).test_before_acquire(true).connect_lazy(&database_url);
         let receiver = Receiver::start(clock, WORK_MS).await.map_err(|error| error.to_string())?;
         let mut stack = Stack {
@@ -125,7 +126,7 @@ impl Stack {
         let types: Vec<&str> =
             TYPES.iter().filter(|(_, takers)| takers[endpoint]).map(|(event_type, _)| *event_type).collect();
         let (url, types) = (self.receiver.url(endpoint), types.join(","));
-        let (id, secret) = self.binary.add_endpoint(TENANT, &url, &["--event-types", &types]).await?;
+        let (id, secret) = process::add_endpoint(&self.binary, TENANT, &url, &["--event-types", &types]).await?;
         self.endpoints.push(id);
         self.receiver.verify_with(endpoint, &secret);
         Ok(())
@@ -148,7 +149,7 @@ impl Stack {
 
     /// A command to its end; what it printed.
     pub async fn run(&self, arguments: &[&str]) -> Result<String, String> {
-        self.binary.run(arguments).await
+        process::run(&self.binary, arguments).await
     }
 
     /// Looks after the processes: revives those that ended by themselves, and keeps their counters.

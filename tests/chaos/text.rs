@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::chaos::growth;
 use crate::chaos::report::Report;
+use crate::frame::Table;
 
 /// What a hard kill may cost at most, of all deliveries, and how soon a killed process shall be back; aims that are printed.
 const AIM_PERCENT: f64 = 0.05;
@@ -113,18 +114,26 @@ impl Report {
         if self.faults.is_empty() {
             return Ok(());
         }
-        writeln!(text)?;
-        line(text, "", ["", "dupli-", "share", "flows", "all work again", "", "beside", "whole"])?;
-        line(text, "fault", ["times", "cates", "of each", "max", "p50", "max", "another", "again"])?;
+        let mut table = Table::new(&[
+            "fault",
+            "times",
+            "duplicates",
+            "share of each",
+            "flows, max",
+            "all work again, p50",
+            "max",
+            "beside another",
+            "whole again",
+        ]);
         let seconds = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1} s"));
         for (name, of) in &self.kinds {
             let times =
                 [of.flowing_max, of.recovery_p50, of.recovery_max, of.recovery_max_beside_another, of.made_whole_max];
-            let [flowing, p50, max, beside, whole] = times.map(seconds);
             let share = format!("{:.4} %", of.share_per_fault * 100.0);
-            let (count, duplicates) = (of.count.to_string(), of.duplicates.to_string());
-            line(text, name, [count, duplicates, share, flowing, p50, max, beside, whole])?;
+            let cells = [of.count.to_string(), of.duplicates.to_string(), share];
+            table.row(*name, cells.into_iter().chain(times.map(seconds)));
         }
+        write!(text, "\n{table}")?;
         self.write_seen(text)
     }
 
@@ -136,9 +145,4 @@ impl Report {
         }
         Ok(())
     }
-}
-
-fn line<T: std::fmt::Display>(text: &mut String, name: &str, cells: [T; 8]) -> std::fmt::Result {
-    let [times, duplicates, share, flowing, p50, max, beside, whole] = cells;
-    writeln!(text, "{name:<30}{times:>6}{duplicates:>7}{share:>11}{flowing:>9}{p50:>16}{max:>8}{beside:>9}{whole:>8}")
 }

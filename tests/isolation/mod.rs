@@ -70,8 +70,6 @@ async fn measure(scenario: Scenario, options: &Options, dir: &Path) -> Result<Re
         build: build(),
         cores,
         load: (before, usage::load().0),
-        tables: shown.tables,
-        figures: shown.figures,
-        claims: shown.claims,
+        shown,
     })
 }

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+pub use crate::frame::Table;
+
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub scenario: String,
@@ -12,9 +14,8 @@ pub struct Report {
     pub cores: usize,
     /// The load average of the last minute, before and after.
     pub load: (f64, f64),
-    pub tables: Vec<Table>,
-    pub figures: Vec<Figure>,
-    pub claims: Vec<Claim>,
+    #[serde(flatten)]
+    pub shown: Shown,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -22,12 +23,6 @@ pub struct Shown {
     pub tables: Vec<Table>,
     pub figures: Vec<Figure>,
     pub claims: Vec<Claim>,
-}
-
-#[derive(Debug, Serialize)]
-pub struct Table {
-    pub head: Vec<String>,
-    pub rows: Vec<Vec<String>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -52,16 +47,6 @@ pub enum Bound {
     AtLeast(f64),
 }
 
-impl Table {
-    pub fn new(head: &[&str]) -> Table {
-        Table { head: head.iter().map(|&name| name.to_owned()).collect(), rows: Vec::new() }
-    }
-
-    pub fn row(&mut self, name: impl Into<String>, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(std::iter::once(name.into()).chain(cells).collect());
-    }
-}
-
 impl Shown {
     pub fn figure(&mut self, name: impl Into<String>, value: f64, unit: &'static str) {
         self.figures.push(Figure { name: name.into(), value, unit });
@@ -78,7 +63,7 @@ impl Shown {
 
 impl Report {
     pub fn is_good(&self) -> bool {
-        self.claims.iter().all(|claim| claim.holds)
+        self.shown.claims.iter().all(|claim| claim.holds)
     }
 
     pub fn text(&self) -> String {
@@ -95,26 +80,15 @@ impl Report {
             "\n{}: {} build, {:.0} s, {} cores, load average {before:.1} before and {after:.1} after",
             self.scenario, self.build, self.seconds, self.cores
         )?;
-        self.tables.iter().try_for_each(|table| table.write(text))?;
-        for figure in &self.figures {
+        self.shown.tables.iter().try_for_each(|table| write!(text, "{table}"))?;
+        for figure in &self.shown.figures {
             writeln!(text, "  {:<66} {:>12} {}", figure.name, number(figure.value), figure.unit)?;
         }
-        for claim in &self.claims {
+        for claim in &self.shown.claims {
             let (bound, verdict) = (claim.bound.text(), if claim.holds { "good" } else { "BROKEN" });
             writeln!(text, "  {:<66} {:>12} {bound}: {verdict}", claim.name, number(claim.value))?;
         }
         Ok(())
-    }
-}
-
-impl Table {
-    fn write(&self, text: &mut String) -> std::fmt::Result {
-        for row in std::iter::once(&self.head).chain(&self.rows) {
-            let (name, cells) = row.split_first().map_or(("", [].as_slice()), |(name, cells)| (name.as_str(), cells));
-            let cells: String = cells.iter().map(|cell| format!("{cell:>13}")).collect();
-            writeln!(text, "  {name:<26}{cells}")?;
-        }
-        writeln!(text)
     }
 }
 

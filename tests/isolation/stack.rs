@@ -1,23 +1,24 @@
 //! Everything that one measurement consists of: servers, processes, endpoints. All of it is fresh for each one.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
-use tokio::process::Command;
 use uuid::Uuid;
 
 use crate::isolation::broker::Broker;
 use crate::isolation::cpu::Cpu;
 use crate::isolation::endpoints::{self, ENCRYPTION_KEY, New};
 use crate::isolation::receiver::{Manner, Receiver, Site};
+use crate::kit::binary::Binary;
 use crate::kit::servers::daemon::free_port;
 use crate::kit::servers::postgres::Postgres;
 use crate::kit::servers::rabbitmq::RabbitMq;
 use crate::kit::{database, operate};
-use crate::process::{Binary, Process, Settings};
+use crate::process::{self, Process};
 use crate::wait_for;
 
 /// The role of this program's sessions, so that their processes can be told from those of the service.
@@ -46,26 +47,17 @@ pub struct Customer {
 }
 
 /// What is not named here has its default.
-fn settings(changes: &[(&'static str, &str)]) -> Settings {
-    let mut settings = vec![
-        ("delivery.allow_cidrs", r#"["127.0.0.0/8"]"#),
-        ("security.encryption_key", ENCRYPTION_KEY),
-        ("telemetry.log_format", "json"),
-        // Without the line of each attempt.
-        ("telemetry.log_level", "info,posthaste::attempts=off"),
-    ];
-    settings.extend(changes);
-    settings.into_iter().map(|(key, value)| (key, value.to_owned())).collect()
-}
+const SETTINGS: [(&str, &str); 4] = [
+    ("delivery.allow_cidrs", r#"["127.0.0.0/8"]"#),
+    ("security.encryption_key", ENCRYPTION_KEY),
+    ("telemetry.log_format", "json"),
+    // Without the line of each attempt.
+    ("telemetry.log_level", "info,posthaste::attempts=off"),
+];
 
 impl Stack {
     /// Servers, one relay and so many workers; the receiver does not listen yet.
-    pub async fn start(
-        dir: &Path,
-        name: &str,
-        changes: &[(&'static str, &str)],
-        workers: usize,
-    ) -> Result<Stack, String> {
+    pub async fn start(dir: &Path, name: &str, changes: &[(&str, &str)], workers: usize) -> Result<Stack, String> {
         let mut stack = Stack::servers(dir, name, changes).await?;
         stack.add_relay().await?;
         for _ in 0..workers {
@@ -75,17 +67,16 @@ impl Stack {
     }
 
     /// Servers with a schema and queues, and no process of ours.
-    pub async fn servers(dir: &Path, name: &str, changes: &[(&'static str, &str)]) -> Result<Stack, String> {
+    pub async fn servers(dir: &Path, name: &str, changes: &[(&str, &str)]) -> Result<Stack, String> {
         let dir = dir.join(name);
         std::fs::create_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         pass_through(&dir)?;
         let metrics_port = free_port();
         let metrics = format!("prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {metrics_port}\n");
         let (postgres, rabbitmq) = operate::start(&dir, &[], &metrics, "rabbitmq_prometheus").await?;
-        let (database_url, amqp_url) = (postgres.url(), rabbitmq.url());
-        let binary = Binary { dir, database_url, amqp_url, settings: settings(changes) };
+        let binary = Binary::new(&dir, (&postgres.url(), &rabbitmq.url()), SETTINGS.iter().chain(changes).copied());
         for arguments in [["migrate"].as_slice(), &["topology", "declare"]] {
-            binary.run(arguments).await?;
+            process::run(&binary, arguments).await?;
         }
         let db = producer(&binary.database_url).await.map_err(|error| error.to_string())?;
         let broker = Broker::observe(&binary.amqp_url, metrics_port, &db).await?;
@@ -119,12 +110,12 @@ impl Stack {
 
     /// A command to its end; what it printed.
     pub async fn run(&self, arguments: &[&str]) -> Result<String, String> {
-        self.binary.run(arguments).await
+        process::run(&self.binary, arguments).await
     }
 
     pub async fn customer(&self, tenant: &str, manner: Manner, more: &[&str]) -> Result<Customer, String> {
         let site = self.site(manner)?;
-        let (endpoint, _) = self.binary.add_endpoint(tenant, &site.url(), more).await?;
+        let (endpoint, _) = process::add_endpoint(&self.binary, tenant, &site.url(), more).await?;
         Ok(Customer { tenant: tenant.to_owned(), endpoint, site })
     }
 
@@ -193,7 +184,7 @@ impl Stack {
 }
 
 /// Not having lived until now is an error.
-async fn stop(mut process: Process) -> Result<(), String> {
+async fn stop(process: Process) -> Result<(), String> {
     let name = process.name.clone();
     if let Some(status) = process.ended() {
         return Err(format!("{name} ended by itself with {status}"));

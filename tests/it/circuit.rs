@@ -17,7 +17,7 @@ const QUICK: [(&str, &str); 6] = [
     ("relay.release_rate", "500"),
 ];
 
-/// An endpoint at "/" that answers 500 until it is mended.
+/// An endpoint at "/" that answers 500 until it is repaired.
 struct Patient(Arc<AtomicBool>);
 
 impl Patient {
@@ -28,7 +28,7 @@ impl Patient {
         Patient(well)
     }
 
-    fn mend(&self) {
+    fn repair(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
@@ -88,7 +88,7 @@ async fn a_failing_endpoint_is_left_alone_then_probed_and_its_backlog_delivered(
     wait_circuit(&stack, "open").await;
     assert!(receiver.count() <= tried + 3, "{} probes", receiver.count() - tried);
 
-    patient.mend();
+    patient.repair();
     cooled_down(&stack).await;
     assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), 220)].into());
     wait_circuit(&stack, "closed").await;
@@ -114,7 +114,7 @@ async fn an_open_circuit_is_known_to_every_worker_and_outlives_them() {
 
     assert_eq!(stack.wait_status(id, "held").await.attempts, 0);
     assert_eq!(receiver.count(), tried);
-    patient.mend();
+    patient.repair();
     cooled_down(&stack).await;
     assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), 41)].into());
 }
@@ -136,7 +136,7 @@ async fn enabling_probes_first_and_releases_the_rest_when_that_succeeds() {
     receiver.wait_for(1).await;
     wait_circuit(&stack, "open").await;
     assert!(receiver.count() <= 3, "{} requests to an endpoint that is still broken", receiver.count());
-    patient.mend();
+    patient.repair();
     stack.cli(&["endpoint", "enable", &endpoint]).await.ok();
     assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), 100)].into());
 }
@@ -173,7 +173,7 @@ async fn what_is_held_for_too_long_dies_visibly_and_can_be_requeued() {
 
     let dead = stack.wait_status(id, "dead").await;
     assert_eq!((dead.dead_reason.as_deref(), dead.attempts), (Some("expired"), 0));
-    assert_eq!(stack.letters(1).await[0].header("dead-reason"), "expired");
+    assert_eq!(stack.dead_letters(1).await[0].header("dead-reason"), "expired");
     stack.cli(&["endpoint", "enable", &endpoint]).await.ok();
     stack.age_the_dead().await;
     stack.cli(&["requeue", "--reason", "expired", "--yes"]).await.ok();
@@ -232,7 +232,7 @@ async fn what_keeps_failing_waits_in_postgresql_for_its_retry_and_not_in_a_delay
     assert_eq!(stack.number(right).await, 50, "the attempt counts, and the retry has its time");
     assert_eq!(receiver.count(), 50);
 
-    patient.mend();
+    patient.repair();
     stack.execute("update posthaste.deliveries set next_attempt_at = now() where status = 'held'").await;
     stack.wait_statuses("delivered", 45).await;
     assert_eq!(receiver.count(), 95);
@@ -254,5 +254,5 @@ async fn what_keeps_failing_is_tried_on_its_schedule_to_the_end() {
     assert_eq!(receiver.count(), 300, "three attempts each");
     let exhausted = "select count(*) from posthaste.deliveries where dead_reason = 'exhausted' and attempts = 3";
     assert_eq!(stack.number(exhausted).await, 100);
-    assert_eq!(stack.letters(events.len() as u32).await.len(), 100);
+    assert_eq!(stack.dead_letters(events.len() as u32).await.len(), 100);
 }

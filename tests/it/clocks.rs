@@ -1,21 +1,8 @@
 //! Clocks that jump. The database's is the only one that counts; that it was set is shown by moving every time that it has
 //! written, which comes to the same.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
 use crate::harness::{Receiver, Reply, Stack, eventually, within};
-
-const SOON: [(&str, &str); 5] = [
-    ("reconcile.interval", "200ms"),
-    ("reconcile.grace", "500ms"),
-    ("delivery.timeout", "1s"),
-    ("worker.concurrency", "8"),
-    ("worker.prefetch", "8"),
-];
-
-/// A marker that was deleted with its queue is given up after a while; only then a new one proves the loss.
-const REBUILD: Duration = Duration::from_secs(90);
+use crate::rebuilding::{REBUILD, SOON, asked};
 
 /// As if the clock had been set forward.
 const AN_HOUR_LATER: [&str; 2] = [
@@ -32,15 +19,6 @@ async fn jump(stack: &Stack, statements: [&'static str; 2]) {
     for statement in statements {
         stack.execute(statement).await;
     }
-}
-
-/// How often each attempt of each event was asked for.
-fn asked(receiver: &Receiver) -> HashMap<(String, String), usize> {
-    let mut asked = HashMap::new();
-    for request in receiver.requests() {
-        *asked.entry((request.id().to_owned(), request.header("posthaste-attempt").to_owned())).or_default() += 1;
-    }
-    asked
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ async fn a_statement_for_one_day_knows_one_partition_and_finds_each_row_by_its_k
         (deliveries::READ, 2),
         (deliveries::HOLD, 4),
         (deliveries::HOLD_UNLOCKED, 4),
-        (deliveries::BURY, 5),
+        (deliveries::MARK_DEAD, 5),
     ];
     for day in [full, empty] {
         for (template, parameters) in statements {

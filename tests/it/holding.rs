@@ -112,8 +112,11 @@ async fn removing_an_endpoint_ends_what_is_unfinished() {
         let dead = stack.wait_status(id, "dead").await;
         assert_eq!((dead.dead_reason.as_deref(), dead.attempts), (Some("endpoint_removed"), attempts));
     }
-    let letters = stack.letters(2).await;
-    assert!(letters.iter().all(|letter| letter.header("dead-reason") == "endpoint_removed"), "{letters:?}");
+    let dead_letters = stack.dead_letters(2).await;
+    assert!(
+        dead_letters.iter().all(|dead_letter| dead_letter.header("dead-reason") == "endpoint_removed"),
+        "{dead_letters:?}"
+    );
     // The dead letter of a delivery that died before its first attempt is a dead letter like any other: kept, and never doubled.
     stack.age_the_dead().await;
     for _ in 0..2 {
@@ -135,7 +138,7 @@ async fn an_endpoint_removed_by_plain_sql_leaves_dead_deliveries() {
     stack.change(endpoint.id, "delete from posthaste.endpoints where id = $1").await;
 
     assert_eq!(stack.wait_status(id, "dead").await.dead_reason.as_deref(), Some("endpoint_removed"));
-    assert_eq!(stack.letters(1).await[0].header("dead-reason"), "endpoint_removed");
+    assert_eq!(stack.dead_letters(1).await[0].header("dead-reason"), "endpoint_removed");
     assert_eq!(receiver.count(), 0);
 }
 

@@ -1,10 +1,10 @@
 //! What the leading relay removes, and what a process says of itself.
 
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Instant;
 
 use crate::harness::{Receiver, Stack, eventually};
-use crate::kit::signal;
+use crate::kit::process::Process;
 
 const KEYS: &str = "select count(*) from posthaste.idempotency_keys";
 
@@ -63,30 +63,18 @@ async fn what_an_operator_must_see_is_in_the_metrics() {
     .await;
 }
 
-/// Ends with the test, whatever happens.
-struct Unread(Child);
-
-impl Drop for Unread {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[tokio::test]
 async fn a_process_whose_log_nobody_reads_goes_on_and_stops_in_order() {
     let (stack, receiver) = (Stack::new().await, Receiver::start());
     stack.endpoint("acme", &receiver.url("/"), &["--max-in-flight", "100"]).await;
-    let mut command = stack.command(&["run"], &[("telemetry.log_level", "trace")]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut process = Unread(command.spawn().unwrap());
+    let process = Process::start(stack.command(&["run"], &[("telemetry.log_level", "trace")]), Stdio::piped());
 
     // Much more is logged than a pipe holds.
     stack.emit_many("acme", "order.created", 500).await;
     receiver.wait_for(500).await;
     stack.wait_settled().await;
 
-    signal(process.0.id(), libc::SIGTERM);
-    let status = eventually("it ends", async || process.0.try_wait().ok().flatten()).await;
+    process.signal(libc::SIGTERM);
+    let status = eventually("it ends", async || process.ended()).await;
     assert_eq!(status.code(), Some(0));
 }

@@ -94,7 +94,7 @@ async fn the_example_receiver_answers_each_kind_of_request() {
     }
     let stack = database().await;
     let (ready, address) = tokio::sync::oneshot::channel();
-    let url = stack.database_url.clone();
+    let url = stack.binary.database_url.clone();
     let serving = tokio::spawn(async move { serve(&url, |address| ready.send(address).unwrap()).await });
     let address = address.await.expect("it serves");
     let body = r#"{"order":"7","version":1,"state":"new"}"#;
@@ -180,7 +180,7 @@ async fn send_all(number: usize, mut address: watch::Receiver<SocketAddr>, count
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_event_has_one_effect_under_fifty_duplicates_and_kills_in_the_middle() {
     let stack = database().await;
-    let mut service = Service::start(&stack.database_url);
+    let mut service = Service::start(&stack.binary.database_url);
     let (at, address) = watch::channel(service.address().await);
     let counts = Arc::new(Counts::default());
     let senders = (0..SENDERS).map(|number| send_all(number, address.clone(), counts.clone()));
@@ -190,7 +190,7 @@ async fn every_event_has_one_effect_under_fifty_duplicates_and_kills_in_the_midd
         let answered = async || (counts.answered.load(Ordering::Relaxed) >= enough).then_some(());
         within(4 * PATIENCE, "enough is answered", answered).await;
         service.0.kill();
-        service = Service::start(&stack.database_url);
+        service = Service::start(&stack.binary.database_url);
         at.send(service.address().await).expect("the senders are there");
     }
     while let Some(sent) = sending.join_next().await {

@@ -25,8 +25,8 @@ async fn failed_duty(relay: &Process, duty: &str) {
 #[tokio::test]
 async fn another_relay_leads_when_the_network_of_the_leader_swallows_everything() {
     let stack = Stack::new().await;
-    let proxy = Proxy::to(&stack.database_url);
-    let cut_off = stack.start("relay", &[("database.url", &proxy.url(&stack.database_url))]).await;
+    let proxy = Proxy::to(&stack.binary.database_url);
+    let cut_off = stack.start("relay", &[("database.url", &proxy.url(&stack.binary.database_url))]).await;
     cut_off.logged_message(LEADING).await;
     let other = stack.relay().await;
 
@@ -39,10 +39,10 @@ async fn another_relay_leads_when_the_network_of_the_leader_swallows_everything(
 #[tokio::test]
 async fn a_relay_whose_session_a_pooler_lends_to_others_does_not_start() {
     let stack = Stack::new().await;
-    let pooler = Pooler::of(SESSION, &stack.database_url);
+    let pooler = Pooler::of(SESSION, &stack.binary.database_url);
     pooler.share();
 
-    let relay = stack.spawn("relay", &[("database.url", &pooler.url(&stack.database_url))]);
+    let relay = stack.spawn("relay", &[("database.url", &pooler.url(&stack.binary.database_url))]);
 
     assert_eq!(relay.exit_code().await, Some(1));
     assert!(relay.log().contains("a pooler in session mode"), "{}", relay.log());
@@ -51,12 +51,12 @@ async fn a_relay_whose_session_a_pooler_lends_to_others_does_not_start() {
 #[tokio::test]
 async fn a_relay_ends_with_the_reason_when_its_session_is_lent_to_others() {
     let stack = Stack::new().await;
-    let pooler = Pooler::of(SESSION, &stack.database_url);
-    let relay = stack.start("relay", &[("database.url", &pooler.url(&stack.database_url))]).await;
+    let pooler = Pooler::of(SESSION, &stack.binary.database_url);
+    let relay = stack.start("relay", &[("database.url", &pooler.url(&stack.binary.database_url))]).await;
     relay.logged_message(LEADING).await;
 
     pooler.share();
-    let mut other = url::Url::parse(&pooler.url(&stack.database_url)).unwrap();
+    let mut other = url::Url::parse(&pooler.url(&stack.binary.database_url)).unwrap();
     other.query_pairs_mut().append_pair("application_name", SESSION);
     let _other = PgConnection::connect(other.as_str()).await.unwrap();
 
@@ -69,8 +69,8 @@ async fn a_claim_that_was_committed_without_an_answer_is_published_by_the_same_r
     let (stack, receiver) = (Stack::new().await, Receiver::start());
     stack.endpoint("acme", &receiver.url("/"), &[]).await;
     stack.worker().await;
-    let proxy = Proxy::of("posthaste relay claim", &stack.database_url);
-    let relay = stack.start("relay", &[("database.url", &proxy.url(&stack.database_url))]).await;
+    let proxy = Proxy::of("posthaste relay claim", &stack.binary.database_url);
+    let relay = stack.start("relay", &[("database.url", &proxy.url(&stack.binary.database_url))]).await;
     // The claim waits for this transaction to end, which has an event of the same id.
     let mut wall = stack.db.begin().await.unwrap();
     let occupy = "insert into posthaste.events (id, tenant, event_type, payload, created_at)

@@ -37,12 +37,12 @@ async fn lose_the_answer(
 
 /// The worker's first attempt, with this answer, is recorded without its knowledge. It goes on through the proxy.
 async fn attempt(stack: &Stack, receiver: &Receiver, status: u16) -> (Uuid, Proxy) {
-    let (door, proxy) = (Door::closed(), Proxy::to(&stack.database_url));
+    let (door, proxy) = (Door::closed(), Proxy::to(&stack.binary.database_url));
     let behind = door.clone();
     receiver.at("/", move |n| if n == 1 { Reply::status(status).behind(&behind) } else { Reply::ok() });
     stack.endpoint("acme", &receiver.url("/"), &[]).await;
     stack.relay().await;
-    let worker = stack.start("worker", &[("database.url", &proxy.url(&stack.database_url))]).await;
+    let worker = stack.start("worker", &[("database.url", &proxy.url(&stack.binary.database_url))]).await;
     let event = stack.emit("acme", "order.created", "{}").await;
     receiver.wait_for(1).await;
     let locking = lock(stack, event).await;
@@ -68,25 +68,25 @@ async fn the_dead_letter_follows_a_recorded_death_whose_answer_was_lost() {
     let (event, _proxy) = attempt(&stack, &receiver, 410).await;
 
     assert_eq!(stack.wait_status(event, "dead").await.attempts, 1);
-    assert_eq!(stack.letters(1).await[0].header("dead-reason"), "gone");
+    assert_eq!(stack.dead_letters(1).await[0].header("dead-reason"), "gone");
     assert_eq!(receiver.count(), 1);
 }
 
 #[tokio::test]
 async fn the_dead_letter_follows_a_death_without_an_attempt_whose_answer_was_lost() {
     let (stack, receiver) = (Stack::with(&ALONE).await, Receiver::start());
-    let proxy = Proxy::to(&stack.database_url);
+    let proxy = Proxy::to(&stack.binary.database_url);
     let endpoint = stack.endpoint("acme", &receiver.url("/"), &[]).await;
     stack.relay().await;
     let event = stack.emit("acme", "order.created", "{}").await;
     stack.wait_relayed().await;
     stack.change(endpoint.id, "delete from posthaste.endpoints where id = $1").await;
     let locking = lock(&stack, event).await;
-    let worker = stack.start("worker", &[("database.url", &proxy.url(&stack.database_url))]).await;
+    let worker = stack.start("worker", &[("database.url", &proxy.url(&stack.binary.database_url))]).await;
 
     lose_the_answer(&stack, (&worker, &proxy), event, locking).await;
 
     assert_eq!(stack.wait_status(event, "dead").await.attempts, 0);
-    assert_eq!(stack.letters(1).await[0].header("dead-reason"), "endpoint_removed");
+    assert_eq!(stack.dead_letters(1).await[0].header("dead-reason"), "endpoint_removed");
     assert_eq!(receiver.count(), 0);
 }

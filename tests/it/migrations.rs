@@ -22,7 +22,7 @@ async fn is_waiting(stack: &Stack) {
 
 /// A session that does not wait for long, as the relay and the workers have it.
 async fn impatient(stack: &Stack) -> PgConnection {
-    let mut session = PgConnection::connect(&stack.database_url).await.unwrap();
+    let mut session = PgConnection::connect(&stack.binary.database_url).await.unwrap();
     sqlx::raw_sql("set lock_timeout = '5s'").execute(&mut session).await.unwrap();
     session
 }

@@ -19,8 +19,11 @@ async fn readiness(process: &Process, status: u16) -> Value {
 async fn readiness_says_no_while_the_database_or_the_broker_is_away() {
     let (stack, receiver) = (Stack::new().await, Receiver::start());
     stack.endpoint("acme", &receiver.url("/"), &[]).await;
-    let (database, broker) = (Proxy::to(&stack.database_url), Proxy::to(&stack.amqp_url));
-    let urls = [("database.url", database.url(&stack.database_url)), ("broker.url", broker.url(&stack.amqp_url))];
+    let (database, broker) = (Proxy::to(&stack.binary.database_url), Proxy::to(&stack.binary.amqp_url));
+    let urls = [
+        ("database.url", database.url(&stack.binary.database_url)),
+        ("broker.url", broker.url(&stack.binary.amqp_url)),
+    ];
     let settings = urls.each_ref().map(|(key, url)| (*key, url.as_str()));
     // Each role by itself: neither may hide behind the other.
     let processes = [stack.start("relay", &settings).await, stack.start("worker", &settings).await];
@@ -45,10 +48,13 @@ async fn readiness_says_no_while_the_database_or_the_broker_is_away() {
 async fn a_process_waits_for_servers_that_come_later() {
     let (stack, receiver) = (Stack::new().await, Receiver::start());
     stack.endpoint("acme", &receiver.url("/"), &[]).await;
-    let (database, broker) = (Proxy::to(&stack.database_url), Proxy::to(&stack.amqp_url));
+    let (database, broker) = (Proxy::to(&stack.binary.database_url), Proxy::to(&stack.binary.amqp_url));
     database.cut();
     broker.cut();
-    let urls = [("database.url", database.url(&stack.database_url)), ("broker.url", broker.url(&stack.amqp_url))];
+    let urls = [
+        ("database.url", database.url(&stack.binary.database_url)),
+        ("broker.url", broker.url(&stack.binary.amqp_url)),
+    ];
     let process = stack.spawn("run", &urls.each_ref().map(|(key, url)| (*key, url.as_str())));
     process.logged_message("not ready to start; trying again").await;
     assert_eq!(process.get("/readyz").await.0, 503);

@@ -50,7 +50,7 @@ async fn a_message_that_the_worker_panics_at_is_held_and_at_last_poison() {
 
     let dead = stack.wait_status(event, "dead").await;
     assert_eq!((dead.dead_reason.as_deref(), dead.attempts), (Some("poison"), 0));
-    assert_eq!(stack.letters(1).await[0].header("dead-reason"), "poison");
+    assert_eq!(stack.dead_letters(1).await[0].header("dead-reason"), "poison");
     assert_eq!(stack.depth("deliver").await, 0);
     assert!(worker.is_running() && receiver.count() == 0);
     let suspects = "select count(*) from posthaste.suspects";

@@ -141,7 +141,7 @@ async fn a_database_that_cannot_be_used_is_named_with_the_reason() {
     assert!(!nowhere(&["stats"], &secret).await.stderr.contains("hunter2"));
 
     let stack = Stack::new().await;
-    let mut elsewhere = url::Url::parse(&stack.database_url).unwrap();
+    let mut elsewhere = url::Url::parse(&stack.binary.database_url).unwrap();
     elsewhere.set_path("postgres");
     let stats = stack.cli_with(&["stats"], &[("database.url", elsewhere.as_str())]).await;
     assert!(stats.code == 1 && stats.stderr.contains("run `posthaste migrate` first"), "{}", stats.stderr);
@@ -150,7 +150,7 @@ async fn a_database_that_cannot_be_used_is_named_with_the_reason() {
 #[tokio::test]
 async fn a_producer_that_emits_by_command_gets_the_id_though_it_may_see_nothing_else() {
     let stack = Stack::new().await;
-    let mut producer = url::Url::parse(&stack.database_url).unwrap();
+    let mut producer = url::Url::parse(&stack.binary.database_url).unwrap();
     producer.query_pairs_mut().append_pair("options[role]", "posthaste_producer");
     let emit = ["event", "emit", "--tenant", "acme", "--type", "order.created", "--payload", "{}"];
 

@@ -52,8 +52,8 @@ async fn a_message_that_kills_its_worker_again_and_again_ends_as_poison_and_inno
     println!("{deaths} workers died of it");
     let dead = stack.wait_status(killer, "dead").await;
     assert_eq!((dead.dead_reason.as_deref(), dead.attempts), (Some("poison"), 0));
-    let letter = &stack.letters(1).await[0];
-    let told = ["dead-reason", "attempts"].map(|name| letter.header(name).to_owned());
+    let dead_letter = &stack.dead_letters(1).await[0];
+    let told = ["dead-reason", "attempts"].map(|name| dead_letter.header(name).to_owned());
     assert_eq!(told, ["poison", "0"]);
     for innocent in innocents {
         assert_eq!(stack.wait_status(innocent, "delivered").await.attempts, 1);

@@ -32,7 +32,7 @@ async fn many_messages_and_large_ones_are_all_confirmed_and_each_answer_is_in_it
     let stack = Stack::new().await;
     stack.cli(&["topology", "declare"]).await.ok();
     let (operation_timeout, heartbeat) = (Duration::from_secs(20), Duration::from_secs(10));
-    let settings = Settings { url: stack.amqp_url.clone().into(), operation_timeout, heartbeat };
+    let settings = Settings { url: stack.binary.amqp_url.clone().into(), operation_timeout, heartbeat };
     let publisher = Publisher::new(settings, Names::new(&stack.prefix), "posthaste tests");
 
     let messages: Vec<Message> = (0..1_300).map(|n| message(n, if n % 300 == 299 { 6 << 20 } else { 100 })).collect();

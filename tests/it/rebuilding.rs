@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::harness::{Process, Receiver, Reply, Stack, eventually, within};
 
 /// As fast as losses can be told from backlogs: about ten seconds, five of them for the way from commit to broker.
-const SOON: [(&str, &str); 5] = [
+pub const SOON: [(&str, &str); 5] = [
     ("reconcile.interval", "200ms"),
     ("reconcile.grace", "500ms"),
     ("delivery.timeout", "1s"),
@@ -18,7 +18,7 @@ const SOON: [(&str, &str); 5] = [
 ];
 
 /// A marker that was deleted with its queue is given up after a while; only then a new one proves the loss.
-const REBUILD: Duration = Duration::from_secs(90);
+pub const REBUILD: Duration = Duration::from_secs(90);
 
 async fn soon(settings: &[(&str, &str)]) -> Stack {
     Stack::with(&[&SOON, settings].concat()).await
@@ -35,7 +35,7 @@ async fn is_whole(stack: &Stack) -> bool {
 }
 
 /// How often each attempt of each event was asked for.
-fn asked(receiver: &Receiver) -> HashMap<(String, String), usize> {
+pub fn asked(receiver: &Receiver) -> HashMap<(String, String), usize> {
     let mut asked = HashMap::new();
     for request in receiver.requests() {
         *asked.entry((request.id().to_owned(), request.header("posthaste-attempt").to_owned())).or_default() += 1;

@@ -334,12 +334,15 @@ async fn a_message_that_cannot_be_decoded_goes_to_the_dead_letter_queue() {
     stack.publish("deliver", BasicProperties::default(), b"\x00not ours").await;
     stack.publish("retry", foreign, b"{}").await;
 
-    let mut letters = stack.letters(2).await;
-    letters.sort_by_key(|letter| letter.body.len());
-    assert!(letters.iter().all(|letter| letter.header("dead-reason") == "undecodable"), "{letters:?}");
-    assert_eq!((letters[0].body.as_slice(), letters[1].body.as_slice()), (&b"{}"[..], &b"\x00not ours"[..]));
-    assert_eq!(letters[0].header("last-error"), "header endpoint-id: is missing or of the wrong type");
-    assert_eq!(letters[1].header("last-error"), "message_id: is missing or not a UUID");
+    let mut dead_letters = stack.dead_letters(2).await;
+    dead_letters.sort_by_key(|dead_letter| dead_letter.body.len());
+    assert!(
+        dead_letters.iter().all(|dead_letter| dead_letter.header("dead-reason") == "undecodable"),
+        "{dead_letters:?}"
+    );
+    assert_eq!((dead_letters[0].body.as_slice(), dead_letters[1].body.as_slice()), (&b"{}"[..], &b"\x00not ours"[..]));
+    assert_eq!(dead_letters[0].header("last-error"), "header endpoint-id: is missing or of the wrong type");
+    assert_eq!(dead_letters[1].header("last-error"), "message_id: is missing or not a UUID");
     assert_eq!((stack.depth("deliver").await, stack.depth("retry").await), (0, 0));
     let id = stack.emit("acme", "order.created", "{}").await;
     stack.wait_status(id, "delivered").await;

@@ -67,7 +67,7 @@ async fn expired_idempotency_keys_are_removed_and_live_ones_stay() {
         .await;
     let expired = stack.number("select count(*) from posthaste.idempotency_keys where expires_at < now()").await;
     let options = Options {
-        url: stack.database_url.clone().into(),
+        url: stack.binary.database_url.clone().into(),
         max_connections: 2,
         connect_timeout: Duration::from_secs(5),
         statement_timeout: Duration::from_secs(30),

@@ -7,13 +7,13 @@ use lapin::BasicProperties;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::harness::{Delivery, Letter, Proxy, Receiver, Reply, Stack, eventually};
+use crate::harness::{DeadLetter, Delivery, Proxy, Receiver, Reply, Stack, eventually};
 
 const ALL: [&str; 4] = ["requeue", "--all", "--yes", "--json"];
 
-fn ids(letters: &[Letter]) -> BTreeSet<String> {
-    let id = |letter: &Letter| letter.properties.message_id().as_ref().unwrap().to_string();
-    letters.iter().map(id).collect()
+fn ids(dead_letters: &[DeadLetter]) -> BTreeSet<String> {
+    let id = |dead_letter: &DeadLetter| dead_letter.properties.message_id().as_ref().unwrap().to_string();
+    dead_letters.iter().map(id).collect()
 }
 
 /// Events whose deliveries have this status.
@@ -29,7 +29,7 @@ async fn after_the_receiver_heals_a_requeue_delivers_everything_and_empties_the_
     stack.run().await;
     let events = stack.emit_many("acme", "order.created", 40).await;
     assert_eq!(stack.wait_settled().await, [("dead".to_owned(), 40)].into());
-    let before = stack.letters(40).await;
+    let before = stack.dead_letters(40).await;
     assert_eq!(ids(&before), events.iter().map(Uuid::to_string).collect());
     stack.age_the_dead().await;
     receiver.at("/", |_| Reply::ok());
@@ -88,7 +88,7 @@ async fn a_requeue_that_was_killed_midway_is_simply_run_again_and_two_never_run_
     assert_eq!(report["requeued"], json!(left - 10));
     let statuses = stack.wait_settled().await;
     assert_eq!(statuses, [("dead".to_owned(), 10), ("delivered".to_owned(), 60)].into());
-    assert_eq!(ids(&stack.letters(10).await), stay_dead);
+    assert_eq!(ids(&stack.dead_letters(10).await), stay_dead);
     let counts = receiver.counts();
     assert_eq!((counts.len(), receiver.count()), (60, 60), "none was lost, and none came twice");
     assert!(stack.deliveries().await.iter().all(|d| d.status == "dead" || (d.attempts, d.base_attempts) == (2, 1)));
@@ -102,8 +102,8 @@ async fn a_requeue_that_loses_the_broker_says_so_and_what_it_granted_is_delivere
     for _ in 0..60 {
         stack.dead(endpoint, ("acme", "order.created"), "exhausted", 10).await;
     }
-    let proxy = Proxy::to(&stack.amqp_url);
-    let by_proxy = [("broker.url", &*proxy.url(&stack.amqp_url))];
+    let proxy = Proxy::to(&stack.binary.amqp_url);
+    let by_proxy = [("broker.url", &*proxy.url(&stack.binary.amqp_url))];
     let requeue = stack.spawn_command(&["requeue", "--all", "--yes", "--rate", "10"], &by_proxy);
     receiver.wait_for(10).await;
 
@@ -142,10 +142,10 @@ async fn a_delivery_that_dies_again_had_a_fresh_set_of_attempts_and_has_one_curr
 
     assert_eq!(stack.wait_settled().await, [("dead".to_owned(), 20)].into());
 
-    let letters = stack.letters(20).await;
-    assert_eq!(ids(&letters), events.iter().map(Uuid::to_string).collect());
-    for letter in letters {
-        let of_it = ["attempts", "attempt", "base-attempts"].map(|name| letter.header(name).to_owned());
+    let dead_letters = stack.dead_letters(20).await;
+    assert_eq!(ids(&dead_letters), events.iter().map(Uuid::to_string).collect());
+    for dead_letter in dead_letters {
+        let of_it = ["attempts", "attempt", "base-attempts"].map(|name| dead_letter.header(name).to_owned());
         assert_eq!(of_it, ["6", "6", "4"]);
     }
     let mut numbers: Vec<&str> = asked.iter().map(|request| request.header("posthaste-attempt")).collect();
@@ -194,7 +194,7 @@ async fn filters_take_exactly_what_they_name_and_a_dry_run_changes_nothing() {
         let expected: BTreeSet<Uuid> = meant.iter().map(|n| events[*n]).collect();
         assert_eq!(with_status(&stack, "pending").await, expected, "{filter:?}");
         let still_dead = with_status(&stack, "dead").await.iter().map(Uuid::to_string).collect();
-        assert_eq!(ids(&stack.letters(5 - meant.len() as u32).await), still_dead, "{filter:?}");
+        assert_eq!(ids(&stack.dead_letters(5 - meant.len() as u32).await), still_dead, "{filter:?}");
         restore(&stack, &dead_before).await;
     }
     let all = stack.cli(&["requeue", "--all", "--dry-run", "--json"]).await.json();
@@ -262,8 +262,8 @@ async fn the_sweep_sets_the_letters_right() {
     }
     let sweep = async || stack.cli(&["reconcile", "--json"]).await.json()["letters"].clone();
     assert_eq!(sweep().await, json!({"kept": 0, "dropped": 0, "written": 5, "refused": 0}));
-    let letters = stack.letters(5).await;
-    assert_eq!(ids(&letters), dead);
+    let dead_letters = stack.dead_letters(5).await;
+    assert_eq!(ids(&dead_letters), dead);
     assert_eq!(sweep().await, json!({"kept": 5, "dropped": 0, "written": 0, "refused": 0}));
 
     let exchange = stack.queue("dead");
@@ -272,20 +272,20 @@ async fn the_sweep_sets_the_letters_right() {
     };
     // A doubled dead letter, one of an earlier death, one whose delivery is unknown, and two that are not ours.
     let lost = stack.take("dead").await;
-    post(letters[1].properties.clone(), &letters[1].body).await;
-    let mut headers = letters[2].properties.headers().clone().unwrap();
+    post(dead_letters[1].properties.clone(), &dead_letters[1].body).await;
+    let mut headers = dead_letters[2].properties.headers().clone().unwrap();
     headers.insert("attempts".into(), lapin::types::AMQPValue::LongInt(0));
-    post(letters[2].properties.clone().with_headers(headers), &letters[2].body).await;
-    post(letters[3].properties.clone().with_message_id(Uuid::now_v7().to_string().into()), b"{}").await;
+    post(dead_letters[2].properties.clone().with_headers(headers), &dead_letters[2].body).await;
+    post(dead_letters[3].properties.clone().with_message_id(Uuid::now_v7().to_string().into()), b"{}").await;
     post(BasicProperties::default(), b"\x00not ours").await;
     post(BasicProperties::default().with_message_id("17".into()), b"nor this").await;
     let swept = sweep().await;
 
     assert_eq!(swept, json!({"kept": 6, "dropped": 3, "written": 1, "refused": 0}));
     let (foreign, own): (Vec<_>, Vec<_>) =
-        stack.letters(7).await.into_iter().partition(|l| l.header("tenant").is_empty());
+        stack.dead_letters(7).await.into_iter().partition(|l| l.header("tenant").is_empty());
     assert_eq!(ids(&own), dead, "the one that was lost is back: {lost:?}");
-    let mut bodies: Vec<&[u8]> = foreign.iter().map(|letter| letter.body.as_slice()).collect();
+    let mut bodies: Vec<&[u8]> = foreign.iter().map(|dead_letter| dead_letter.body.as_slice()).collect();
     bodies.sort();
     assert_eq!(bodies, [&b"\x00not ours"[..], b"nor this"]);
 }
@@ -304,7 +304,7 @@ async fn a_dead_letter_that_was_looked_at_many_times_is_still_there() {
     let swept = stack.cli(&["reconcile", "--json"]).await.json()["letters"].clone();
 
     assert_eq!(swept, json!({"kept": 1, "dropped": 0, "written": 0, "refused": 0}));
-    assert_eq!(ids(&stack.letters(1).await), [event.to_string()].into());
+    assert_eq!(ids(&stack.dead_letters(1).await), [event.to_string()].into());
 }
 
 #[tokio::test]
@@ -317,7 +317,7 @@ async fn a_dead_letter_queue_longer_than_one_pass_is_swept_completely() {
     stack.emit_many("acme", "order.created", 530).await;
     stack.emit_many("acme", "order.paid", 90).await;
     assert_eq!(stack.wait_settled().await, [("dead".to_owned(), 620)].into());
-    eventually("every letter is written", async || (stack.depth("dead").await == 620).then_some(())).await;
+    eventually("every dead letter is written", async || (stack.depth("dead").await == 620).then_some(())).await;
     stack.age_the_dead().await;
     let doubled = stack.take("dead").await;
     for _ in 0..3 {
@@ -332,7 +332,7 @@ async fn a_dead_letter_queue_longer_than_one_pass_is_swept_completely() {
     assert_eq!((&swept["kept"], &swept["dropped"], &swept["written"]), (&json!(530), &json!(92), &json!(0)));
     let statuses = stack.wait_settled().await;
     assert_eq!(statuses, [("dead".to_owned(), 530), ("delivered".to_owned(), 90)].into());
-    let letters = stack.letters(530).await;
+    let dead_letters = stack.dead_letters(530).await;
     let still_dead = with_status(&stack, "dead").await.iter().map(Uuid::to_string).collect();
-    assert_eq!(ids(&letters), still_dead, "one letter for each");
+    assert_eq!(ids(&dead_letters), still_dead, "one dead letter for each");
 }

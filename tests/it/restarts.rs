@@ -98,8 +98,8 @@ async fn a_broker_that_is_restarted_under_load_loses_nothing() {
     let Some(mut own) = OwnServers::lock("a_broker_that_is_restarted_under_load_loses_nothing").await else { return };
     let own = own.as_mut().unwrap();
     let load = Load::start(own).await;
-    own.rabbitmq.stop().await.unwrap();
-    own.rabbitmq.start().await.unwrap();
+    own.native.rabbitmq.stop().await.unwrap();
+    own.native.rabbitmq.start().await.unwrap();
     load.recovered("broker restarted").await;
     load.audit("broker restarted").await;
 }
@@ -109,8 +109,8 @@ async fn a_broker_that_is_killed_under_load_loses_nothing() {
     let Some(mut own) = OwnServers::lock("a_broker_that_is_killed_under_load_loses_nothing").await else { return };
     let own = own.as_mut().unwrap();
     let load = Load::start(own).await;
-    own.rabbitmq.daemon.kill();
-    own.rabbitmq.start().await.unwrap();
+    own.native.rabbitmq.daemon.kill();
+    own.native.rabbitmq.start().await.unwrap();
     load.recovered("broker killed").await;
     load.audit("broker killed").await;
 }
@@ -121,8 +121,8 @@ async fn a_database_that_is_killed_under_load_loses_nothing() {
     let own = own.as_mut().unwrap();
     let load = Load::start(own).await;
     // The postmaster alone, as an OOM killer would.
-    own.postgres.daemon.kill();
-    own.postgres.start().await.unwrap();
+    own.native.postgres.daemon.kill();
+    own.native.postgres.start().await.unwrap();
     load.recovered("database killed").await;
     load.audit("database killed").await;
 }

@@ -68,9 +68,9 @@ async fn a_receiver_that_always_fails_makes_a_readable_dead_letter_after_all_att
     assert_eq!(receiver.count(), 3);
     attempts_table_is_full(&stack.attempts(id).await);
 
-    let letter = &stack.letters(1).await[0];
-    assert_eq!(letter.body, payload.as_bytes());
-    let properties = &letter.properties;
+    let dead_letter = &stack.dead_letters(1).await[0];
+    assert_eq!(dead_letter.body, payload.as_bytes());
+    let properties = &dead_letter.properties;
     assert_eq!(properties.message_id().as_ref().unwrap().as_str(), id.to_string());
     assert_eq!(properties.kind().as_ref().unwrap().as_str(), "order.created");
     assert_eq!(properties.app_id().as_ref().unwrap().as_str(), "posthaste");
@@ -89,7 +89,7 @@ async fn a_receiver_that_always_fails_makes_a_readable_dead_letter_after_all_att
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let own: BTreeMap<String, String> =
-        letter.headers.clone().into_iter().filter(|(name, _)| !name.starts_with("x-")).collect();
+        dead_letter.headers.clone().into_iter().filter(|(name, _)| !name.starts_with("x-")).collect();
     assert_eq!(own, expected.into(), "beside the broker's own headers");
 }
 
@@ -168,7 +168,8 @@ async fn permanent_status_codes_and_gone_are_not_retried() {
     let third = stack.emit("acme", "b", "{}").await;
     let held = stack.wait_status(third, "held").await;
     assert_eq!((held.attempts, receiver.count()), (0, 2));
-    let mut reasons: Vec<String> = stack.letters(2).await.iter().map(|l| l.header("dead-reason").to_owned()).collect();
+    let mut reasons: Vec<String> =
+        stack.dead_letters(2).await.iter().map(|l| l.header("dead-reason").to_owned()).collect();
     reasons.sort();
     assert_eq!(reasons, ["gone", "permanent_status"]);
 }

@@ -25,7 +25,7 @@ const RELAY: i64 = 17;
 
 pub fn store(stack: &Stack) -> Db {
     Db::new(&Options {
-        url: stack.database_url.clone().into(),
+        url: stack.binary.database_url.clone().into(),
         max_connections: 4,
         connect_timeout: Duration::from_secs(10),
         statement_timeout: Duration::from_secs(60),

@@ -76,12 +76,12 @@ async fn a_request_that_outlasts_the_grace_period_is_abandoned_and_its_attempt_i
 #[tokio::test]
 async fn a_worker_that_is_asked_to_stop_while_it_reconnects_finishes_what_it_has_in_hand() {
     let (stack, receiver) = (Stack::with(&[("reconcile.interval", "1h")]).await, Receiver::start());
-    let (door, broker) = (Door::closed(), Proxy::to(&stack.amqp_url));
+    let (door, broker) = (Door::closed(), Proxy::to(&stack.binary.amqp_url));
     let behind = door.clone();
     receiver.at("/", move |_| Reply::ok().behind(&behind));
     stack.endpoint("acme", &receiver.url("/"), &[]).await;
     stack.relay().await;
-    let worker = stack.start("worker", &[("broker.url", &broker.url(&stack.amqp_url))]).await;
+    let worker = stack.start("worker", &[("broker.url", &broker.url(&stack.binary.amqp_url))]).await;
     let events = stack.emit_many("acme", "order.created", 5).await;
     receiver.wait_for(5).await;
     broker.cut();
@@ -102,9 +102,9 @@ async fn a_worker_that_is_asked_to_stop_while_it_reconnects_finishes_what_it_has
 #[tokio::test]
 async fn a_process_that_still_waits_for_its_servers_stops_at_once() {
     let stack = Stack::new().await;
-    let database = Proxy::to(&stack.database_url);
+    let database = Proxy::to(&stack.binary.database_url);
     database.cut();
-    let process = stack.spawn("run", &[("database.url", &database.url(&stack.database_url))]);
+    let process = stack.spawn("run", &[("database.url", &database.url(&stack.binary.database_url))]);
     process.logged_message("not ready to start; trying again").await;
 
     process.terminate();
@@ -163,8 +163,8 @@ async fn batches_of_a_relay_that_died_between_commit_and_confirm_are_adopted_wit
     let listed = "select count(*) from posthaste.relay_batches";
     let mut died_with = Vec::new();
     for round in 1..=3 {
-        let proxy = Proxy::to(&stack.amqp_url);
-        let relay = stack.start("relay", &[("broker.url", &proxy.url(&stack.amqp_url))]).await;
+        let proxy = Proxy::to(&stack.binary.amqp_url);
+        let relay = stack.start("relay", &[("broker.url", &proxy.url(&stack.binary.amqp_url))]).await;
         stack.emit_many("acme", "order.created", EVENTS / 10).await;
         receiver.wait_until("some events arrive", |all| all.len() >= round * 50).await;
         proxy.stall();

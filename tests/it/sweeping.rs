@@ -56,17 +56,17 @@ async fn a_long_dead_letter_queue_is_written_and_swept_in_seconds_or_left_alone_
     let took = |began: Instant| began.elapsed().as_millis();
     let began = Instant::now();
     let written = stack.cli(&["reconcile", "--json"]).await.json()["letters"].clone();
-    println!("{MANY} letters were written in {} ms", took(began));
+    println!("{MANY} dead letters were written in {} ms", took(began));
     assert_eq!(written, json!({"kept": 0, "dropped": 0, "written": MANY, "refused": 0}));
     let requeue = ["requeue", "--event", &event, "--yes", "--json"];
 
     let quick = stack.cli(&[&requeue[..], &["--no-sweep"]].concat()).await.json();
 
     assert_eq!((&quick["requeued"], &quick["letters"]), (&json!(1), &Value::Null));
-    assert_eq!(i64::from(stack.depth("dead").await), MANY, "its letter is still there");
+    assert_eq!(i64::from(stack.depth("dead").await), MANY, "its dead letter is still there");
     let began = Instant::now();
     let swept = stack.cli(&requeue).await.json();
-    println!("{MANY} letters were swept in {} ms", took(began));
+    println!("{MANY} dead letters were swept in {} ms", took(began));
     assert_eq!((&swept["matched"], &swept["requeued"]), (&json!(0), &json!(0)), "it is not dead any more");
     assert_eq!(swept["letters"], json!({"kept": MANY - 1, "dropped": 1, "written": 0, "refused": 0}));
     eventually("what is still dead", async || (i64::from(stack.depth("dead").await) == MANY - 1).then_some(())).await;
@@ -89,9 +89,9 @@ async fn what_the_broker_gave_up_gets_a_letter_of_ours_in_the_same_sweep() {
     let swept = stack.cli(&["reconcile", "--json"]).await.json()["letters"].clone();
 
     assert_eq!(swept, json!({"kept": 1, "dropped": 1, "written": 0, "refused": 0}));
-    let letter = stack.letters(1).await.remove(0);
-    assert_eq!((letter.header("dead-reason"), letter.header("attempts")), ("poison", "0"));
-    assert_eq!(letter.header("endpoint-id"), endpoint.to_string());
+    let dead_letter = stack.dead_letters(1).await.remove(0);
+    assert_eq!((dead_letter.header("dead-reason"), dead_letter.header("attempts")), ("poison", "0"));
+    assert_eq!(dead_letter.header("endpoint-id"), endpoint.to_string());
     assert_eq!(stack.delivery(event).await.dead_reason.as_deref(), Some("poison"));
     // And where it is met in a long queue.
     many_dead(&stack, endpoint).await;
@@ -120,7 +120,7 @@ async fn only_one_sweeps_at_a_time() {
     stack.cli(&["topology", "declare"]).await.ok();
     let endpoint = stack.endpoint("acme", "https://1.1.1.1/", &[]).await.id;
     stack.dead(endpoint, ("acme", "order.created"), "exhausted", 10).await;
-    let mut requeue = sqlx::PgConnection::connect(&stack.database_url).await.unwrap();
+    let mut requeue = sqlx::PgConnection::connect(&stack.binary.database_url).await.unwrap();
     // The lock that a requeue holds.
     let lock = "select pg_advisory_lock(x'70680002'::int, 2)";
     sqlx::query(lock).execute(&mut requeue).await.unwrap();

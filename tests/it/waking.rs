@@ -42,8 +42,8 @@ async fn a_relay_that_loses_its_broker_asleep_keeps_no_producer_notifying() {
     let (stack, receiver) = (Stack::new().await, Receiver::start());
     stack.endpoint("acme", &receiver.url("/"), &[]).await;
     stack.worker().await;
-    let proxy = Proxy::to(&stack.amqp_url);
-    let relay = stack.start("relay", &[("broker.url", &proxy.url(&stack.amqp_url))]).await;
+    let proxy = Proxy::to(&stack.binary.amqp_url);
+    let relay = stack.start("relay", &[("broker.url", &proxy.url(&stack.binary.amqp_url))]).await;
     stack.wait_asleep().await;
 
     proxy.cut();
@@ -62,8 +62,8 @@ async fn a_worker_whose_listening_session_is_swallowed_listens_again() {
     let (stack, receiver) = (Stack::new().await, Receiver::start());
     let endpoint = stack.endpoint("acme", &receiver.url("/old"), &[]).await;
     stack.relay().await;
-    let proxy = Proxy::of("LISTEN", &stack.database_url);
-    let worker = stack.start("worker", &[("database.url", &proxy.url(&stack.database_url))]).await;
+    let proxy = Proxy::of("LISTEN", &stack.binary.database_url);
+    let worker = stack.start("worker", &[("database.url", &proxy.url(&stack.binary.database_url))]).await;
     stack.emit("acme", "order.created", "{}").await;
     receiver.wait_for(1).await;
 

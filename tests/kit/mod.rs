@@ -6,6 +6,7 @@ pub mod connections;
 pub mod database;
 pub mod http;
 pub mod operate;
+pub mod process;
 pub mod proxy;
 pub mod servers;
 

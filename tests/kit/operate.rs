@@ -17,7 +17,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Both servers, below this directory: with further options of PostgreSQL, lines of rabbitmq.conf, and a plugin.
 pub async fn start(dir: &Path, options: &[&str], settings: &str, plugin: &str) -> Result<(Postgres, RabbitMq), String> {
-    let programs = Programs::find().ok_or("PostgreSQL or RabbitMQ is not installed")?;
+    let programs = Programs::find().map_err(|lack| lack.to_string())?;
     let mut postgres = Postgres::create(&programs, dir, options)?;
     let mut rabbitmq = RabbitMq::create(&programs, dir, settings, plugin)?;
     tokio::try_join!(postgres.start(), rabbitmq.start())?;
@@ -40,8 +40,8 @@ impl Postgres {
 impl RabbitMq {
     /// Returns when it answers.
     pub async fn start(&mut self) -> Result<(), String> {
-        let up = ask_until(START, LOOK_AGAIN, async || self.poll().then_some(())).await;
-        up.ok_or_else(|| self.daemon.complaint("was not ready", START))
+        let up = async || self.poll().map(|up| up.then_some(())).transpose();
+        ask_until(START, LOOK_AGAIN, up).await.unwrap_or_else(|| Err(self.daemon.complaint("was not ready", START)))
     }
 
     pub async fn stop(&mut self) -> Result<(), String> {

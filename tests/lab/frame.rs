@@ -1,5 +1,6 @@
 //! What the commands have in common: their options, and how they report.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use clap::{Args, Parser};
@@ -10,6 +11,13 @@ pub struct Output {
     /// Print one JSON value at the end instead of text; the progress goes to stderr.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Rows under a head. The first cell of each is its name.
+#[derive(Debug, Serialize)]
+pub struct Table {
+    head: Vec<String>,
+    pub rows: Vec<Vec<String>>,
 }
 
 /// What comes after the name of the command.
@@ -32,5 +40,35 @@ impl Output {
             println!("{}", serde_json::to_string_pretty(reports).expect("a report is plain data"));
         }
         if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+impl Table {
+    pub fn new(head: &[&str]) -> Table {
+        Table { head: head.iter().map(|&name| name.to_owned()).collect(), rows: Vec::new() }
+    }
+
+    pub fn row(&mut self, name: impl Into<String>, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(std::iter::once(name.into()).chain(cells).collect());
+    }
+}
+
+/// Each column is as wide as its widest cell.
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = || std::iter::once(&self.head).chain(&self.rows);
+        let width = |column: usize| {
+            rows().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
+        };
+        for row in rows() {
+            for (column, cell) in row.iter().enumerate() {
+                match (column, width(column)) {
+                    (0, width) => write!(f, "  {cell:<width$}")?,
+                    (_, width) => write!(f, "  {cell:>width$}")?,
+                }
+            }
+            writeln!(f)?;
+        }
+        writeln!(f)
     }
 }

@@ -39,6 +39,8 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// So many of the first ones are of workers alone.
+    pub const OF_WORKERS: usize = 7;
     pub const ALL: [Fault; 15] = [
         Fault::WorkerCrash,
         Fault::ChannelLost,
@@ -93,7 +95,7 @@ fn worker_crash(world: &World, moves: &mut Moves<'_>) {
             next.broker.add(worker.returned());
         }
         next.wasted += u8::from(matches!(worker.stage, Stage::Settle(_)));
-        next.letters_lost |=
+        next.dead_letters_lost |=
             matches!(worker.stage, Stage::Publish(Next::DeadLetter(_))) && !is_followed(&next, worker.n);
         moves.fault(Who::Worker(index), "crashes", next);
     }
@@ -198,14 +200,14 @@ fn database_crash(world: &World, moves: &mut Moves<'_>) {
 fn message_lost(world: &World, moves: &mut Moves<'_>) {
     for slot in Slot::work().chain(Slot::delay()).filter(|slot| world.broker.count(*slot) > 0) {
         // Its redelivery could have been what wrote a dead letter.
-        let mut next = World { letters_lost: true, ..*world };
+        let mut next = World { dead_letters_lost: true, ..*world };
         next.broker.remove(slot);
         moves.fault(Who::Broker, "loses a message", next);
     }
 }
 
 fn wiped(world: &World) -> World {
-    let mut next = World { broker: Broker::default(), letters_lost: true, ..*world };
+    let mut next = World { broker: Broker::default(), dead_letters_lost: true, ..*world };
     for worker in next.workers.iter_mut().filter(|worker| worker.channel == Channel::Open) {
         worker.channel = Channel::Lost;
     }
@@ -244,6 +246,6 @@ fn hasty_requeue(world: &World, moves: &mut Moves<'_>) {
         let mut next = *world;
         next.left.requeues -= 1;
         let next = grant(&next, moves);
-        moves.fault(Who::Requeue, "starts before the letter is written", next);
+        moves.fault(Who::Requeue, "starts before the dead letter is written", next);
     }
 }

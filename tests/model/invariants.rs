@@ -67,10 +67,13 @@ pub fn rest(model: &Model, world: &World) -> Checked {
     let nothing_left = Slot::work().chain(Slot::delay()).all(|slot| world.broker.count(slot) == 0);
     require(nothing_left, "a message is left in a work queue")?;
     let dead = row.status == Status::Dead;
-    require(!dead || world.letters_lost || has_letter(world, &row), "dead without a letter of this death")?;
+    require(
+        !dead || world.dead_letters_lost || has_dead_letter(world, &row),
+        "dead without a dead letter of this death",
+    )?;
     if used(model, world) == 0 {
-        let all = world.broker.letters();
-        require(all == u8::from(dead), "a calm run leaves one letter for each dead delivery and no other")?;
+        let all = world.broker.dead_letters();
+        require(all == u8::from(dead), "a calm run leaves one dead letter for each dead delivery and no other")?;
         require(world.wasted == 0, "a calm run makes one request for each attempt")?;
     }
     Ok(())
@@ -78,7 +81,7 @@ pub fn rest(model: &Model, world: &World) -> Checked {
 
 /// A copy that outlives a poisoned delivery may still record its attempt: then the dead letter tells of one attempt less,
 /// until the next sweep.
-fn has_letter(world: &World, row: &Stored) -> bool {
+fn has_dead_letter(world: &World, row: &Stored) -> bool {
     let oldest = if row.reason == Some(DeadReason::Poison) { row.base } else { row.attempts };
     (oldest..=row.attempts).any(|attempts| world.broker.count(Slot::DeadLetter { attempts }) > 0)
 }

@@ -68,7 +68,7 @@ fn a_redelivered_message_that_is_only_dropped_is_found() {
     }
     let rules = Rules { receive: never, ..RULES };
     assert_finds(with_faults(1, scenarios::crashes()), rules, "the row is stuck");
-    assert_finds(reconciled(1), rules, "dead without a letter");
+    assert_finds(reconciled(1), rules, "dead without a dead letter");
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_dead_delivery_whose_letter_is_not_followed_is_found() {
             row => delivery::receive(message, row, queues),
         }
     }
-    assert_finds(with_faults(2, scenarios::poison()), Rules { receive: narrow, ..RULES }, "dead without a letter");
+    assert_finds(with_faults(2, scenarios::poison()), Rules { receive: narrow, ..RULES }, "dead without a dead letter");
 }
 
 #[test]
@@ -121,21 +121,21 @@ fn an_acknowledgement_before_the_publish_is_found() {
 fn a_lost_compare_and_set_that_is_only_acknowledged_is_found() {
     let order = Order { acknowledge_lost_settle: true, ..Order::default() };
     assert_finds(with_faults(2, scenarios::crashes()), ordered(order), "the row is stuck");
-    assert_finds(reconciled(2), ordered(order), "dead without a letter");
+    assert_finds(reconciled(2), ordered(order), "dead without a dead letter");
 }
 
 #[test]
 fn an_answer_that_was_lost_after_its_commit_and_is_forgotten_is_found() {
     let order = Order { forget_lost_answers: true, ..Order::default() };
     assert_finds(with_faults(1, scenarios::crashes()), ordered(order), "the row is stuck");
-    assert_finds(reconciled(1), ordered(order), "dead without a letter");
+    assert_finds(reconciled(1), ordered(order), "dead without a dead letter");
 }
 
 #[test]
 fn giving_up_a_publish_because_the_channel_is_lost_is_found() {
     let order = Order { give_up_publish: true, ..Order::default() };
     assert_finds(lost_channel(), ordered(order), "the row is stuck");
-    assert_finds(with_faults(1, scenarios::losses()), ordered(order), "dead without a letter");
+    assert_finds(with_faults(1, scenarios::losses()), ordered(order), "dead without a dead letter");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_release_by_enabling_alone_is_found() {
 #[test]
 fn a_sweep_that_reads_rows_before_it_takes_letters_is_found() {
     let order = Order { sweep_reads_first: true, ..Order::default() };
-    assert_finds(scenarios::calm(), ordered(order), "dead without a letter");
+    assert_finds(scenarios::calm(), ordered(order), "dead without a dead letter");
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_sweep_that_keeps_the_letter_of_an_older_death_is_found() {
             _ => Action::Discard,
         }
     }
-    assert_finds(scenarios::calm(), Rules { judge: any_death, ..RULES }, "a calm run leaves one letter");
+    assert_finds(scenarios::calm(), Rules { judge: any_death, ..RULES }, "a calm run leaves one dead letter");
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_death_without_a_letter_is_found() {
             other => other,
         }
     }
-    assert_finds(scenarios::calm(), Rules { successor: silent, ..RULES }, "dead without a letter");
+    assert_finds(scenarios::calm(), Rules { successor: silent, ..RULES }, "dead without a dead letter");
 }
 
 #[test]

@@ -215,15 +215,15 @@ fn requeue(world: &World, moves: &mut Moves<'_>) {
             moves.step(Who::Requeue, "publish what was granted", next);
         }
         Requeue::Sweep { kept, seen } => sweep_moves(world, kept, seen, moves),
-        Requeue::Drop { letter, kept, seen } => {
-            next.broker.remove(Slot::DeadLetter { attempts: letter });
+        Requeue::Drop { dead_letter, kept, seen } => {
+            next.broker.remove(Slot::DeadLetter { attempts: dead_letter });
             next.requeue = Requeue::Sweep { kept, seen };
-            moves.step(Who::Requeue, "acknowledge a letter", next);
+            moves.step(Who::Requeue, "acknowledge a dead letter", next);
         }
         Requeue::Fill(attempts) => {
             next.broker.add(Slot::DeadLetter { attempts });
             next.requeue = Requeue::Idle;
-            moves.step(Who::Requeue, "publish the missing letter", next);
+            moves.step(Who::Requeue, "publish the missing dead letter", next);
         }
     }
 }
@@ -241,14 +241,14 @@ fn sweep_moves(world: &World, kept: Option<u8>, seen: Option<Stored>, moves: &mu
         over = false;
         let requeue = match (moves.model.rules.judge)(full.as_ref(), attempts.into(), kept.is_some()) {
             Action::Keep => Requeue::Sweep { kept: Some(attempts), seen },
-            Action::Discard => Requeue::Drop { letter: attempts, kept, seen },
+            Action::Discard => Requeue::Drop { dead_letter: attempts, kept, seen },
         };
-        moves.step(Who::Requeue, "take a letter and read the row", World { requeue, ..*world });
+        moves.step(Who::Requeue, "take a dead letter and read the row", World { requeue, ..*world });
     }
     if over {
         let missing =
             row.filter(|row| row.status == Status::Dead && kept.is_none() && !writes_dead_letter(world, *row));
         let requeue = missing.map_or(Requeue::Idle, |row| Requeue::Fill(row.attempts));
-        moves.step(Who::Requeue, "no letter is left", World { requeue, ..*world });
+        moves.step(Who::Requeue, "no dead letter is left", World { requeue, ..*world });
     }
 }

@@ -5,15 +5,7 @@ use crate::faults::Fault;
 use crate::reconcile::Markers;
 use crate::world::{Answer, Budget};
 
-const WORKER_FAULTS: [Fault; 7] = [
-    Fault::WorkerCrash,
-    Fault::ChannelLost,
-    Fault::ConfirmLost,
-    Fault::DoubleExpiry,
-    Fault::LateCopy,
-    Fault::AnswerLost,
-    Fault::PublishRefused,
-];
+const WORKER_FAULTS: &[Fault] = Fault::ALL.split_at(Fault::OF_WORKERS).0;
 const RELAY_FAULTS: [Fault; 5] =
     [Fault::WorkerCrash, Fault::ChannelLost, Fault::RelayCrash, Fault::RelaySessionLost, Fault::DatabaseCrash];
 
@@ -36,7 +28,7 @@ pub fn crashes() -> Scenario {
         name: "crashes",
         max_attempts: 2,
         budget: Budget { faults: 3, ..Budget::default() },
-        faults: &WORKER_FAULTS,
+        faults: WORKER_FAULTS,
         answers: vec![Answer::Success, Answer::Failure],
         markers: Markers::None,
         poison: false,

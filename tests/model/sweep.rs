@@ -23,12 +23,12 @@ pub fn judge(row: Option<&Row>, dead_letter_attempts: i32, already_kept: bool) -
 
 /// What the dead-letter queue may hold after a sweep while nothing else moves, from so many dead letters with the header 0, 1
 /// and 2.
-pub fn alone(model: &Model, row: Stored, letters: [u8; 3]) -> Vec<Broker> {
+pub fn alone(model: &Model, row: Stored, dead_letters: [u8; 3]) -> Vec<Broker> {
     let mut world = World::start(model.scenario.budget);
     world.row = Some(row);
     world.batch = Batch::Done;
     world.requeue = Requeue::Sweep { kept: None, seen: None };
-    for (attempts, count) in letters.into_iter().enumerate() {
+    for (attempts, count) in dead_letters.into_iter().enumerate() {
         (0..count).for_each(|_| world.broker.add(Slot::DeadLetter { attempts: attempts as u8 }));
     }
     let (mut open, mut ends, mut out) = (vec![world], Vec::new(), Vec::new());

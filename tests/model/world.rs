@@ -100,7 +100,7 @@ impl Slot {
         (1..=MOST).map(|n| Slot::Delay { n })
     }
 
-    pub fn letters() -> impl Iterator<Item = Slot> {
+    pub fn dead_letters() -> impl Iterator<Item = Slot> {
         (0..=MOST).map(|attempts| Slot::DeadLetter { attempts })
     }
 }
@@ -124,8 +124,8 @@ impl Broker {
         self.0 -= 1 << (3 * slot.index());
     }
 
-    pub fn letters(self) -> u8 {
-        Slot::letters().map(|slot| self.count(slot)).sum()
+    pub fn dead_letters(self) -> u8 {
+        Slot::dead_letters().map(|slot| self.count(slot)).sum()
     }
 
     /// Copies, anywhere in the work and delay queues, that ask for attempt `n`.
@@ -145,7 +145,7 @@ impl Broker {
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slots = Slot::work().chain(Slot::delay()).chain(Slot::letters());
+        let slots = Slot::work().chain(Slot::delay()).chain(Slot::dead_letters());
         f.debug_list().entries(slots.filter(|slot| self.count(*slot) > 0).map(|slot| (self.count(slot), slot))).finish()
     }
 }
@@ -297,7 +297,7 @@ pub enum Requeue {
     },
     /// About to acknowledge a dead letter.
     Drop {
-        letter: u8,
+        dead_letter: u8,
         kept: Option<u8>,
         seen: Option<Stored>,
     },
@@ -324,7 +324,7 @@ pub struct World {
     /// Requests whose outcome was never recorded.
     pub wasted: u8,
     /// A fault has destroyed dead letters: what the dead-letter queue holds is the next sweep's business.
-    pub letters_lost: bool,
+    pub dead_letters_lost: bool,
 }
 
 /// How often something may happen in one history.
@@ -353,7 +353,7 @@ impl World {
             enabled: true,
             left,
             wasted: 0,
-            letters_lost: false,
+            dead_letters_lost: false,
         }
     }
 

@@ -92,7 +92,7 @@ const SERVICE: [&str; 6] =
 /// Tasks whose panic is noticed otherwise: file, the text of the line, and who notices.
 const NOTICED: [(&str, &str, &str); 6] = [
     ("src/cmd/serve.rs", "tokio::spawn(after(", "the drain has a time-out of its own, a little longer"),
-    ("src/relay/sender.rs", "self.publishing.spawn(", "the sender, which panics too"),
+    ("src/relay/sender.rs", "self.calls.spawn(", "the sender, which panics too"),
     ("src/store/locks.rs", "tokio::spawn(beat(", "the server, which ends a silent session"),
     ("src/telemetry/lines.rs", "(\"log\".into()).spawn(", "nobody: the work goes on without a log"),
     ("src/telemetry/server.rs", "tokio::spawn(serve(", "whoever asks /healthz and /readyz"),
@@ -101,7 +101,8 @@ const NOTICED: [(&str, &str, &str); 6] = [
 
 /// Without one of its tasks a process looks healthy and does nothing.
 pub fn tasks_are_watched(tree: &Tree) -> Vec<Violation> {
-    let is_watched = |line: &str| ["tasks.spawn(", "shutdown.spawn(", ".watched("].iter().any(|by| line.contains(by));
+    let watched = ["tasks.spawn(", "shutdown.spawn(", "running.spawn(", ".watched("];
+    let is_watched = |line: &str| watched.iter().any(|by| line.contains(by));
     let is_noticed =
         |path: &str, line: &str| NOTICED.iter().any(|(file, text, _)| *file == path && line.contains(text));
     let rule = "nobody would notice that this task has panicked: supervise or watch it";

@@ -176,7 +176,7 @@ pub fn line_at(text: &str, offset: usize) -> usize {
     1 + text[..offset].matches('\n').count()
 }
 
-/// The offsets at which `word` stands on its own: no dead letter, digit or underscore next to its ends.
+/// The offsets at which `word` stands on its own: no letter, digit or underscore next to its ends.
 pub fn words<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let is_name = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
     text.match_indices(word).map(|(at, _)| at).filter(move |at| {

@@ -22,23 +22,23 @@ pub fn check(input: &[u8]) {
     let is_marker = wire::marker(&properties).is_some();
     match wire::decode(&properties, Bytes::copy_from_slice(body)) {
         Err(refused) => {
-            let letter = wire::undecodable_properties(&refused);
-            assert_eq!(wire::dead_letter_attempts(&letter), Some(0), "it is a letter like any other");
-            assert!(wire::marker(&letter).is_none());
+            let dead_letter = wire::undecodable_properties(&refused);
+            assert_eq!(wire::dead_letter_attempts(&dead_letter), Some(0), "it is a dead letter like any other");
+            assert!(wire::marker(&dead_letter).is_none());
         }
         Ok(message) => {
-            let letter = wire::dead_letter_attempts(&properties);
-            assert!(message.attempt >= i32::from(letter.is_none()), "no attempt before the first one");
+            let dead_letter = wire::dead_letter_attempts(&properties);
+            assert!(message.attempt >= i32::from(dead_letter.is_none()), "no attempt before the first one");
             assert!((0..=message.attempt).contains(&message.base_attempts) && message.max_attempts >= 1, "{message:?}");
             assert_eq!(message.body, body, "the bytes of the body");
-            let again = match letter {
+            let again = match dead_letter {
                 Some(attempts) => wire::dead_letter_properties(
                     &message,
                     &DeadLetterHeaders { attempts, ..DeadLetterHeaders::default() },
                 ),
                 None => wire::properties(&message),
             };
-            assert_eq!(wire::dead_letter_attempts(&again), letter);
+            assert_eq!(wire::dead_letter_attempts(&again), dead_letter);
             assert_eq!(wire::delivery_count(&again), 0, "the broker's own headers are not copied");
             assert!(is_marker || wire::marker(&again).is_none());
             assert_eq!(wire::decode(&again, message.body.clone()).as_ref(), Ok(&message), "it survives the wire");

@@ -145,9 +145,9 @@ async fn clear(stack: &Stack, neighbour: &Customer) -> Result<(), String> {
 fn shown(periods: &[Period], bad: &[Kind]) -> Shown {
     let mut shown = Shown::default();
     let head = ["neighbour", "p50 ms", "p99 ms", "max ms", "p50 ratio", "p99 ratio", "max ratio"];
-    let mut times = Table { head: head.map(str::to_owned).to_vec(), rows: Vec::new() };
+    let mut times = Table::new(&head);
     let head = ["CPU, % of a core", "workers", "relay", "PostgreSQL", "RabbitMQ", "this program"];
-    let mut work = Table { head: head.map(str::to_owned).to_vec(), rows: Vec::new() };
+    let mut work = Table::new(&head);
     let null: Vec<f64> =
         (2..periods.len().saturating_sub(2)).step_by(2).map(|at| ratio(periods, at, 2, 0.99)).collect();
     for kind in [Kind::Fast].iter().chain(bad) {

@@ -1,6 +1,7 @@
 //! A large requeue beside live traffic. The dead deliveries come from an endpoint that refused them for good.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use crate::isolation::plot::{Axes, Line, Plots};
 use crate::isolation::receiver::Manner;
 use crate::isolation::report::{Bound, Shown};
 use crate::isolation::stack::{Customer, Stack};
+use crate::kit::process::Process;
 use crate::wait_for;
 
 const DEAD: usize = 100_000;
@@ -68,8 +70,8 @@ pub async fn run(options: &Options, dir: &Path, plots: &Plots) -> Result<Shown, 
     let all = dead + new?;
     phases.push(phase(&stack, &live, AGAIN, began, PHASE).await?);
     let requeue_began = began.elapsed().as_secs_f64();
-    let mut requeue = stack.command(&["requeue", "--endpoint", &replayed.endpoint.to_string(), "--yes"]);
-    let mut requeue = requeue.spawn().map_err(|error| error.to_string())?;
+    let requeue = stack.command(&["requeue", "--endpoint", &replayed.endpoint.to_string(), "--yes"]);
+    let requeue = Process::start(requeue, Stdio::inherit());
     let mut during = [COMMAND, DELIVERING].map(|name| Phase { name, taken: Vec::new() });
     let (mut requeue_ended, limit) = (None, Instant::now() + PATIENCE);
     while !replayed.site.has_accepted(all) {
@@ -78,12 +80,12 @@ pub async fn run(options: &Options, dir: &Path, plots: &Plots) -> Result<Shown, 
         }
         let part = &mut during[usize::from(requeue_ended.is_some())];
         part.taken.extend(phase(&stack, &live, part.name, began, STEP).await?.taken);
-        if requeue_ended.is_none() && matches!(requeue.try_wait(), Ok(Some(_))) {
+        if requeue_ended.is_none() && requeue.ended().is_some() {
             requeue_ended = Some(began.elapsed().as_secs_f64());
         }
     }
     let replay_ended = began.elapsed().as_secs_f64();
-    let status = requeue.wait().await.map_err(|error| error.to_string())?;
+    let status = wait_for("the end of the requeue", PATIENCE, async || requeue.ended()).await?;
     if !status.success() {
         return Err(format!("requeue: {status}"));
     }

@@ -14,13 +14,13 @@ use crate::kit::broker::{self, connect};
 
 /// A message of the dead-letter queue, as the broker's UI would show it.
 #[derive(Debug, Clone)]
-pub struct Letter {
+pub struct DeadLetter {
     pub properties: BasicProperties,
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
 }
 
-impl Letter {
+impl DeadLetter {
     /// The value of a header as text; empty when it is absent.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
@@ -30,7 +30,7 @@ impl Letter {
 impl Stack {
     pub async fn channel(&self) -> Channel {
         let connection =
-            self.broker.get_or_try_init(|| connect(&self.amqp_url)).await.expect("a connection to the broker");
+            self.broker.get_or_try_init(|| connect(&self.binary.amqp_url)).await.expect("a connection to the broker");
         connection.create_channel().await.expect("a channel")
     }
 
@@ -48,11 +48,11 @@ impl Stack {
 
     /// Waits until the dead-letter queue has so many dead letters, and reads them; the queue keeps them. A dead letter follows the
     /// commit of its row, so it may be a moment later than the status.
-    pub async fn letters(&self, count: u32) -> Vec<Letter> {
+    pub async fn dead_letters(&self, count: u32) -> Vec<DeadLetter> {
         let there = async || (self.depth("dead").await == count).then_some(());
-        eventually(&format!("{count} letters are in the queue"), there).await;
+        eventually(&format!("{count} dead letters are in the queue"), there).await;
         let channel = self.channel().await;
-        let mut letters = Vec::new();
+        let mut dead_letters = Vec::new();
         while let Some(got) = channel
             .basic_get(self.queue("dead").into(), BasicGetOptions::default())
             .await
@@ -61,11 +61,11 @@ impl Stack {
             let properties = got.delivery.properties.clone();
             let headers = properties.headers().iter().flat_map(|table| table.inner().iter());
             let headers = headers.map(|(name, value)| (name.to_string(), shown(value))).collect();
-            letters.push(Letter { properties, headers, body: got.delivery.data.clone() });
+            dead_letters.push(DeadLetter { properties, headers, body: got.delivery.data.clone() });
         }
         channel.close(200, "done".into()).await.expect("the channel can be closed");
         eventually("what was not acknowledged is back", there).await;
-        letters
+        dead_letters
     }
 
     /// Takes the first message of a queue for good.

@@ -1,6 +1,8 @@
 //! What every test stands on: servers, a database and queues of its own, processes of the binary, receivers.
 
 mod broker;
+#[path = "../../kit/servers/containers.rs"]
+mod containers;
 mod database;
 mod own_servers;
 mod pooler;
@@ -16,14 +18,15 @@ use std::time::Duration;
 
 use crate::kit::ask_until;
 
-pub use broker::Letter;
+pub use crate::kit::binary::command;
+pub use broker::DeadLetter;
 pub use database::{Attempt, Delivery};
 pub use own_servers::{MAX_MESSAGE_BYTES, OwnServers};
 pub use pooler::Pooler;
 pub use process::Process;
 pub use proxy::Proxy;
 pub use receiver::{Door, Receiver, Reply, Request};
-pub use stack::{Done, Stack, command, nowhere};
+pub use stack::{Done, Stack, nowhere};
 pub use terminal::at_a_terminal;
 
 /// How long anything may take before a test gives up. Far more than needed, for a machine that is busy elsewhere.

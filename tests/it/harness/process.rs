@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{PATIENCE, eventually};
-use crate::kit::{binary, signal};
+use crate::kit::{binary, process};
 
 /// Cheap to clone. The stack that started it kills it at the latest when the test is over.
 #[derive(Clone)]
@@ -18,26 +18,21 @@ pub struct Process(Arc<Inner>);
 
 struct Inner {
     name: String,
-    child: Mutex<Child>,
+    process: process::Process,
     lines: watch::Receiver<Vec<String>>,
 }
 
 impl Process {
-    pub fn start(name: &str, mut command: Command) -> Process {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary can be started");
-        let log = child.stderr.take().expect("stderr is a pipe");
+    pub fn start(name: &str, command: Command) -> Process {
+        let process = process::Process::start(command, Stdio::piped());
+        let log = process.child().stderr.take().expect("stderr is a pipe");
         let (sender, lines) = watch::channel(Vec::new());
         std::thread::spawn(move || {
             for line in BufReader::new(log).lines().map_while(Result::ok) {
                 sender.send_modify(|lines: &mut Vec<String>| lines.push(line));
             }
         });
-        Process(Arc::new(Inner { name: name.to_owned(), child: Mutex::new(child), lines }))
+        Process(Arc::new(Inner { name: name.to_owned(), process, lines }))
     }
 
     pub fn log(&self) -> String {
@@ -72,11 +67,8 @@ impl Process {
 
     /// Status and body of an answer of its HTTP server.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let address: SocketAddr = self
-            .logged("the address of its HTTP server", |line| {
-                line["address"].as_str().and_then(|text| text.parse().ok())
-            })
-            .await;
+        let address = |line: &Value| line["address"].as_str()?.parse::<SocketAddr>().ok();
+        let address = self.logged("the address of its HTTP server", address).await;
         binary::get(address, path).await.unwrap_or_default()
     }
 
@@ -92,30 +84,20 @@ impl Process {
     }
 
     pub fn is_running(&self) -> bool {
-        matches!(self.child().try_wait(), Ok(None))
+        self.0.process.ended().is_none()
     }
 
     pub fn kill(&self) {
-        let mut child = self.child();
-        let _ = child.kill();
-        let _ = child.wait();
+        self.0.process.kill();
     }
 
     pub fn terminate(&self) {
-        let mut child = self.child();
-        if matches!(child.try_wait(), Ok(None)) {
-            signal(child.id(), libc::SIGTERM);
-        }
+        self.0.process.signal(libc::SIGTERM);
     }
 
     /// The exit code of a process that ends by itself.
     pub async fn exit_code(&self) -> Option<i32> {
-        let status =
-            eventually(&format!("{} ends", self.0.name), async || self.child().try_wait().ok().flatten()).await;
-        status.code()
-    }
-
-    fn child(&self) -> MutexGuard<'_, Child> {
-        self.0.child.lock().unwrap_or_else(PoisonError::into_inner)
+        let ended = eventually(&format!("{} ends", self.0.name), async || self.0.process.ended()).await;
+        ended.code()
     }
 }

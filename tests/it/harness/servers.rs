@@ -1,23 +1,18 @@
 //! The servers that all tests of a run share, and the database that every test's own is copied from.
 
 use std::io::{Write, stderr};
-use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use tempfile::TempDir;
-use testcontainers_modules::postgres::Postgres as PostgresImage;
-use testcontainers_modules::rabbitmq::RabbitMq as RabbitMqImage;
-use testcontainers_modules::testcontainers::core::WaitFor;
-use testcontainers_modules::testcontainers::runners::AsyncRunner;
-use testcontainers_modules::testcontainers::{ContainerAsync, ImageExt, TestcontainersError};
 
-use super::{own_servers, unix};
-use crate::kit::operate;
-use crate::kit::servers::postgres::Postgres;
-use crate::kit::servers::rabbitmq::RabbitMq;
+use super::containers::{Containers, engine_answers};
+use super::own_servers::Native;
+use super::unix;
+use crate::kit::ask_until;
+use crate::kit::binary::command;
+use crate::kit::servers::daemon::secret;
 
 const DATABASE_VARIABLE: &str = "POSTHASTE_TEST_DATABASE_URL";
 const AMQP_VARIABLE: &str = "POSTHASTE_TEST_AMQP_URL";
@@ -26,9 +21,9 @@ const STALE: Duration = Duration::from_secs(3600);
 /// What scripts say when there is a choice.
 const SERVERS_VARIABLE: &str = "POSTHASTE_SERVERS";
 const CONTAINER_START: Duration = Duration::from_secs(300);
-/// The images of docker-compose.yml. Their versions were run as programs of Debian, and not yet as containers.
-const POSTGRES_TAG: &str = "17";
-const RABBITMQ_TAG: &str = "4.0-management";
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
+/// Durability is not what these tests look at.
+const NO_SYNC: &str = "fsync=off";
 
 #[derive(Debug, Clone)]
 pub struct Servers {
@@ -118,16 +113,13 @@ fn keep(ready: &Sender<Result<Servers, String>>, databases: &Receiver<String>) {
             runtime.block_on(drop_for_certain(&servers.database_url, &name));
         }
     }
-    if let Kept::Containers(containers) = kept {
-        runtime.block_on(containers.remove());
-    }
 }
 
 /// What the servers are thrown away with.
 enum Kept {
     Given,
-    Containers(Box<Containers>),
-    Programs { _servers: Box<(Postgres, RabbitMq)>, _directory: TempDir },
+    Containers { _until_the_end: Containers },
+    Programs { _until_the_end: Box<Native> },
 }
 
 /// Sessions of a test that has just ended may take a moment to be gone.
@@ -154,63 +146,35 @@ async fn find() -> Result<(String, String, Kept), String> {
         (None, None) => {}
         _ => return Err(format!("set both {DATABASE_VARIABLE} and {AMQP_VARIABLE}, or none of them")),
     }
-    let why = match given(SERVERS_VARIABLE).as_deref() {
-        Some("native") => format!("{SERVERS_VARIABLE} is native"),
-        _ => match Containers::start().await {
-            Ok(containers) => {
-                let (database, amqp) = containers.urls().await.map_err(|error| error.to_string())?;
-                return Ok((database, amqp, Kept::Containers(Box::new(containers))));
-            }
-            Err(error) => error.to_string(),
-        },
+    let why = match containers().await {
+        Ok((database, amqp, containers)) => {
+            return Ok((database, amqp, Kept::Containers { _until_the_end: containers }));
+        }
+        Err(why) => why,
     };
-    let directory = own_servers::directory();
-    // Durability is not what these tests look at.
-    let started = operate::start(directory.path(), &["fsync=off"], "", "").await;
-    let (postgres, rabbitmq) = started.map_err(|problem| {
+    let native = Native::start(&[NO_SYNC], "").await.map_err(|problem| {
         format!("these tests need servers: run scripts/test, which brings them, or set {DATABASE_VARIABLE} and {AMQP_VARIABLE} (no containers: {why}; no programs: {problem})")
     })?;
-    Ok((
-        postgres.url(),
-        rabbitmq.url(),
-        Kept::Programs { _servers: Box::new((postgres, rabbitmq)), _directory: directory },
-    ))
+    Ok((native.postgres.url(), native.rabbitmq.url(), Kept::Programs { _until_the_end: Box::new(native) }))
+}
+
+async fn containers() -> Result<(String, String, Containers), String> {
+    if given(SERVERS_VARIABLE).as_deref() == Some("native") {
+        return Err(format!("{SERVERS_VARIABLE} is native"));
+    }
+    if !engine_answers() {
+        return Err("no Docker engine answers".to_owned());
+    }
+    let containers = Containers::start(secret(), &[NO_SYNC, "max_connections=300"])?;
+    let up = async || containers.poll().map(|up| up.then_some(())).transpose();
+    let up = ask_until(CONTAINER_START, LOOK_AGAIN, up).await;
+    up.unwrap_or_else(|| Err(format!("they were not ready within {CONTAINER_START:?}")))?;
+    let database = format!("{}/postgres", containers.database_server()?);
+    Ok((database, containers.broker_url()?, containers))
 }
 
 fn given(variable: &str) -> Option<String> {
     std::env::var(variable).ok().filter(|value| !value.is_empty())
-}
-
-struct Containers {
-    postgres: ContainerAsync<PostgresImage>,
-    rabbitmq: ContainerAsync<RabbitMqImage>,
-}
-
-impl Containers {
-    async fn start() -> Result<Containers, TestcontainersError> {
-        let settings = ["postgres", "-c", "fsync=off", "-c", "max_connections=300"];
-        let postgres =
-            PostgresImage::default().with_tag(POSTGRES_TAG).with_cmd(settings).with_startup_timeout(CONTAINER_START);
-        let up = WaitFor::message_on_stdout("Server startup complete");
-        let rabbitmq = RabbitMqImage::default().with_tag(RABBITMQ_TAG).with_ready_conditions(vec![up]);
-        let rabbitmq = rabbitmq.with_startup_timeout(CONTAINER_START);
-        let (postgres, rabbitmq) = tokio::try_join!(postgres.start(), rabbitmq.start())?;
-        Ok(Containers { postgres, rabbitmq })
-    }
-
-    async fn urls(&self) -> Result<(String, String), TestcontainersError> {
-        let (postgres, rabbitmq) = (&self.postgres, &self.rabbitmq);
-        let database = (postgres.get_host().await?, postgres.get_host_port_ipv4(5432).await?);
-        let amqp = (rabbitmq.get_host().await?, rabbitmq.get_host_port_ipv4(5672).await?);
-        Ok((
-            format!("postgres://postgres:postgres@{}:{}/postgres", database.0, database.1),
-            format!("amqp://guest:guest@{}:{}/%2f", amqp.0, amqp.1),
-        ))
-    }
-
-    async fn remove(self) {
-        let _ = tokio::join!(self.postgres.rm(), self.rabbitmq.rm());
-    }
 }
 
 /// Migrated once, by the command that operators use.
@@ -219,11 +183,8 @@ pub async fn make_template(database_url: &str) -> Result<String, String> {
     remove_stale(database_url).await.map_err(|error| error.to_string())?;
     let create = format!("create database {name} encoding 'UTF8' template template0");
     administer(database_url, create).await.map_err(|error| error.to_string())?;
-    let migrate = Command::new(env!("CARGO_BIN_EXE_posthaste"))
-        .args(["migrate", "--database-url", &with_database(database_url, &name)])
-        .current_dir(std::env::temp_dir())
-        .output()
-        .map_err(|error| error.to_string())?;
+    let migrate = ["migrate", "--database-url", &with_database(database_url, &name)];
+    let migrate = command(&migrate, &std::env::temp_dir()).output().map_err(|error| error.to_string())?;
     if migrate.status.success() {
         return Ok(name);
     }

@@ -1,6 +1,5 @@
 //! One test's own Posthaste: a database, queues under a prefix of its own, and processes of the binary.
 
-use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +12,7 @@ use uuid::Uuid;
 
 use super::process::Process;
 use super::servers::{self, Servers};
-use crate::kit::binary::{self, configure};
+use crate::kit::binary::{self, Binary, command, configure};
 
 /// Settings of every process unless a test says otherwise: few queues, short delays, local receivers.
 const SETTINGS: [(&str, &str); 10] = [
@@ -34,15 +33,13 @@ const PREFIXES: &str = "ph";
 
 pub struct Stack {
     pub db: PgPool,
-    pub database_url: String,
-    pub amqp_url: String,
+    pub binary: Binary,
     /// Of all exchanges and queues.
     pub prefix: String,
     /// The database to drop at the end; none on servers that are thrown away as a whole.
     database: Option<String>,
-    settings: Vec<(String, String)>,
     /// Where processes run: no configuration file is found there.
-    directory: TempDir,
+    _directory: TempDir,
     processes: Mutex<Vec<Process>>,
     /// Queues that the test declared itself.
     pub(super) declared: Mutex<Vec<String>>,
@@ -100,14 +97,16 @@ impl Stack {
         servers::administer(&servers.database_url, create).await.expect("a database for the test");
         let database_url = servers::with_database(&servers.database_url, &name);
         let db = PgPoolOptions::new().max_connections(8).connect_lazy(&database_url).expect("a pool");
+        let (prefix, directory) =
+            (name.replace(DATABASES, PREFIXES), tempfile::tempdir().expect("a directory for the test"));
+        let of_its_own = [("broker.prefix", prefix.as_str())];
+        let settings = of_its_own.iter().chain(&SETTINGS).chain(settings).copied();
         Stack {
             db,
-            database_url,
-            amqp_url: servers.amqp_url.clone(),
-            prefix: name.replace(DATABASES, PREFIXES),
+            binary: Binary::new(directory.path(), (&database_url, &servers.amqp_url), settings),
+            prefix,
             database: None,
-            settings: overlaid(&SETTINGS, settings),
-            directory: tempfile::tempdir().expect("a directory for the test"),
+            _directory: directory,
             processes: Mutex::default(),
             declared: Mutex::default(),
             broker: tokio::sync::OnceCell::new(),
@@ -162,22 +161,14 @@ impl Stack {
 
     /// An endpoint of the tenant, with further arguments for `endpoint add`.
     pub async fn endpoint(&self, tenant: &str, url: &str, arguments: &[&str]) -> Endpoint {
-        let add = ["endpoint", "add", "--json", "--tenant", tenant, "--url", url];
-        let added = self.cli(&[&add, arguments].concat()).await.ok();
+        let added = self.cli(&binary::add_endpoint(tenant, url, arguments)).await.ok();
         let (id, secret) = binary::endpoint(&added.stdout).expect("id and secret of the new endpoint");
         Endpoint { id, secret }
     }
 
     /// The binary with the settings of this stack, for a test that starts it in its own way.
     pub fn command(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
-        let mut command = command(arguments, self.directory.path());
-        if let Ok(file) = std::env::var("LLVM_PROFILE_FILE") {
-            // Coverage counters in the file itself: they survive that the process is killed.
-            command.env("LLVM_PROFILE_FILE", file.replace("%p", "%p%c"));
-        }
-        command.env("DATABASE_URL", &self.database_url).env("AMQP_URL", &self.amqp_url);
-        command.env("POSTHASTE_BROKER__PREFIX", &self.prefix);
-        configure(&mut command, self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        let mut command = self.binary.command(arguments);
         configure(&mut command, settings.iter().copied());
         command
     }
@@ -188,11 +179,11 @@ impl Stack {
 
     async fn clean_up(&self) -> Result<(), String> {
         let known = "select name from posthaste.delay_queues";
-        let database = PgPoolOptions::new().max_connections(1).connect_lazy(&self.database_url);
+        let database = PgPoolOptions::new().max_connections(1).connect_lazy(&self.binary.database_url);
         let read = async { sqlx::query_scalar(known).fetch_all(&database?).await };
         let mut queues: Vec<String> = read.await.map_err(|error| format!("{known}: {error}"))?;
         queues.append(&mut self.declared.lock().unwrap_or_else(PoisonError::into_inner));
-        super::broker::delete_all(&self.amqp_url, &self.prefix, queues).await
+        super::broker::delete_all(&self.binary.amqp_url, &self.prefix, queues).await
     }
 }
 
@@ -205,25 +196,13 @@ pub async fn nowhere(arguments: &[&str], settings: &[(&str, &str)]) -> Done {
     finish(command).await
 }
 
-/// The binary, with nothing of the caller's environment that configures it.
-pub fn command(arguments: &[&str], directory: &Path) -> Command {
-    binary::command(env!("CARGO_BIN_EXE_posthaste"), arguments, directory)
-}
-
 async fn finish(command: Command) -> Done {
-    let mut command = tokio::process::Command::from(command);
-    let output = command.kill_on_drop(true).stdin(std::process::Stdio::null()).output();
-    let output = tokio::time::timeout(super::PATIENCE, output).await.expect("the command ends in time");
-    let output = output.expect("the binary can be started");
+    let output = binary::finish(command, super::PATIENCE).await.expect("the command ends in time");
     Done {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
-}
-
-fn overlaid(defaults: &[(&str, &str)], settings: &[(&str, &str)]) -> Vec<(String, String)> {
-    defaults.iter().chain(settings).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 /// Nothing is left behind: no process, no queue, no database.

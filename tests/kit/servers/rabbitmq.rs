@@ -40,22 +40,24 @@ impl RabbitMq {
 
     /// Starts it unless it runs; whether it answers. The name of a killed node may be taken for a moment: then it ends at
     /// once. A node that finds no epmd would start one itself, and that one would stay.
-    pub fn poll(&mut self) -> bool {
+    pub fn poll(&mut self) -> Result<bool, String> {
         if self.epmd.has_ended() {
             let port = self.epmd_port.to_string();
             self.epmd.launch(Path::new("epmd"), &["-address", "127.0.0.1", "-port", &port], &[]);
         }
         if self.daemon.has_ended() {
             if TcpStream::connect(("127.0.0.1", self.epmd_port)).is_err() {
-                return false;
+                return Ok(false);
             }
             self.logged_before = self.log().len();
             self.daemon.launch(&self.bin.join("rabbitmq-server"), &[], &self.environment);
         }
         let log = self.log();
         let is_up = log.get(self.logged_before..).is_some_and(|new| new.contains("Server startup complete"));
-        assert!(!is_up || is_new_enough(&log), "this RabbitMQ is too old: 3.10 or newer is needed");
-        is_up
+        if is_up && !is_new_enough(&log) {
+            return Err("this RabbitMQ is too old: 3.10 or newer is needed".to_owned());
+        }
+        Ok(is_up)
     }
 
     fn log(&self) -> String {

@@ -49,14 +49,13 @@ pub async fn run(options: &Options, dir: &Path) -> Result<Report, String> {
     for steady in steady(&running) {
         steady.start().await;
     }
-    eprint!("{}", table(&[]));
     let mut rng = StdRng::seed_from_u64(seed);
     let (mut happened, mut measured) = (Vec::new(), Vec::new());
     for part in 0..PARTS {
         let events = options.events() * (part + 1) / PARTS - options.events() * part / PARTS;
         happened.extend(work(&running, part as usize, events, rounds(&mut rng)).await?);
         measured.push(rest(&running).await?);
-        eprintln!("{}", measured.last().map(Measured::row).unwrap_or_default());
+        eprint!("{}", table(&measured[part as usize..]));
     }
     let mut report = running.end("soak", happened, BTreeMap::new()).await?;
     report.problems.extend(grown(&measured));

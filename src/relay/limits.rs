@@ -1,16 +1,6 @@
-//! What the tasks of a relay share.
+//! What bounds a relay.
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use super::held::Held;
-use crate::broker;
-use crate::broker::publisher::Publisher;
-use crate::broker::topology::Topology;
-use crate::domain::backoff::Policies;
-use crate::store::Db;
-use crate::store::claim::Ceilings;
-use crate::telemetry::readiness::Readiness;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -39,17 +29,4 @@ pub struct Grace {
     pub configured: Duration,
     /// The time-out of endpoints that set none.
     pub timeout: Duration,
-}
-
-pub(super) struct Context {
-    pub db: Db,
-    pub claim_db: Db,
-    pub publisher: Publisher,
-    pub broker: broker::Settings,
-    pub topology: Topology,
-    pub policies: Arc<Policies>,
-    pub ceilings: Ceilings,
-    pub limits: Limits,
-    pub readiness: Readiness,
-    pub held: Held,
 }

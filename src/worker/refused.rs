@@ -1,0 +1,45 @@
+//! Why no request is made for a message now. Whoever finds it out says so with a value; `Ending` carries it out.
+
+use std::time::Duration;
+
+use super::database::Stopping;
+use crate::domain::gate::Until;
+use crate::telemetry::names::HeldReason;
+
+#[derive(Debug, Clone, Copy)]
+pub enum Refused {
+    /// Its endpoint must wait, or there is no room for it.
+    Held {
+        until: Until,
+        reason: HeldReason,
+    },
+    /// It may have killed workers, and cannot be tried before this time is over.
+    Suspect {
+        rest: Duration,
+    },
+    /// Something of ours has failed.
+    OurFault,
+    EndpointRemoved,
+    /// It has killed its workers, or what ran in them, again and again.
+    Poison(&'static str),
+}
+
+/// What keeps a message from becoming an attempt.
+#[derive(Debug)]
+pub enum NotMade {
+    Refused(Refused),
+    /// It stays unacknowledged, and another worker gets it.
+    Stopping,
+}
+
+impl From<Refused> for NotMade {
+    fn from(refused: Refused) -> NotMade {
+        NotMade::Refused(refused)
+    }
+}
+
+impl From<Stopping> for NotMade {
+    fn from(_: Stopping) -> NotMade {
+        NotMade::Stopping
+    }
+}

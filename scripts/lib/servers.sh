@@ -88,10 +88,14 @@ launch_servers() {
 
 # await_servers: then DATABASE_SERVER, BROKER_URL and MANAGEMENT_URL are set.
 await_servers() {
+    local deadline=$((SECONDS + 900))
     [ "$SERVERS" != docker ] ||
         say "Waiting for the containers; fetching their images can take minutes the first time"
     until [ -f "$RUN_DIR/addresses" ]; do
-        job_alive "$SERVERS_JOB" || replace_servers
+        if ! job_alive "$SERVERS_JOB" || [ "$SECONDS" -gt "$deadline" ]; then
+            replace_servers
+            deadline=$((SECONDS + 900))
+        fi
         sleep 0.1
     done
     # shellcheck source=/dev/null
@@ -104,7 +108,7 @@ replace_servers() {
     for log in servers.log postgres/output.log rabbitmq/output.log rabbitmq/log/node.log; do
         show_tail "$RUN_DIR/$log"
     done
-    forget_job "$SERVERS_JOB"
+    stop_job "$SERVERS_JOB"
     [ "$SERVERS" = docker ] && [ -z "${POSTHASTE_SERVERS:-}" ] || die "the servers did not start"
     say "The containers did not start; trying the programs on this machine"
     choose_native

@@ -65,8 +65,10 @@ impl Containers {
     fn run(&self, server: &str, ports: &[&str], options: &[&str]) -> Result<(), String> {
         let mut command = Command::new("docker");
         command.args(["run", "--detach", "--name", &self.container(server), "--hostname", server]);
-        // Without a value it is taken from the environment, so that the password is in no command line.
-        command.env("POSTGRES_PASSWORD", &self.password).args(["--env", "POSTGRES_PASSWORD"]);
+        if server == "postgres" {
+            // Without a value it is taken from the environment, so that the password is in no command line.
+            command.env("POSTGRES_PASSWORD", &self.password).args(["--env", "POSTGRES_PASSWORD"]);
+        }
         ports.iter().for_each(|port| _ = command.arg("--publish").arg(format!("127.0.0.1::{port}")));
         command.arg(image(server));
         options.iter().for_each(|option| _ = command.args(["-c", option]));

@@ -103,15 +103,16 @@ impl Wanted {
         Lack::Wrong(format!("{} is '{}'{problem}", self.variable, dir.display()))
     }
 
-    /// What is in PATH comes first, then what has the highest number in its name.
+    /// What is in PATH comes first; of the versions in one place the newest.
     fn installed(&self) -> impl Iterator<Item = PathBuf> {
         let mut places = Vec::new();
         for (parent, begin, bin) in self.places {
             let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
             let entries = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(*begin));
-            places.extend(entries.map(|entry| entry.path().join(bin)));
+            let mut versions: Vec<PathBuf> = entries.map(|entry| entry.path().join(bin)).collect();
+            versions.sort_by_key(|dir| Reverse(number(&dir.to_string_lossy())));
+            places.extend(versions);
         }
-        places.sort_by_key(|dir| Reverse(number(&dir.to_string_lossy())));
         let programs = self.programs;
         let is_complete = move |dir: &PathBuf| programs.iter().all(|program| dir.join(program).is_file());
         search_path().chain(places).filter(is_complete)

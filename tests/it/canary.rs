@@ -294,9 +294,9 @@ async fn commands_that_fail(run: &Run) {
         (vec!["endpoint", "list"], &other[..]),
         (vec!["stats"], &servers[..]),
         (vec!["topology", "check"], &servers[..]),
-        ([&add[..], &[&url]].concat(), &servers[..]),
-        ([&add[..], &["https://example.com/", "--secret", &secret]].concat(), &servers[..]),
-        ([&add[..], &["https://example.com/", "--header", &header]].concat(), &servers[..]),
+        ([&add[..], &[url.as_str()]].concat(), &servers[..]),
+        ([&add[..], &["https://example.com/", "--secret", secret.as_str()]].concat(), &servers[..]),
+        ([&add[..], &["https://example.com/", "--header", header.as_str()]].concat(), &servers[..]),
     ] {
         let done = nowhere(&arguments, settings).await;
         assert_ne!(done.code, 0, "{arguments:?}");

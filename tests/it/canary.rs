@@ -102,7 +102,7 @@ impl Run {
 
     async fn cli(&self, arguments: &[&str], may_show: &'static [&'static str]) -> Done {
         let name = self.note_command(arguments);
-        let done = self.stack.cli_with(arguments, &[("database.url", &self.database_url)]).await;
+        let done = self.stack.cli_with(arguments, &[("database.url", self.database_url.as_str())]).await;
         self.note(format!("stdout of {name}"), &*done.stdout, may_show);
         self.note(format!("stderr of {name}"), &*done.stderr, &[]);
         done

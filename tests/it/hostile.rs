@@ -133,7 +133,12 @@ async fn thousands_of_requests_without_an_answer_cost_little_and_hold_up_nobody(
     const ENDPOINTS: usize = 8;
     const EVENTS: usize = 250;
     raise_open_files();
-    let settings = [("worker.concurrency", "4000"), ("delivery.timeout", "60s"), ("circuit.enabled", "false")];
+    let settings = [
+        ("worker.concurrency", "4000"),
+        ("delivery.connect_timeout", "20s"),
+        ("delivery.timeout", "60s"),
+        ("circuit.enabled", "false"),
+    ];
     let (stack, receiver, door) = (Stack::with(&settings).await, Receiver::start(), Door::closed());
     let closed = door.clone();
     receiver.at("/closed", move |_| Reply::ok().behind(&closed));

@@ -116,10 +116,7 @@ async fn an_answer_before_the_body_was_sent_counts_and_the_rest_is_not_sent() {
         }
     })
     .await;
-    let client = client();
-    assert_eq!(post_large(&client, &server, AMPLE).await.outcome, response(413));
-    // Its connection goes with the client's pool, as it does by itself after some idle seconds.
-    drop(client);
+    assert_eq!(post_large(&client(), &server, AMPLE).await.outcome, response(413));
     go.send(true).unwrap();
     assert!(was_read.recv().await.unwrap() < HUGE, "the connection was given up");
 }
@@ -155,8 +152,7 @@ async fn a_server_that_never_reads_ends_at_the_deadline_and_gets_no_more() {
         }
     })
     .await;
-    let client = client();
-    assert_eq!(post_large(&client, &server, SHORT).await.outcome, Ok(Outcome::Timeout(Phase::Response)));
+    assert_eq!(post_large(&client(), &server, SHORT).await.outcome, Ok(Outcome::Timeout(Phase::Response)));
     go.send(true).unwrap();
     assert!(was_read.recv().await.unwrap() < HUGE, "the connection was closed");
 }
@@ -242,6 +238,31 @@ async fn what_is_not_http_is_told_without_waiting_for_more() {
     assert_eq!(post(&client(), &begun.url(), SHORT).await.outcome, Ok(Outcome::Timeout(Phase::Response)));
     let unknown = Server::answering("HTTP/1.1 999 X\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!(post(&client(), &unknown.url(), AMPLE).await.outcome, response(999));
+}
+
+#[tokio::test]
+async fn a_large_body_arrives_as_it_is_and_its_connection_is_used_again() {
+    let (sent, mut received) = mpsc::unbounded_channel();
+    let server = Server::start(move |mut stream| {
+        let sent = sent.clone();
+        async move {
+            while let Some((head, body)) = read_request(&mut stream).await {
+                sent.send((head, body)).unwrap();
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            }
+        }
+    })
+    .await;
+    let client = client();
+    for length in [16_384, 16_385, 32_768, 1_000_003] {
+        let body: Bytes = (0..length).map(|n| (n * 7 % 251) as u8).collect();
+        let request = Request { url: &server.url(), headers: vec![], body: body.clone(), timeout: AMPLE };
+        assert_eq!(client.deliver(request).await.outcome, response(200));
+        let (head, arrived) = received.recv().await.unwrap();
+        assert!(head.contains(&format!("content-length: {length}")) && !head.contains("transfer-encoding"), "{head}");
+        assert!(arrived == body, "{length} bytes");
+    }
+    assert_eq!(server.accepted(), 1);
 }
 
 /// Answers on every address of this machine, and counts the connections that are open.

@@ -118,7 +118,8 @@ impl Run {
     async fn endpoint(&self, tenant: &str) -> String {
         let (url, secret) = (self.receiver.url(&format!("/{tenant}?{TOKEN}")), self.secret());
         let (key, header) = (self.file("key"), format!("Authorization: Bearer {HEADER}"));
-        let add = ["endpoint", "add", "--json", "--tenant", tenant, "--url", &url, "--secret", &secret, "--header", &header];
+        let add =
+            ["endpoint", "add", "--json", "--tenant", tenant, "--url", &url, "--secret", &secret, "--header", &header];
         let more = ["--scheme", "v1,v1a", "--private-key-file", &key];
         let added = self.cli(&[&add[..], &more].concat(), SHOWS_SECRET).await.json();
         added["id"].as_str().unwrap().to_owned()
@@ -162,7 +163,8 @@ async fn secrets_and_payloads_are_nowhere_that_they_must_not_be() {
             assert_eq!(disguise, None, "{canary} is in {place}: {line:?}");
         }
     }
-    let places = |what: &str| said.iter().filter(|(place, text, _)| place.starts_with(what) && !text.is_empty()).count();
+    let places =
+        |what: &str| said.iter().filter(|(place, text, _)| place.starts_with(what) && !text.is_empty()).count();
     assert!(places("stdout") > 30 && places("log") == 3 && places("metrics") == 3 && places("table") > 5);
     let request = &run.receiver.requests_to(&format!("/ok?{TOKEN}"))[0];
     assert!(request.header("authorization").contains(HEADER), "what was looked for was there");
@@ -285,7 +287,8 @@ async fn commands_that_fail(run: &Run) {
     let failing: String = sqlx::query_scalar(failing).fetch_one(&run.stack.db).await.unwrap();
     assert_eq!(run.cli(&["endpoint", "test", &failing, "--json"], SHOWS_REPLY).await.code, 1);
     let other = [("security.encryption_key", "canary-encryption-key-of-32-byte")];
-    let (database, broker) = (format!("postgres://u:{PASSWORD}@127.0.0.1:1/x"), format!("amqp://u:{PASSWORD}@127.0.0.1:1"));
+    let (database, broker) =
+        (format!("postgres://u:{PASSWORD}@127.0.0.1:1/x"), format!("amqp://u:{PASSWORD}@127.0.0.1:1"));
     let servers = [("database.url", database.as_str()), ("broker.url", broker.as_str())];
     let url = format!("https://u:{PASSWORD}@example.com/");
     let add = ["endpoint", "add", "--tenant", "acme", "--url"];
@@ -300,7 +303,11 @@ async fn commands_that_fail(run: &Run) {
     ] {
         let done = nowhere(&arguments, settings).await;
         assert_ne!(done.code, 0, "{arguments:?}");
-        run.note(format!("output of {} that failed", arguments[..2.min(arguments.len())].join(" ")), done.stdout + &done.stderr, &[]);
+        run.note(
+            format!("output of {} that failed", arguments[..2.min(arguments.len())].join(" ")),
+            done.stdout + &done.stderr,
+            &[],
+        );
     }
 }
 
@@ -315,7 +322,9 @@ fn test_receiver(run: &Run) {
     output.read_line(&mut line).unwrap();
     let address = line.trim().strip_prefix("listening on http://").expect("it says where it listens");
     let mut stream = std::net::TcpStream::connect(address).unwrap();
-    let head = format!("POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\nwebhook-id: 1\r\nwebhook-signature: v1,{HEADER}\r\n");
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\nwebhook-id: 1\r\nwebhook-signature: v1,{HEADER}\r\n"
+    );
     write!(stream, "{head}content-length: {}\r\n\r\n{PAYLOAD}", PAYLOAD.len()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

@@ -95,7 +95,8 @@ impl Process {
     pub fn holds(&self) -> (usize, usize) {
         let of_it = format!("/proc/{}", self.child().id());
         let status = std::fs::read_to_string(format!("{of_it}/status")).expect("it runs");
-        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+        let memory =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
         let files = std::fs::read_dir(format!("{of_it}/fd")).expect("it runs").count();
         (memory.expect("its memory"), files)
     }

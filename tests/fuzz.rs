@@ -11,10 +11,14 @@ use proptest::test_runner::{Config, TestRunner};
 
 #[path = "fuzz/targets/arguments.rs"]
 mod arguments;
+#[path = "fuzz/targets/behaviour.rs"]
+mod behaviour;
 #[path = "fuzz/targets/configuration.rs"]
 mod configuration;
 #[path = "fuzz/targets/event_type.rs"]
 mod event_type;
+#[path = "fuzz/targets/keys.rs"]
+mod keys;
 #[path = "fuzz/targets/retry_after.rs"]
 mod retry_after;
 #[path = "fuzz/targets/schedule.rs"]
@@ -29,10 +33,12 @@ mod wire;
 /// Name, check, and how many changed inputs to try: a thousandth of a second each at most.
 type Target = (&'static str, fn(&[u8]), u32);
 
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 10] = [
     ("arguments", arguments::check, 300),
+    ("behaviour", behaviour::check, 2_000),
     ("configuration", configuration::check, 300),
     ("event_type", event_type::check, 2_000),
+    ("keys", keys::check, 300),
     ("retry_after", retry_after::check, 2_000),
     ("schedule", schedule::check, 1_000),
     ("signature", signature::check, 2_000),

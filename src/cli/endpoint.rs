@@ -1,5 +1,6 @@
 //! `posthaste endpoint`: adding, looking at and changing endpoints.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -84,6 +85,9 @@ pub struct AddEndpoint {
     /// Signing secret for v1, whsec_ and base64 [default: a new one].
     #[arg(long, value_name = "WHSEC", value_parser = parse::secret)]
     pub secret: Option<Secret>,
+    /// A file with the private key for v1a, whsk_ and base64; - is stdin [default: a new one].
+    #[arg(long, value_name = "FILE")]
+    pub private_key_file: Option<PathBuf>,
     /// A note for people.
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
@@ -179,6 +183,9 @@ pub struct RotateSecret {
     /// The new secret for v1, whsec_ and base64 [default: a new one].
     #[arg(long, value_name = "WHSEC", value_parser = parse::secret)]
     pub secret: Option<Secret>,
+    /// A file with the new private key for v1a, whsk_ and base64; - is stdin [default: a new one].
+    #[arg(long, value_name = "FILE")]
+    pub private_key_file: Option<PathBuf>,
     /// Seal with a key that has sealed nothing in this database yet.
     #[arg(long)]
     pub new_key: bool,

@@ -66,12 +66,22 @@ fn is_reserved(name: &str) -> bool {
     NAMES.contains(&name) || name.starts_with("webhook-") || name.starts_with("posthaste-")
 }
 
-/// Where the payload of `event emit` is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where the payload of `event emit` is. What stands on the command line is shown by its length.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Payload {
     Inline(String),
     File(PathBuf),
     Stdin,
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Payload::Inline(text) => write!(f, "Inline({} bytes)", text.len()),
+            Payload::File(path) => write!(f, "File({})", path.display()),
+            Payload::Stdin => f.write_str("Stdin"),
+        }
+    }
 }
 
 impl From<&str> for Payload {

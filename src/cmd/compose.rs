@@ -103,6 +103,7 @@ pub fn http_options(config: &Config) -> client::Options {
         allow_cidrs: config.delivery.allow_cidrs.clone(),
         max_response_bytes: config.delivery.max_response_bytes,
         max_idle_per_host: config.delivery.max_in_flight,
+        max_kept_hosts: client::MAX_KEPT_HOSTS,
         user_agent: concat!("posthaste/", env!("CARGO_PKG_VERSION")).to_owned(),
     }
 }

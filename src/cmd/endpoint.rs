@@ -30,6 +30,7 @@ mod sealing;
 mod show;
 mod switch;
 
+pub(super) use keys::jwk_set;
 use known::unknown;
 pub(super) use known::{existing, warn_of_unknown};
 use sealing::sealed_headers;
@@ -56,10 +57,11 @@ pub async fn run(config: &Config, command: Endpoint) -> Outcome {
 async fn add(config: &Config, args: AddEndpoint) -> Outcome {
     let url = checked_url(config, &args.url).await?;
     known_policy(config, args.retry_policy.as_deref())?;
+    let given = keys::Given::read(&args.scheme, args.secret, args.private_key_file.as_deref())?;
     let db = compose::command_db(config)?;
     let key = sealing::key(config, &db, args.new_key).await?;
     let id = ids::new_v7(Utc::now().timestamp_millis() as u64, rand::random());
-    let (keys, sealed) = keys::first(&key, id, &args.scheme, args.secret)?;
+    let (keys, sealed) = keys::first(&key, id, &args.scheme, given)?;
     let changes = Changes {
         url: Some(url),
         description: Some(args.description),

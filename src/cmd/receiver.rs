@@ -25,7 +25,7 @@ pub async fn run(args: ReceiverArgs) -> Outcome {
     let server = Server::bind(args.listen, settings)
         .await
         .map_err(|error| Failure::Usage(format!("listen: cannot listen on {}: {error}", args.listen)))?;
-    let telemetry = telemetry::server::start(args.metrics, Readiness::new(&[])).await;
+    let telemetry = telemetry::server::start(args.metrics, Readiness::new(&[]), axum::Router::new()).await;
     let telemetry = telemetry.map_err(|error| match error {
         StartError::Listen(_) => Failure::Usage(format!("metrics: {error}")),
         StartError::Recorder(_) => Failure::Failed(error.to_string()),

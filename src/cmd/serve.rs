@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::compose;
 use super::failure::{Failure, Outcome};
+use super::{compose, open_files, public_keys};
 use crate::config::{Config, Wake};
 use crate::domain::places::released;
 use crate::lifecycle::{EXIT_FORCED, Shutdown, signals};
@@ -37,11 +37,14 @@ pub async fn run(config: &Config, roles: Roles) -> Outcome {
         logging::flush();
         std::process::exit(EXIT_FORCED)
     });
-    let server =
-        server::start(config.telemetry.listen, parts.readiness.clone()).await.map_err(|error| match error {
-            StartError::Listen(_) => Failure::Usage(error.to_string()),
-            StartError::Recorder(_) => Failure::Failed(error.to_string()),
-        })?;
+    let server = server::start(config.telemetry.listen, parts.readiness.clone(), public_keys::routes(config)?);
+    let server = server.await.map_err(|error| match error {
+        StartError::Listen(_) => Failure::Usage(error.to_string()),
+        StartError::Recorder(_) => Failure::Failed(error.to_string()),
+    })?;
+    if roles.worker {
+        open_files::warn(config);
+    }
     introduce(config);
     let readiness = parts.readiness.clone();
     let outcome = serve(config, parts, roles, &shutdown).await;

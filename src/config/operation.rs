@@ -31,6 +31,8 @@ pub struct Reconcile {
 pub struct Telemetry {
     /// `None` turns the server off.
     pub listen: Option<SocketAddr>,
+    /// The public keys of endpoints are served there, too.
+    pub jwks: bool,
     pub log_format: LogFormat,
     pub log_level: String,
 }
@@ -78,8 +80,14 @@ impl Reconcile {
 impl Telemetry {
     pub(super) fn read(values: &Values) -> Result<Telemetry, ConfigError> {
         let formats = [("human", LogFormat::Human), ("json", LogFormat::Json)];
+        let (listen, jwks) = (listen(values)?, values.flag("telemetry.jwks")?);
+        if jwks && listen.is_none() {
+            let problem = "is on, and telemetry.listen is \"\"; set an address, or turn it off";
+            return Err(values.invalid("telemetry.jwks", problem));
+        }
         Ok(Telemetry {
-            listen: listen(values)?,
+            listen,
+            jwks,
             log_format: values.choice("telemetry.log_format", &formats)?,
             log_level: log_level(values)?,
         })

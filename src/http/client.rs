@@ -11,17 +11,19 @@ use tokio::time::{Instant, timeout_at};
 
 use super::classify::Ended;
 use super::guard::Guard;
+pub use super::pools::MAX_KEPT_HOSTS;
+use super::pools::Pools;
 use super::resolver::{Resolver, SetupError};
-use super::stage::{self, NoteConnecting};
+use super::sending::{self, Sending};
+use super::stage::{self, NoteConnecting, Stage};
 use super::{body, classify, target};
 use crate::domain::outcome::{Failure, Outcome};
 use crate::domain::retry_after;
 
-/// Idle connections are dropped before the endpoint drops them: common servers keep theirs for 5 s or more, and a
-/// request written to a connection that is just being closed is a failed attempt.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// No exchange takes longer than this, whatever is asked for.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// For a connection to end whose request was taken back.
+const TAKING_BACK: Duration = Duration::from_millis(200);
 /// These belong to the connection, not to the message: another value would contradict what is sent.
 const OURS: [HeaderName; 7] = [CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 
@@ -33,6 +35,8 @@ pub struct Options {
     /// What is kept of a response's body.
     pub max_response_bytes: usize,
     pub max_idle_per_host: usize,
+    /// Hosts that connections are kept open to; the others get a new one for each request.
+    pub max_kept_hosts: usize,
     pub user_agent: String,
 }
 
@@ -64,7 +68,7 @@ pub enum ClientError {
 
 #[derive(Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    http: Pools,
     resolver: Resolver,
     connect_timeout: Duration,
     max_response_bytes: usize,
@@ -79,23 +83,26 @@ impl Client {
 
     /// With another resolver than the system's; its guard is the one that counts.
     pub fn with_resolver(options: Options, resolver: Resolver) -> Result<Client, ClientError> {
-        Client::build(reqwest::Client::builder(), options, resolver)
+        Client::build(reqwest::Client::builder, options, resolver)
     }
 
-    fn build(http: reqwest::ClientBuilder, options: Options, resolver: Resolver) -> Result<Client, ClientError> {
+    fn build(
+        http: impl Fn() -> reqwest::ClientBuilder,
+        options: Options,
+        resolver: Resolver,
+    ) -> Result<Client, ClientError> {
         // An error says that a provider was installed before, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = http
-            .user_agent(options.user_agent)
-            .connect_timeout(options.connect_timeout)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(options.max_idle_per_host)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .dns_resolver(resolver.clone())
-            .connector_layer(NoteConnecting)
-            .build()
-            .map_err(ClientError::Tls)?;
+        let builder = || {
+            http()
+                .user_agent(&options.user_agent)
+                .connect_timeout(options.connect_timeout)
+                .redirect(reqwest::redirect::Policy::none())
+                .no_proxy()
+                .dns_resolver(resolver.clone())
+                .connector_layer(NoteConnecting)
+        };
+        let http = Pools::new(builder, options.max_idle_per_host, options.max_kept_hosts).map_err(ClientError::Tls)?;
         let Options { connect_timeout, max_response_bytes, .. } = options;
         Ok(Client { http, resolver, connect_timeout, max_response_bytes })
     }
@@ -109,7 +116,10 @@ impl Client {
         let started = Instant::now();
         let timeout = request.timeout.min(MAX_TIMEOUT);
         let deadline = started + timeout;
-        let mut exchange = match self.send(request, deadline).await {
+        let Request { url, headers, body, .. } = request;
+        // Until the exchange is over.
+        let (body, sending) = sending::body(body);
+        let mut exchange = match self.send(url, headers, body, &sending, deadline).await {
             Ok(response) => self.receive(response, deadline).await,
             Err(ended) => {
                 Exchange { outcome: ended, response_headers: vec![], response_body: None, duration: Duration::ZERO }
@@ -123,18 +133,33 @@ impl Client {
     }
 
     /// Up to the head of the response.
-    async fn send(&self, request: Request<'_>, deadline: Instant) -> Result<reqwest::Response, Ended> {
+    async fn send(
+        &self,
+        url: &str,
+        pairs: Vec<(&str, &str)>,
+        body: reqwest::Body,
+        sending: &Sending,
+        deadline: Instant,
+    ) -> Result<reqwest::Response, Ended> {
         let invalid = Ok(Outcome::Failed(Failure::InvalidRequest));
-        let Ok(url) = target::check_url(request.url) else { return Err(invalid) };
-        let Some(headers) = headers(request.headers) else { return Err(invalid) };
+        let Ok(url) = target::check_url(url) else { return Err(invalid) };
+        let Some(headers) = headers(pairs) else { return Err(invalid) };
         self.resolver.check_literal(&url).map_err(|error| classify::resolve_error(&error))?;
-        let sending = self.http.post(url).headers(headers).body(request.body).send();
+        let request = self.http.client_for(&url).post(url).headers(headers).body(body).send();
         stage::scope(async {
+            let mut request = stage::talking(request);
             // The future of the request is polled first, also when the deadline has struck: the stage is the latest.
-            match timeout_at(deadline, stage::talking(sending)).await {
+            match timeout_at(deadline, &mut request).await {
                 Ok(Ok(response)) => Ok(response),
                 Ok(Err(error)) => Err(classify::request_error(&error, stage::current())),
-                Err(_) => Err(classify::deadline(stage::current())),
+                Err(_) => {
+                    let stage = stage::current();
+                    // Somebody must still wait for the response, or the connection would try to write what it has first.
+                    if stage == Stage::Talking && sending.take_back() {
+                        let _ = tokio::time::timeout(TAKING_BACK, request).await;
+                    }
+                    Err(classify::deadline(stage))
+                }
             }
         })
         .await
@@ -172,6 +197,14 @@ mod tests;
 #[cfg(test)]
 #[path = "failure_tests.rs"]
 mod failure_tests;
+
+#[cfg(test)]
+#[path = "hostile_tests.rs"]
+mod hostile_tests;
+
+#[cfg(test)]
+#[path = "hostile_tls_tests.rs"]
+mod hostile_tls_tests;
 
 #[cfg(test)]
 #[path = "tls_tests.rs"]

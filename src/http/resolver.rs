@@ -17,15 +17,13 @@ use hickory_resolver::{Hosts, TokioResolver, system_conf};
 use thiserror::Error;
 use url::{Host, Url};
 
+use super::dns_cache::DnsCache;
 use super::guard::{Blocked, Guard};
 use super::stage::{self, Stage};
 
 /// How long to wait for the second address family once the first has given addresses: name servers exist that never
 /// answer for IPv6.
 const SECOND_FAMILY_WAIT: Duration = Duration::from_millis(250);
-/// How long at most an answer is kept, so that a moved host is found before its next retry.
-const MAX_TTL: Duration = Duration::from_secs(300);
-const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(5);
 /// Queries open at once to one name server; above it they wait.
 const MAX_OPEN_QUERIES: usize = 1024;
 
@@ -50,6 +48,7 @@ pub struct Resolver(Arc<Inner>);
 
 struct Inner {
     dns: TokioResolver,
+    cache: DnsCache,
     hosts: Hosts,
     guard: Guard,
     timeout: Duration,
@@ -91,11 +90,12 @@ impl Resolver {
         timeout: Duration,
     ) -> Result<Resolver, SetupError> {
         options.timeout = options.timeout.min(timeout);
-        options.positive_max_ttl = Some(MAX_TTL);
-        options.negative_max_ttl = Some(MAX_NEGATIVE_TTL);
         options.max_active_requests = MAX_OPEN_QUERIES;
+        // Ours is bounded by its size.
+        options.cache_size = 0;
         let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        Ok(Resolver(Arc::new(Inner { dns: builder.with_options(options).build()?, hosts, guard, timeout })))
+        let dns = builder.with_options(options).build()?;
+        Ok(Resolver(Arc::new(Inner { dns, cache: DnsCache::default(), hosts, guard, timeout })))
     }
 
     /// The addresses of the URL's host, every one of them permitted.
@@ -165,13 +165,25 @@ impl Resolver {
     }
 
     async fn lookup(&self, name: Name, family: RecordType) -> Result<Vec<IpAddr>, ResolveError> {
-        let answer = self.0.dns.lookup(name, family).await.map_err(|error| match error {
-            NetError::Dns(DnsError::NoRecordsFound(_)) => ResolveError::DoesNotExist,
+        let addresses = match self.0.cache.get(&name, family) {
+            Some(addresses) => addresses,
+            None => self.question(name, family).await?,
+        };
+        if addresses.is_empty() { Err(ResolveError::DoesNotExist) } else { Ok(addresses.to_vec()) }
+    }
+
+    /// The name server's own word. Without an address: there is no such name, or it has none of this family.
+    async fn question(&self, name: Name, family: RecordType) -> Result<Arc<[IpAddr]>, ResolveError> {
+        let (addresses, ttl) = match self.0.dns.lookup(name.clone(), family).await {
+            Ok(answer) => {
+                let ttl = answer.answers().iter().map(|record| record.ttl).min();
+                (answer.answers().iter().filter_map(|record| record.data.ip_addr()).collect(), ttl)
+            }
+            Err(NetError::Dns(DnsError::NoRecordsFound(none))) => (Vec::new(), none.negative_ttl),
             // An error code says that the name server cannot tell: it has no way to its own, or does not serve us.
-            _ => ResolveError::NoAnswer,
-        })?;
-        let addresses: Vec<IpAddr> = answer.answers().iter().filter_map(|record| record.data.ip_addr()).collect();
-        if addresses.is_empty() { Err(ResolveError::DoesNotExist) } else { Ok(addresses) }
+            Err(_) => return Err(ResolveError::NoAnswer),
+        };
+        Ok(self.0.cache.keep(name, family, addresses, ttl.unwrap_or_default()))
     }
 }
 

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::rdata::{A, AAAA};
 use hickory_resolver::proto::rr::{RData, Record};
@@ -126,4 +128,26 @@ async fn the_hosts_file_and_addresses_need_no_name_server() {
     assert!(matches!(refused, Err(ResolveError::Blocked(_))));
     let nonsense: String = format!("http://{}.example/", "x".repeat(64));
     assert_eq!(resolver.check(&nonsense.parse().unwrap()).await, Err(ResolveError::DoesNotExist));
+}
+
+#[tokio::test]
+async fn an_answer_is_kept_for_its_time_and_judged_anew_each_time() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let server = name_server(|family| {
+        ASKED.fetch_add(1, Ordering::SeqCst);
+        Some(Ok(if family == RecordType::A { vec![v4("8.8.8.8")] } else { vec![] }))
+    });
+    let resolver = Resolver::with_name_servers(&[server.await], Guard::default(), AMPLE).unwrap();
+    for _ in 0..3 {
+        let resolved = resolver.check(&"https://hooks.example.com/".parse().unwrap()).await;
+        assert_eq!(resolved, Ok(ips(&["8.8.8.8"])));
+    }
+    // That there is no IPv6 address came without a time for which that holds, so it is asked for again.
+    assert_eq!(ASKED.load(Ordering::SeqCst), 1 + 3);
+}
+
+#[tokio::test]
+async fn of_an_answer_with_many_addresses_few_are_used() {
+    let many = |family| (family == RecordType::A).then(|| Ok((1..=24).map(|n| v4(&format!("8.8.8.{n}"))).collect()));
+    assert_eq!(resolve(many).await.unwrap().len(), 16);
 }

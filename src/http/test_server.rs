@@ -85,6 +85,7 @@ pub(super) fn options() -> Options {
         allow_cidrs: vec!["127.0.0.0/8".parse().unwrap()],
         max_response_bytes: 1024,
         max_idle_per_host: 8,
+        max_kept_hosts: 8,
         user_agent: "posthaste/test".into(),
     }
 }

@@ -2,6 +2,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use super::*;
 use crate::http::test_server::{AMPLE, Server, client, options, post};
@@ -17,45 +19,64 @@ const KEY: &str = "\
     MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgH9suZwT5veWzL/OAFi2H4kF1BP5UCK3vLkJA+b5eCsGhRANCAAQ3\
     ctUiv46/usftmhFL5eV0QIcfpwyKnJ+GDiKrTmuB3ceS9cHHk3H1OQfk8wHTln55sj4JMrXRirKmQj4kB2+0";
 
-fn certificate() -> Vec<u8> {
+pub(super) fn certificate() -> Vec<u8> {
     STANDARD.decode(CERTIFICATE).unwrap()
 }
 
-/// Speaks TLS, offers HTTP/2, and answers with the version that was spoken.
-async fn tls_server() -> Server {
+/// Speaks TLS, offers HTTP/2, and goes on as the script says. All certificates have the same key.
+pub(super) async fn tls_server<F, Fut>(chain: Vec<Vec<u8>>, script: F) -> Server
+where
+    F: Fn(TlsStream<TcpStream>) -> Fut + Copy + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
     let key = PrivatePkcs8KeyDer::from(STANDARD.decode(KEY).unwrap());
     let ring = rustls::crypto::ring::default_provider();
     let mut config = rustls::ServerConfig::builder_with_provider(ring.into())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![CertificateDer::from(certificate())], key.into())
+        .with_single_cert(chain.into_iter().map(CertificateDer::from).collect(), key.into())
         .unwrap();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
     Server::start(move |stream| {
         let acceptor = acceptor.clone();
         async move {
-            let Ok(stream) = acceptor.accept(stream).await else { return };
-            let answer = |request: hyper::Request<hyper::body::Incoming>| async move {
-                let version = format!("{:?}", request.version());
-                Ok::<_, std::convert::Infallible>(hyper::Response::new(axum::body::Body::from(version)))
-            };
-            let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            let _ = http.serve_connection(TokioIo::new(stream), hyper::service::service_fn(answer)).await;
+            if let Ok(stream) = acceptor.accept(stream).await {
+                script(stream).await;
+            }
         }
     })
     .await
 }
 
-#[tokio::test]
-async fn a_trusted_server_that_offers_http_2_gets_it_on_one_connection() {
-    let server = tls_server().await;
-    let trusting =
-        reqwest::Client::builder().tls_certs_merge([reqwest::Certificate::from_der(&certificate()).unwrap()]);
+/// Answers every request of an HTTP/2 connection.
+pub(super) async fn answer(
+    stream: TlsStream<TcpStream>,
+    with: fn(hyper::Request<hyper::body::Incoming>) -> hyper::Response<axum::body::Body>,
+) {
+    let answer = |request| async move { Ok::<_, std::convert::Infallible>(with(request)) };
+    let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    let _ = http.serve_connection(TokioIo::new(stream), hyper::service::service_fn(answer)).await;
+}
+
+/// With the version that was spoken.
+pub(super) async fn tell_version(stream: TlsStream<TcpStream>) {
+    answer(stream, |request| hyper::Response::new(axum::body::Body::from(format!("{:?}", request.version())))).await;
+}
+
+/// A client that trusts these certificates, too.
+pub(super) fn trusting(certificates: &[Vec<u8>]) -> Client {
     let guard = Guard { allow: options().allow_cidrs };
     let resolver = Resolver::system(guard, Duration::from_secs(5)).unwrap();
-    let client = Client::build(trusting, options(), resolver).unwrap();
+    let trusted = || certificates.iter().map(|certificate| reqwest::Certificate::from_der(certificate).unwrap());
+    Client::build(|| reqwest::Client::builder().tls_certs_merge(trusted()), options(), resolver).unwrap()
+}
+
+#[tokio::test]
+async fn a_trusted_server_that_offers_http_2_gets_it_on_one_connection() {
+    let server = tls_server(vec![certificate()], tell_version).await;
+    let client = trusting(&[certificate()]);
     for _ in 0..3 {
         let exchange = post(&client, &format!("https://localhost:{}/", server.addr.port()), AMPLE).await;
         assert!(exchange.outcome.unwrap().is_delivered(), "{exchange:?}");
@@ -66,7 +87,7 @@ async fn a_trusted_server_that_offers_http_2_gets_it_on_one_connection() {
 
 #[tokio::test]
 async fn a_certificate_that_nobody_signed_is_refused() {
-    let server = tls_server().await;
+    let server = tls_server(vec![certificate()], tell_version).await;
     let exchange = post(&client(), &format!("https://{}/", server.addr), AMPLE).await;
     assert_eq!(exchange.outcome, Ok(Outcome::Failed(Failure::Tls)));
 }

@@ -1,4 +1,5 @@
-//! The HTTP server for operators: `/metrics`, `/healthz` (the process lives), `/readyz` (it can do its work).
+//! The HTTP server for operators: `/metrics`, `/healthz` (the process lives), `/readyz` (it can do its work), and what
+//! else a command adds.
 
 use std::io;
 use std::net::SocketAddr;
@@ -44,10 +45,15 @@ pub struct ListenError {
 }
 
 /// Starts recording and serving. Without an address nothing is recorded either: samples that nobody folds pile up.
-pub async fn start(listen: Option<SocketAddr>, readiness: Readiness) -> Result<Option<Server>, StartError> {
+pub async fn start(
+    listen: Option<SocketAddr>,
+    readiness: Readiness,
+    more: Router,
+) -> Result<Option<Server>, StartError> {
     let Some(listen) = listen else { return Ok(None) };
     let handle = metrics::install()?;
-    Ok(Some(Server::start(listen, handle, readiness).await?))
+    let router = more.merge(router(handle.clone(), readiness));
+    Ok(Some(Server::start(listen, handle, router).await?))
 }
 
 /// A server that runs until it is stopped.
@@ -61,17 +67,13 @@ pub struct Server {
 }
 
 impl Server {
-    pub async fn start(
-        listen: SocketAddr,
-        metrics: PrometheusHandle,
-        readiness: Readiness,
-    ) -> Result<Server, ListenError> {
+    async fn start(listen: SocketAddr, metrics: PrometheusHandle, router: Router) -> Result<Server, ListenError> {
         let refused = |source| ListenError { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let stop = CancellationToken::new();
         tracing::info!(%address, "serving /metrics, /healthz and /readyz");
-        let task = tokio::spawn(serve(listener, metrics, readiness, stop.clone()));
+        let task = tokio::spawn(serve(listener, metrics, router, stop.clone()));
         Ok(Server {
             #[cfg(test)]
             address,
@@ -89,9 +91,9 @@ impl Server {
     }
 }
 
-async fn serve(listener: TcpListener, metrics: PrometheusHandle, readiness: Readiness, stop: CancellationToken) {
-    let upkeep = upkeep(metrics.clone());
-    let server = axum::serve(listener, router(metrics, readiness)).with_graceful_shutdown(stop.cancelled_owned());
+async fn serve(listener: TcpListener, metrics: PrometheusHandle, router: Router, stop: CancellationToken) {
+    let upkeep = upkeep(metrics);
+    let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     tokio::select! {
         result = server.into_future() => {
             if let Err(error) = result {
@@ -148,7 +150,8 @@ mod tests {
     async fn started(readiness: &Readiness) -> Server {
         let recorder = PrometheusBuilder::new().build_recorder();
         ::metrics::with_local_recorder(&recorder, || ::metrics::counter!("seen_total").increment(3));
-        Server::start(([127, 0, 0, 1], 0).into(), recorder.handle(), readiness.clone()).await.unwrap()
+        let router = router(recorder.handle(), readiness.clone());
+        Server::start(([127, 0, 0, 1], 0).into(), recorder.handle(), router).await.unwrap()
     }
 
     async fn answer(address: SocketAddr, path: &str) -> String {
@@ -173,7 +176,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_an_address_nothing_is_recorded() {
-        assert!(start(None, Readiness::new(&[])).await.unwrap().is_none());
+        assert!(start(None, Readiness::new(&[]), Router::new()).await.unwrap().is_none());
         assert!(metrics::install().is_ok(), "no recorder is there, whose samples nobody would fold");
     }
 
@@ -199,7 +202,7 @@ mod tests {
         let readiness = Readiness::new(&[]);
         let server = started(&readiness).await;
         let handle = PrometheusBuilder::new().build_recorder().handle();
-        let error = Server::start(server.address, handle, readiness).await.unwrap_err().to_string();
+        let error = Server::start(server.address, handle, Router::new()).await.unwrap_err().to_string();
         assert!(error.starts_with("telemetry.listen: cannot listen on 127.0.0.1:"), "{error}");
         server.stop().await;
     }

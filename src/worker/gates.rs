@@ -20,6 +20,8 @@ use crate::store::activity::Report;
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// What failed so long ago, with nothing since, no longer counts towards a circuit.
 const FORGET_MS: u64 = 600_000;
+/// Endpoints in memory, about half a KiB each. Beyond it those at which nothing happened for longest go.
+const MOST: usize = 50_000;
 
 #[derive(Clone)]
 pub struct Gates {
@@ -157,10 +159,26 @@ impl Gates {
 
 impl All {
     fn entry(&mut self, endpoint: Uuid, now_ms: u64) -> &mut Entry {
+        if self.entries.len() >= MOST && !self.entries.contains_key(&endpoint) {
+            self.shrink(now_ms);
+        }
         self.changed.note(endpoint);
         let entry = self.entries.entry(endpoint).or_default();
         entry.touched_ms = now_ms;
         entry
+    }
+
+    /// A tenth goes at once, so that looking for the oldest is rare. Whatever is under way stays, and what an endpoint asked
+    /// for goes last: the long pauses are in the database as well.
+    fn shrink(&mut self, now_ms: u64) {
+        let at_rest = self.entries.iter().filter(|(_, entry)| entry.gate.in_flight() + entry.gate.waiting() == 0);
+        let mut at_rest: Vec<(bool, u64, Uuid)> =
+            at_rest.map(|(id, entry)| (!entry.gate.is_idle(now_ms), entry.touched_ms, *id)).collect();
+        at_rest.sort_unstable();
+        for (_, _, id) in at_rest.into_iter().take(MOST / 10) {
+            self.entries.remove(&id);
+        }
+        self.changed.retain(|id| self.entries.contains_key(id));
     }
 }
 
@@ -232,5 +250,28 @@ impl Drop for Place<'_> {
         {
             entry.gate.stop_waiting();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn there_are_never_too_many_and_what_is_under_way_is_not_forgotten() {
+        let gates = Gates::default();
+        let busy = Ready::for_test(Uuid::from_u128(u128::MAX));
+        let limits = Limits { max_in_flight: 1, rate: None };
+        let Entrance::Granted(permit) = gates.enter(&busy, limits, Arrival::New).await else { panic!("held") };
+        for n in 0..100_000 {
+            gates.lock().entry(Uuid::from_u128(n), n as u64);
+        }
+        let all = gates.lock();
+        assert!((MOST / 2..=MOST).contains(&all.entries.len()), "{}", all.entries.len());
+        assert!(all.entries.contains_key(&busy.id) && all.entries.contains_key(&Uuid::from_u128(99_999)));
+        assert!(!all.entries.contains_key(&Uuid::from_u128(0)), "the one at which nothing happened for longest");
+        drop(all);
+        assert!(gates.lock().changed.take(usize::MAX).len() <= MOST, "nor is there more to report");
+        drop(permit);
     }
 }

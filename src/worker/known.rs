@@ -21,7 +21,8 @@ pub struct Known {
 #[derive(Default)]
 struct Inner {
     endpoints: HashMap<Uuid, Entry>,
-    /// Forgotten since the read under way began: what it brings of these may be from before their change.
+    /// Forgotten since the read under way began: what it brings of these may be from before their change. So many that it
+    /// was not worth counting them: all.
     overtaken: Option<HashSet<Uuid>>,
 }
 
@@ -55,7 +56,7 @@ impl Known {
         let mut all = self.exclusive();
         let overtaken = all.overtaken.take().unwrap_or_default();
         for ready in read {
-            if !overtaken.contains(&ready.id) {
+            if overtaken.len() < MOST && !overtaken.contains(&ready.id) {
                 all.endpoints.insert(ready.id, Entry { ready: ready.clone(), used_ms: now.into() });
             }
         }
@@ -65,7 +66,7 @@ impl Known {
     pub fn forget(&self, id: Uuid) {
         let mut all = self.exclusive();
         all.endpoints.remove(&id);
-        if let Some(overtaken) = &mut all.overtaken {
+        if let Some(overtaken) = all.overtaken.as_mut().filter(|overtaken| overtaken.len() < MOST) {
             overtaken.insert(id);
         }
     }
@@ -134,6 +135,10 @@ mod tests {
         assert!(known.get(ready(1).id).is_some(), "this read began after the change");
         known.forget(ready(1).id);
         assert!(known.get(ready(1).id).is_none());
+        known.reading();
+        (10..MOST + 20).for_each(|n| known.forget(ready(n).id));
+        known.add(&[ready(1)]);
+        assert!(known.get(ready(1).id).is_none(), "who knows what has changed");
     }
 
     #[test]

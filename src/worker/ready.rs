@@ -11,7 +11,6 @@ use crate::domain::signing_key::SigningKey;
 use crate::store::sendable::Sendable;
 
 /// An endpoint ready to send to.
-#[derive(Debug)]
 pub struct Ready {
     pub id: Uuid,
     pub url: String,
@@ -34,6 +33,13 @@ pub struct Ready {
     pub unreadable: bool,
     /// Of the rows that this was made from.
     pub version: String,
+}
+
+/// The URL may hold a token, and a custom header a password.
+impl std::fmt::Debug for Ready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ready").field("id", &self.id).field("version", &self.version).finish_non_exhaustive()
+    }
 }
 
 impl Ready {
@@ -147,5 +153,13 @@ mod tests {
         };
         assert_eq!(*ready.live_secrets(999), [secret(1), secret(2)]);
         assert_eq!(*ready.live_secrets(1_000), [secret(1)]);
+    }
+
+    #[test]
+    fn neither_urls_nor_headers_are_printed() {
+        let headers = vec![("authorization".to_owned(), "hunter2".to_owned())];
+        let ready = Ready { url: "https://example.com/hunter3".into(), headers, ..Ready::for_test(Uuid::nil()) };
+        let printed = format!("{ready:?}");
+        assert!(printed.contains("version") && !printed.contains("hunter"), "{printed}");
     }
 }

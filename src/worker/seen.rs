@@ -122,6 +122,12 @@ impl Changed {
         });
         taken
     }
+
+    /// Forgets the others.
+    pub fn retain(&mut self, is_known: impl Fn(&Uuid) -> bool) {
+        self.listed.retain(is_known);
+        self.order.retain(|endpoint| self.listed.contains(endpoint));
+    }
 }
 
 #[cfg(test)]

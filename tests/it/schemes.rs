@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use posthaste::domain::key_pair::PrivateKey;
 use posthaste::receiver::verify::{Headers, Verifier};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use serde_json::{Value, json};
@@ -102,4 +103,71 @@ async fn each_scheme_is_rotated_with_an_overlap_and_can_be_added_and_ended() {
     assert!(!verifies_v1a(old, &afterwards) && verifies_v1a(new, &afterwards));
     let added = cli(&["rotate-secret", "--scheme", "v1"]).await.json();
     assert!(verifies_v1(text(&added["secret"]), &signed(&stack, &receiver, 1, 1).await), "v1 again");
+}
+
+#[tokio::test]
+async fn a_private_key_is_brought_along_in_a_file() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    let (url, directory) = (receiver.url("/"), tempfile::tempdir().unwrap());
+    let file = |name: &str, text: &str| {
+        std::fs::write(directory.path().join(name), text).unwrap();
+        directory.path().join(name).to_str().unwrap().to_owned()
+    };
+    let (first, second) = (PrivateKey::from_bytes(&[1; 32]).unwrap(), PrivateKey::from_bytes(&[2; 32]).unwrap());
+    let (first_file, second_file) = (file("first", &first.reveal()), file("second", &format!("{}\n", second.reveal())));
+    let add = ["endpoint", "add", "--tenant", "acme", "--url", &url, "--json"];
+
+    let given = ["--scheme", "v1a", "--private-key-file", &first_file];
+    let added = stack.cli(&[&add[..], &given].concat()).await.json();
+    assert_eq!(text(&added["public_key"]), first.public().to_string());
+    let rotate = ["endpoint", "rotate-secret", text(&added["id"]), "--private-key-file", &second_file, "--json"];
+    assert_eq!(text(&stack.cli(&rotate).await.json()["public_key"]), second.public().to_string());
+    stack.run().await;
+    let request = signed(&stack, &receiver, 0, 2).await;
+    assert!([first, second].iter().all(|key| verifies_v1a(&key.public().to_string(), &request)));
+
+    let (damaged, missing) = (file("damaged", "whsk_hunter2!"), file("missing", "") + "-not");
+    for (arguments, said) in [
+        (["--scheme", "v1a", "--private-key-file", &damaged], "private-key-file: key: is not base64"),
+        (["--scheme", "v1a", "--private-key-file", &missing], "private-key-file: cannot be read"),
+        (["--scheme", "v1", "--private-key-file", &first_file], "is for the scheme v1a"),
+    ] {
+        let refused = stack.cli(&[&add[..], &arguments].concat()).await;
+        assert_eq!(refused.code, 64, "{}", refused.stderr);
+        assert!(refused.stderr.contains(said) && !refused.stderr.contains("hunter2"), "{}", refused.stderr);
+    }
+}
+
+#[tokio::test]
+async fn public_keys_are_served_where_that_is_switched_on_and_asking_costs_little() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    let url = receiver.url("/");
+    let add = ["endpoint", "add", "--tenant", "acme", "--url", &url, "--scheme", "v1a", "--json"];
+    let added = stack.cli(&add).await.json();
+    let id = text(&added["id"]);
+    let by_v1 = stack.endpoint("acme", &url, &[]).await.id.to_string();
+    let serving = stack.start("relay", &[("telemetry.jwks", "true")]).await;
+
+    let (status, body) = serving.get(&format!("/jwks/{id}")).await;
+    assert_eq!(status, 200, "{body}");
+    let served: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(served, stack.cli(&["endpoint", "jwks", id]).await.json());
+    for none in [by_v1.as_str(), "00000000-0000-0000-0000-000000000000", "x"] {
+        assert_eq!(serving.get(&format!("/jwks/{none}")).await.0, 404, "{none}");
+    }
+    stack.cli(&["endpoint", "rotate-secret", id, "--json"]).await.ok();
+    eventually("both keys are served", async || {
+        let (_, body) = serving.get(&format!("/jwks/{id}")).await;
+        let served: Value = serde_json::from_str(&body).unwrap();
+        (served["keys"].as_array().unwrap().len() == 2).then_some(())
+    })
+    .await;
+
+    let ids: Vec<String> = (0..200_u32).map(|n| format!("/jwks/00000000-0000-0000-0000-{n:012}")).collect();
+    let answers = futures_util::future::join_all(ids.iter().map(|path| serving.get(path))).await;
+    assert!(answers.iter().all(|(status, _)| [404, 503].contains(status)), "{answers:?}");
+    let sessions = "select count(*) from pg_stat_activity where application_name = 'posthaste jwks' and datname = current_database()";
+    assert_eq!(stack.number(sessions).await, 1, "however many ask");
+    let silent = stack.start("worker", &[]).await;
+    assert_eq!(silent.get(&format!("/jwks/{id}")).await.0, 404, "off by default");
 }

@@ -1,5 +1,8 @@
 //! The keys that an endpoint is signed for with: new ones, the end of old ones, and the public halves.
 
+use std::io::Read;
+use std::path::Path;
+
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -10,7 +13,7 @@ use super::known::existing;
 use super::sealing::{self, new_key_pair, new_secret, seal};
 use crate::cli::{RotateSecret, Scheme};
 use crate::config::Config;
-use crate::domain::key_pair::PublicKey;
+use crate::domain::key_pair::{PrivateKey, PublicKey};
 use crate::domain::sealing::Key;
 use crate::domain::signature::Secret;
 use crate::domain::signing_key::{Kind, SigningKey};
@@ -24,29 +27,68 @@ fn kind(scheme: Scheme) -> Kind {
     }
 }
 
+/// Keys that somebody brings, in place of new ones.
+pub struct Given {
+    secret: Option<Secret>,
+    pair: Option<PrivateKey>,
+}
+
+impl Given {
+    /// Those that are given must be for one of the schemes. A private key never stands on the command line, where others can
+    /// read it.
+    pub fn read(schemes: &[Scheme], secret: Option<Secret>, private_key_file: Option<&Path>) -> Result<Given, Failure> {
+        let unwanted = |flag: &str, scheme: &str| {
+            let text = format!("{flag}: is for the scheme {scheme}; leave it out, or name {scheme} with --scheme");
+            Err(Failure::Usage(text))
+        };
+        if secret.is_some() && !schemes.contains(&Scheme::V1) {
+            return unwanted("secret", "v1");
+        }
+        if private_key_file.is_some() && !schemes.contains(&Scheme::V1a) {
+            return unwanted("private-key-file", "v1a");
+        }
+        Ok(Given { secret, pair: private_key_file.map(private_key).transpose()? })
+    }
+
+    fn secret(&mut self) -> Result<SigningKey, Failure> {
+        self.secret.take().map_or_else(new_secret, Ok).map(SigningKey::Secret)
+    }
+
+    fn pair(&mut self) -> Result<SigningKey, Failure> {
+        self.pair.take().map_or_else(new_key_pair, Ok).map(SigningKey::Pair)
+    }
+}
+
+fn private_key(file: &Path) -> Result<PrivateKey, Failure> {
+    /// More than the longest one, with white space.
+    const MOST: u64 = 1024;
+    let unreadable = |error: std::io::Error| Failure::Usage(format!("private-key-file: cannot be read ({error})"));
+    let mut text = String::new();
+    if file == Path::new("-") {
+        std::io::stdin().lock().take(MOST).read_to_string(&mut text).map_err(unreadable)?;
+    } else {
+        let file = std::fs::File::open(file).map_err(unreadable)?;
+        file.take(MOST).read_to_string(&mut text).map_err(unreadable)?;
+    }
+    PrivateKey::parse(text.trim()).map_err(|error| Failure::Usage(format!("private-key-file: {error}")))
+}
+
 /// A key for each scheme of a new endpoint, and the same sealed.
 pub fn first(
     key: &Key,
     endpoint: Uuid,
     schemes: &[Scheme],
-    secret: Option<Secret>,
+    mut given: Given,
 ) -> Result<(Vec<SigningKey>, Vec<Sealed>), Failure> {
-    if secret.is_some() && !schemes.contains(&Scheme::V1) {
-        return Err(unwanted_secret());
-    }
     let mut keys = Vec::new();
     if schemes.contains(&Scheme::V1) {
-        keys.push(SigningKey::Secret(secret.map_or_else(new_secret, Ok)?));
+        keys.push(given.secret()?);
     }
     if schemes.contains(&Scheme::V1a) {
-        keys.push(SigningKey::Pair(new_key_pair()?));
+        keys.push(given.pair()?);
     }
     let sealed = keys.iter().map(|new| sealed(key, endpoint, new)).collect::<Result<_, _>>()?;
     Ok((keys, sealed))
-}
-
-fn unwanted_secret() -> Failure {
-    Failure::Usage("secret: is for the scheme v1; leave it out, or name v1 with --scheme".into())
 }
 
 fn sealed(key: &Key, endpoint: Uuid, new: &SigningKey) -> Result<Sealed, Failure> {
@@ -88,13 +130,11 @@ pub async fn rotate(config: &Config, args: RotateSecret) -> Outcome {
         Some(scheme) => scheme,
         None => used(&secrets::live(&db, args.id).await?),
     };
-    if args.secret.is_some() && scheme != Scheme::V1 {
-        return Err(unwanted_secret());
-    }
+    let mut given = Given::read(&[scheme], args.secret, args.private_key_file.as_deref())?;
     let key = sealing::key(config, &db, args.new_key).await?;
     let new = match scheme {
-        Scheme::V1 => SigningKey::Secret(args.secret.map_or_else(new_secret, Ok)?),
-        Scheme::V1a => SigningKey::Pair(new_key_pair()?),
+        Scheme::V1 => given.secret()?,
+        Scheme::V1a => given.pair()?,
     };
     secrets::rotate(&db, args.id, &sealed(&key, args.id, &new)?, args.grace).await?;
     let live = secrets::live(&db, args.id).await?.len();
@@ -130,15 +170,18 @@ pub async fn end(db: &Db, endpoint: Uuid, scheme: Scheme) -> Outcome {
     )))
 }
 
-/// RFC 7517, with the keys of RFC 8037.
 pub async fn jwks(config: &Config, endpoint: Uuid) -> Outcome {
     let db = compose::command_db(config)?;
     existing(&db, endpoint).await?;
-    let live = secrets::live(&db, endpoint).await?;
+    output::json(&jwk_set(&secrets::live(&db, endpoint).await?)?)
+}
+
+/// RFC 7517, with the keys of RFC 8037.
+pub fn jwk_set(live: &[Live]) -> Result<Value, Failure> {
     let texts = live.iter().filter_map(|key| key.public_key.as_deref());
     let keys = texts.map(|text| PublicKey::parse(text).map(|key| jwk(&key)));
     let keys = keys.collect::<Result<Vec<Value>, _>>().map_err(|error| Failure::Failed(error.to_string()))?;
-    output::json(&json!({"keys": keys}))
+    Ok(json!({"keys": keys}))
 }
 
 fn jwk(key: &PublicKey) -> Value {

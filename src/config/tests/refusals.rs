@@ -52,6 +52,7 @@ fn a_value_of_the_wrong_type_names_the_key_and_how_to_write_it() {
         ("[telemetry]\nlog_level = \"info,posthaste\"", "telemetry.log_level: is not a filter"),
         ("[telemetry]\nlog_level = \"info,\"", "telemetry.log_level: is not a filter"),
         ("[telemetry]\nlisten = \"9464\"", "telemetry.listen: is not an address and a port"),
+        ("[telemetry]\nlisten = \"\"\njwks = true", "telemetry.jwks: is on, and telemetry.listen is \"\""),
         ("[broker]\nheartbeat = \"1500ms\"", "broker.heartbeat: is not a whole number of seconds"),
     ];
     for (text, expected) in cases {

@@ -45,7 +45,7 @@ pub async fn within<T>(patience: Duration, what: &str, look: impl AsyncFnMut() -
 }
 
 /// Works in a thread of its own, so a test that is busy does not slow it down.
-fn in_a_thread(work: impl Future<Output = ()> + Send + 'static) {
+pub fn in_a_thread(work: impl Future<Output = ()> + Send + 'static) {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(work);

@@ -83,6 +83,16 @@ impl Process {
         binary::sum(&self.get("/metrics").await.1, name)
     }
 
+    /// What it takes of memory, in KiB, and of files.
+    pub fn holds(&self) -> (usize, usize) {
+        let of_it = format!("/proc/{}", self.child().id());
+        let status = std::fs::read_to_string(format!("{of_it}/status")).expect("it runs");
+        let memory =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+        let files = std::fs::read_dir(format!("{of_it}/fd")).expect("it runs").count();
+        (memory.expect("its memory"), files)
+    }
+
     pub fn is_running(&self) -> bool {
         self.0.process.ended().is_none()
     }

@@ -41,7 +41,7 @@ impl Content {
         }
     }
 
-    /// Of the body.
+    /// Of the payload, which whoever processes the message has in memory sooner or later.
     pub fn bytes(&self) -> usize {
         match self {
             Content::Message(message) => message.body.len(),

@@ -12,6 +12,7 @@ mod failure;
 mod output;
 mod receiver;
 mod reconcile;
+mod roles;
 mod schema;
 mod serve;
 mod stats;
@@ -60,6 +61,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Requeue(args) => dead::requeue(&compose::load(&overrides)?, args).await,
         Command::Reconcile(args) => reconcile::run(&compose::load(&overrides)?, args).await,
         Command::Topology(command) => topology::run(&compose::load(&overrides)?, command).await,
+        Command::Roles(command) => roles::run(&compose::load(&overrides)?, &command),
         Command::Stats(output) => stats::run(&compose::load(&overrides)?, output.json).await,
         Command::Receiver(args) => receiver::run(args).await,
         Command::Bench(command) => bench::run(&compose::load(&overrides)?, command).await,

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::circuits::Circuits;
-use super::coalesce::{Holder, RowReader};
+use super::coalesce::{Holder, PayloadReader, RowReader};
 use super::endpoints::EndpointCache;
 use super::gates::Gates;
 use super::locks::DeliveryLocks;
@@ -48,6 +48,7 @@ pub(super) struct Context {
     pub replicas: Replicas,
     pub locks: DeliveryLocks,
     pub rows: RowReader,
+    pub payloads: PayloadReader,
     pub holds: Holder,
     pub recorder: Recorder,
     pub successors: Arc<Successors>,

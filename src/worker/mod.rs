@@ -107,6 +107,8 @@ fn start(parts: Parts, publisher: Publisher, tasks: &mut Supervised, over: Cance
     tasks.spawn("endpoint reader", finding);
     let (rows, reading) = coalesce::row_reader(db.clone(), abandon.clone());
     tasks.spawn("row reader", reading);
+    let (payloads, reading_payloads) = coalesce::payload_reader(db.clone(), abandon.clone());
+    tasks.spawn("payload reader", reading_payloads);
     let (holds, holding) = coalesce::holder(db.clone(), abandon.clone());
     tasks.spawn("holder", holding);
     let gates = gates::Gates::default();
@@ -139,6 +141,7 @@ fn start(parts: Parts, publisher: Publisher, tasks: &mut Supervised, over: Cance
         replicas: replicas::Replicas::default(),
         locks: locks::DeliveryLocks::default(),
         rows,
+        payloads,
         holds,
         recorder,
         successors,

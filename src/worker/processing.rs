@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use tokio::time::Instant;
@@ -39,6 +40,7 @@ use crate::store::markers;
 use crate::telemetry::metrics;
 use crate::telemetry::names::HeldReason;
 
+mod payload;
 mod without_attempt;
 
 /// How long a message waits for a row that is not there yet. Committed before published, it can only be late by a crash.
@@ -142,6 +144,7 @@ impl Processing {
             if round >= 2 {
                 backoff.pause().await;
             }
+            let has_row = must_read;
             if must_read {
                 let Some(row) = self.may_proceed(self.received).await? else { return Ok(()) };
                 suspected |= row.suspected;
@@ -152,14 +155,19 @@ impl Processing {
                 Stage::Again => continue,
                 Stage::Done => return Ok(()),
             };
+            let payload = match self.payload(has_row).await? {
+                Stage::Go(payload) => payload,
+                Stage::Again => continue,
+                Stage::Done => return Ok(()),
+            };
             let began = Instant::now();
             let permit = match self.pass_gate(&endpoint).await? {
                 Stage::Go(permit) => permit,
                 Stage::Again => continue,
                 Stage::Done => return Ok(()),
             };
-            match self.attempt(&endpoint, permit, began, suspected).await? {
-                Stage::Go(made) => return self.hand_over(&endpoint, made, lock).await,
+            match self.attempt(&endpoint, permit, began, suspected, &payload).await? {
+                Stage::Go(made) => return self.hand_over(&endpoint, made, lock, payload).await,
                 Stage::Again => continue,
                 Stage::Done => return Ok(()),
             }
@@ -247,6 +255,7 @@ impl Processing {
         permit: Permit,
         began: Instant,
         suspected: bool,
+        payload: &Bytes,
     ) -> Result<Stage<Made>, Stopping> {
         let (key, attempt) = (self.message.key(), self.message.attempt);
         let suspect = match if suspected { self.context.quarantine.admit(key, attempt).await? } else { Admission::None }
@@ -279,7 +288,7 @@ impl Processing {
         }
         permit.begun();
         let attempted = tokio::select! {
-            attempted = self.request(endpoint, &seat) => attempted,
+            attempted = self.request(endpoint, &seat, payload) => attempted,
             () = self.context.abandon.cancelled() => {
                 if suspect.is_some() {
                     self.context.quarantine.take_back(key, attempt).await;
@@ -333,9 +342,9 @@ impl Processing {
     }
 
     /// The request. One that grows old makes way for prompt ones.
-    async fn request(&self, endpoint: &Ready, seat: &Taken) -> Attempted {
-        let client = &self.context.client;
-        let mut request = std::pin::pin!(attempt::make(client, endpoint, &self.message, self.context.limits.timeout));
+    async fn request(&self, endpoint: &Ready, seat: &Taken, payload: &Bytes) -> Attempted {
+        let (client, timeout) = (&self.context.client, self.context.limits.timeout);
+        let mut request = std::pin::pin!(attempt::make(client, endpoint, &self.message, payload, timeout));
         match tokio::time::timeout(Duration::from_millis(SLOW_MS), &mut request).await {
             Ok(attempted) => attempted,
             Err(_) => {
@@ -345,12 +354,19 @@ impl Processing {
         }
     }
 
-    async fn hand_over(&self, endpoint: &Ready, made: Made, lock: DeliveryLock) -> Result<(), Stopping> {
+    /// What follows gets the payload along, which was read once already.
+    async fn hand_over(
+        &self,
+        endpoint: &Ready,
+        made: Made,
+        lock: DeliveryLock,
+        payload: Bytes,
+    ) -> Result<(), Stopping> {
         let Made { attempted, outcome, decision, suspect } = made;
         let budget = self.context.policies.get(endpoint.retry_policy.as_deref()).budget;
         let settlement = job::settlement(&self.message, attempted, outcome, decision, budget);
         let status_class = outcome.status_class();
-        let (message, receipt) = (self.message.clone(), self.receipt.clone());
+        let (message, receipt) = (self.message.with(payload), self.receipt.clone());
         let job = Job { settlement, status_class, message, received: self.received, receipt, lock, suspect };
         self.context.recorder.submit(job).await
     }

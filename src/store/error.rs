@@ -38,6 +38,11 @@ impl StoreError {
         }
     }
 
+    /// This user has no right to it.
+    pub fn is_denied(&self) -> bool {
+        self.code() == Some("42501")
+    }
+
     /// The data of a statement is at fault, not the state of the server: trying the same again will not help.
     pub fn blames_data(&self) -> bool {
         self.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23") || code.starts_with("54"))

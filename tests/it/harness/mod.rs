@@ -1,5 +1,6 @@
 //! What every test stands on: servers, a database and queues of its own, processes of the binary, receivers.
 
+mod authority;
 mod broker;
 mod database;
 mod own_servers;
@@ -7,6 +8,7 @@ mod pooler;
 mod process;
 mod proxy;
 mod receiver;
+mod roles;
 mod servers;
 mod stack;
 mod terminal;
@@ -16,13 +18,16 @@ use std::time::Duration;
 
 use crate::kit::ask_until;
 
+pub use authority::{Authority, Issued};
 pub use broker::Letter;
 pub use database::{Attempt, Delivery};
-pub use own_servers::{MAX_MESSAGE_BYTES, OwnServers};
+pub use own_servers::{MAX_MESSAGE_BYTES, OwnServers, directory};
 pub use pooler::Pooler;
 pub use process::Process;
 pub use proxy::Proxy;
 pub use receiver::{Door, Receiver, Reply, Request};
+pub use roles::Roles;
+pub use servers::{Servers, make_template};
 pub use stack::{Done, Stack, command, nowhere};
 pub use terminal::at_a_terminal;
 

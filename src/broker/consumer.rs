@@ -151,3 +151,29 @@ impl Acknowledger {
         let _ = within(limit, "channel.close", self.channel.close(200, "done".into())).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::message::{Body, Message};
+
+    #[test]
+    fn a_message_counts_with_its_payload_whether_it_carries_it_or_not() {
+        let reference = Message {
+            event_id: uuid::Uuid::nil(),
+            endpoint_id: uuid::Uuid::nil(),
+            tenant: "acme".into(),
+            event_type: "order.created".into(),
+            body: Body::InPostgres { bytes: 1_000_000 },
+            attempt: 1,
+            max_attempts: 5,
+            base_attempts: 0,
+            traceparent: None,
+            claimed_ms: None,
+        };
+        let carried = reference.with(Bytes::from(vec![b'1'; 1_000_000]));
+        for message in [reference, carried] {
+            assert_eq!(Content::Message(message).bytes(), 1_000_000);
+        }
+    }
+}

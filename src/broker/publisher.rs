@@ -108,8 +108,8 @@ impl Publisher {
     fn part<'a>(&self, target: &Target, message: &'a Message) -> Part<'a> {
         let names = &self.inner.names;
         let (body, message): (&'a [u8], _) = match (&message.body, self.inner.settings.carried) {
-            (Body::Here(payload), Carried::Payload) => (payload, Cow::Borrowed(message)),
-            (body, carried) => (&[], Cow::Owned(Message { body: body.to_carry(carried), ..message.clone() })),
+            (Body::Here(payload), Carried::Payload) => (&payload[..], Cow::Borrowed(message)),
+            (body, carried) => (&[][..], Cow::Owned(Message { body: body.to_carry(carried), ..message.clone() })),
         };
         let message = &*message;
         let (exchange, key, properties) = match target {

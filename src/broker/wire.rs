@@ -144,9 +144,10 @@ pub fn decode(properties: &BasicProperties, body: Bytes) -> Result<Message, Unde
     // A dead letter asks for nothing: its attempt is the last one that was made, and some die before the first.
     let first = i32::from(dead_letter_attempts(properties).is_none());
     let attempt = in_range("attempt", first, i32::MAX)?;
-    let body = match headers.inner().contains_key(PAYLOAD_BYTES) {
-        true => Body::InPostgres { bytes: in_range(PAYLOAD_BYTES, 0, i32::MAX)?.unsigned_abs() },
-        false => Body::Here(body),
+    let body = if headers.inner().contains_key(PAYLOAD_BYTES) {
+        Body::InPostgres { bytes: in_range(PAYLOAD_BYTES, 0, i32::MAX)?.unsigned_abs() }
+    } else {
+        Body::Here(body)
     };
     Ok(Message {
         event_id,

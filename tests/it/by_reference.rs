@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::harness::{Door, Receiver, Reply, Stack, eventually};
+use crate::harness::{Door, Receiver, Reply, Stack};
 
 const REFERENCE: (&str, &str) = ("broker.payload", "reference");
 const PAYLOAD: &str = "{ \"b\" :1,\n\t\"a\":  [ \"é🦀\" ] ,\"b\": 2 }";
@@ -108,7 +108,7 @@ async fn a_payload_that_is_gone_spends_no_attempt_and_one_that_is_back_is_sent()
     stack.endpoint("acme", &receiver.url("/"), &[]).await;
     let relay = stack.relay().await;
     let event = stack.emit("acme", "order.created", PAYLOAD).await;
-    eventually("it is in the queue", async || (stack.depth("deliver").await >= 1).then_some(())).await;
+    stack.wait_relayed().await;
     relay.kill();
     stack.execute("create table public.kept as select * from posthaste.events").await;
     stack.execute("delete from posthaste.events").await;

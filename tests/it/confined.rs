@@ -9,8 +9,8 @@ use crate::harness::{Receiver, Roles, Stack};
 const ROLE: &str = "Shop \"1\"";
 
 struct Confined {
-    stack: Stack,
     roles: Roles,
+    stack: Stack,
     role: String,
 }
 
@@ -49,7 +49,6 @@ impl Confined {
     async fn remove(self) {
         let remove = format!("drop owned by {0}; drop role {0}", quoted(&self.role));
         self.superuser(&remove).await.unwrap();
-        drop(self.roles);
     }
 }
 
@@ -63,7 +62,7 @@ async fn a_confined_producer_emits_for_its_tenants_in_its_transaction_and_for_no
     for tenant in ["acme", "o'neill, ltd", "other"] {
         confined.stack.endpoint(tenant, &receiver.url("/"), &[]).await;
     }
-    confined.stack.run().await;
+    let process = confined.stack.run().await;
     let mut producer = confined.connect().await;
     let emit = confined.emit();
     let mut transaction = producer.begin().await.unwrap();
@@ -91,6 +90,7 @@ async fn a_confined_producer_emits_for_its_tenants_in_its_transaction_and_for_no
     let again: Uuid = again.unwrap();
     confined.stack.wait_settled().await;
     assert_eq!(confined.stack.number("select count(*) from posthaste.events").await, 2, "{again} was there");
+    process.kill();
     producer.close().await.unwrap();
     confined.remove().await;
 }

@@ -95,14 +95,7 @@ pub const TABLES: List = &[
                  update (status, disabled_reason, circuit_state, circuit_trips, circuit_opened_at, circuit_until, paused_at,
                          paused_until)",
             ),
-            (
-                Operator,
-                "select, delete,
-                 insert (id, tenant, url, description, event_types, max_in_flight, rate_limit_per_second, timeout_ms,
-                         retry_policy, headers),
-                 update (url, description, event_types, max_in_flight, rate_limit_per_second, timeout_ms, retry_policy, headers,
-                         status, disabled_reason, circuit_state, circuit_trips, circuit_opened_at, paused_until, resumed_at)",
-            ),
+            (Operator, "select, insert, update, delete"),
             (
                 Observer,
                 "select (id, tenant, url, description, event_types, event_like, status, disabled_reason, disabled_at,
@@ -115,10 +108,7 @@ pub const TABLES: List = &[
         "endpoint_secrets",
         &[
             (Worker, "select"),
-            (
-                Operator,
-                "select, delete, insert (endpoint_id, kind, key_id, key_ciphertext, public_key), update (expires_at)",
-            ),
+            (Operator, "select, insert, update (expires_at), delete"),
             (Observer, "select (id, endpoint_id, kind, key_id, public_key, created_at, expires_at)"),
         ],
     ),

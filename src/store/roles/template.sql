@@ -38,25 +38,26 @@ begin
     raise exception 'posthaste: the schema is of an older version; run posthaste migrate first';
   end if;
 
-  -- A schema that somebody else has made becomes the migrator's, once.
-  if (select pg_get_userbyid(nspowner) from pg_namespace where nspname = 'posthaste') <> '{migrator}' then
-    alter schema posthaste owner to {migrator};
-    for statement in
-      select format('alter %s posthaste.%I owner to {migrator}',
-               case c.relkind when 'S' then 'sequence' when 'v' then 'view' else 'table' end, c.relname)
-        from pg_class c
-       where c.relnamespace = 'posthaste'::regnamespace and c.relkind in ('r', 'p', 'v', 'S')
-         -- The sequence of an identity column follows its table.
-         and not exists (select from pg_depend d
-                          where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype in ('a', 'i')
-                            and c.relkind = 'S')
-      union all
-      select format('alter function %s owner to {migrator}', p.oid::regprocedure)
-        from pg_proc p where p.pronamespace = 'posthaste'::regnamespace
-    loop
-      execute statement;
-    end loop;
-  end if;
+  -- What somebody else has made becomes the migrator's.
+  for statement in
+    select 'alter schema posthaste owner to {migrator}'
+      from pg_namespace where nspname = 'posthaste' and nspowner <> '{migrator}'::regrole
+    union all
+    select format('alter %s posthaste.%I owner to {migrator}',
+             case c.relkind when 'S' then 'sequence' when 'v' then 'view' else 'table' end, c.relname)
+      from pg_class c
+     where c.relnamespace = 'posthaste'::regnamespace and c.relkind in ('r', 'p', 'v', 'S')
+       and c.relowner <> '{migrator}'::regrole
+       -- The sequence of an identity column follows its table.
+       and not exists (select from pg_depend d
+                        where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype in ('a', 'i')
+                          and c.relkind = 'S')
+    union all
+    select format('alter function %s owner to {migrator}', p.oid::regprocedure)
+      from pg_proc p where p.pronamespace = 'posthaste'::regnamespace and p.proowner <> '{migrator}'::regrole
+  loop
+    execute statement;
+  end loop;
 
   -- No day may be made meanwhile, with privileges of before.
   perform pg_advisory_xact_lock(hashtextextended('posthaste.create_partitions', 0));

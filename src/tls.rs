@@ -44,7 +44,8 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
 }
 
 pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let unusable = |_| format!("{} holds no private key that can be read; use a PEM file without a password", path.display());
+    let unusable =
+        |_| format!("{} holds no private key that can be read; use a PEM file without a password", path.display());
     PrivateKeyDer::from_pem_slice(&read(path)?).map_err(unusable)
 }
 
@@ -53,7 +54,9 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
     match read {
         Err(error) => Err(format!("{} cannot be read ({error})", path.display())),
-        Ok(length) if length as u64 > MAX_FILE_BYTES => Err(format!("{} is over {MAX_FILE_BYTES} bytes", path.display())),
+        Ok(length) if length as u64 > MAX_FILE_BYTES => {
+            Err(format!("{} is over {MAX_FILE_BYTES} bytes", path.display()))
+        }
         Ok(_) => Ok(bytes),
     }
 }
@@ -87,7 +90,9 @@ pub fn explain(error: &(dyn Error + 'static), section: &str) -> Option<String> {
             | Alert::CertificateRevoked
             | Alert::CertificateUnknown
             | Alert::UnsupportedCertificate,
-        ) => ("tls_cert", "the server refuses our certificate; use one that its authority has issued and that is valid"),
+        ) => {
+            ("tls_cert", "the server refuses our certificate; use one that its authority has issued and that is valid")
+        }
         _ => return None,
     };
     Some(format!("{section}.{key}: {problem} ({error})"))

@@ -25,7 +25,9 @@ pub enum Carried {
 pub enum Body {
     Here(Bytes),
     /// Of about this many bytes; whoever makes the attempt reads it there.
-    InPostgres { bytes: u32 },
+    InPostgres {
+        bytes: u32,
+    },
 }
 
 impl Body {

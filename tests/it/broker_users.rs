@@ -106,7 +106,8 @@ async fn what_a_user_of_the_broker_must_not_do_is_refused() {
     for user in ["relay", "worker", "operator"] {
         let own_queue = format!("{}.own", stack.prefix);
         let options = QueueDeclareOptions::default();
-        let declared = channel(&stack, user).await.queue_declare(own_queue.into(), options, FieldTable::default()).await;
+        let declared =
+            channel(&stack, user).await.queue_declare(own_queue.into(), options, FieldTable::default()).await;
         assert!(declared.is_err(), "{user} declares a queue");
     }
     let writes: [(&str, String, bool); 5] = [

@@ -60,7 +60,8 @@ async fn a_broker_that_has_lost_everything_is_filled_again_with_references() {
     let (stack, receiver) = (Stack::with(&settings).await, Receiver::start());
     stack.endpoint("acme", &receiver.url("/"), &[]).await;
     let relay = stack.relay().await;
-    let events = [stack.emit("acme", "order.created", PAYLOAD).await, stack.emit("acme", "order.created", PAYLOAD).await];
+    let events =
+        [stack.emit("acme", "order.created", PAYLOAD).await, stack.emit("acme", "order.created", PAYLOAD).await];
     stack.wait_relayed().await;
     stack.delete_queues(&["deliver", "retry"]).await;
     stack.cli(&["topology", "declare"]).await.ok();

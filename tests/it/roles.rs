@@ -201,18 +201,14 @@ async fn every_command_works_under_the_role_that_it_is_for_and_no_other() {
     for command in for_operators {
         system.run("operator", command).await.ok();
     }
-    let for_observers: [&[&str]; 5] = [
-        &["stats"],
-        &["endpoint", "list"],
-        &["endpoint", "show", &id],
-        &["dead", "list"],
-        &["reconcile", "--dry-run"],
-    ];
+    let for_observers: [&[&str]; 5] =
+        [&["stats"], &["endpoint", "list"], &["endpoint", "show", &id], &["dead", "list"], &["reconcile", "--dry-run"]];
     for command in for_observers {
         system.run("observer", command).await.ok();
     }
     system.run("producer", &emit).await.ok();
-    for command in [&["migrate"][..], &["topology", "declare"], &["topology", "check"], &["topology", "prune", "--yes"]] {
+    for command in [&["migrate"][..], &["topology", "declare"], &["topology", "check"], &["topology", "prune", "--yes"]]
+    {
         system.run("migrator", command).await.ok();
     }
     system.assert_nothing_was_denied();
@@ -268,7 +264,10 @@ const REFUSED: [(&str, &str); 30] = [
     ("producer", "select key_ciphertext from posthaste.endpoint_secrets"),
     ("producer", "select url from posthaste.endpoints"),
     ("producer", "delete from posthaste.outbox"),
-    ("producer", "insert into posthaste.outbox (tenant, event_type, payload, created_at) values ('a', 'a.b', '{}', now())"),
+    (
+        "producer",
+        "insert into posthaste.outbox (tenant, event_type, payload, created_at) values ('a', 'a.b', '{}', now())",
+    ),
     ("producer", "select nextval('posthaste.wake')"),
     ("producer", "select posthaste.create_partitions(current_date, current_date)"),
     ("producer", "select posthaste.confine_producer('postgres', '{a}')"),
@@ -282,7 +281,10 @@ const REFUSED: [(&str, &str); 30] = [
     ("worker", "select posthaste.emit('a', 'a.b', '{}')"),
     ("worker", "insert into posthaste.outbox (tenant, event_type, payload) values ('a', 'a.b', '{}')"),
     ("worker", "update posthaste.endpoints set url = 'https://example.com'"),
-    ("worker", "insert into posthaste.endpoint_secrets (endpoint_id, kind, key_id, key_ciphertext) values (gen_random_uuid(), 'whsec', '', '')"),
+    (
+        "worker",
+        "insert into posthaste.endpoint_secrets (endpoint_id, kind, key_id, key_ciphertext) values (gen_random_uuid(), 'whsec', '', '')",
+    ),
     ("worker", "select payload from posthaste.events"),
     ("worker", "delete from posthaste.deliveries"),
     ("worker", "select * from posthaste.attempts"),
@@ -323,7 +325,8 @@ async fn a_plain_insert_of_a_producer_is_refused_by_the_name_of_its_field() {
     let stack = Stack::new().await;
     let roles = Roles::of(&stack).await;
     let mut producer = roles.connect("producer").await;
-    let insert = "insert into posthaste.outbox (tenant, event_type, payload, traceparent) values ('acme', 'a.b', '{}', $1)";
+    let insert =
+        "insert into posthaste.outbox (tenant, event_type, payload, traceparent) values ('acme', 'a.b', '{}', $1)";
     let zeros = format!("00-{:0>32}-b7ad6b7169203331-01", 0);
 
     let refused = sqlx::query(insert).bind(zeros).execute(&mut producer).await.unwrap_err().to_string();

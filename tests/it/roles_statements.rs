@@ -18,7 +18,9 @@ use posthaste::store::reconcile::Proofs;
 use posthaste::store::settle::Settlement;
 use posthaste::store::{self, Db, Options};
 use posthaste::store::{activity, circuits, claim, deliveries, ended, endpoints, events, held, idempotency, markers};
-use posthaste::store::{outbox, partitions, pauses, reconcile, relay_batches, release, sendable, settle, stats, suspects, wake};
+use posthaste::store::{
+    outbox, partitions, pauses, reconcile, relay_batches, release, sendable, settle, stats, suspects, wake,
+};
 use uuid::Uuid;
 
 use crate::harness::{Roles, Stack};
@@ -52,7 +54,9 @@ fn done<T: Debug>(answer: store::Result<T>) -> T {
 async fn pending(stack: &Stack) -> DeliveryKey {
     let endpoint_id = stack.endpoint("acme", "https://1.1.1.1/", &[]).await.id;
     let event_id = stack.dead(endpoint_id, ("acme", "order.created"), "exhausted", 5).await;
-    stack.execute("update posthaste.deliveries set status = 'pending', dead_reason = null, next_attempt_at = now()").await;
+    stack
+        .execute("update posthaste.deliveries set status = 'pending', dead_reason = null, next_attempt_at = now()")
+        .await;
     DeliveryKey { event_id, endpoint_id }
 }
 
@@ -81,7 +85,9 @@ async fn a_relay_may_run_each_of_its_statements() {
     done(idempotency::remove_expired(&db).await);
     done(activity::prune(&db).await);
     done(suspects::remove_old(&db).await);
-    for of_endpoints in [circuits::half_open_due(&db).await, circuits::disable_stale(&db, HOUR).await, pauses::end(&db).await] {
+    for of_endpoints in
+        [circuits::half_open_due(&db).await, circuits::disable_stale(&db, HOUR).await, pauses::end(&db).await]
+    {
         assert_eq!(done(of_endpoints), [Uuid::nil(); 0]);
     }
     done(circuits::close_all(&db).await);

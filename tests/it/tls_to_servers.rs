@@ -4,7 +4,9 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::harness::{Authority, Done, Issued, Receiver, Servers, Stack, command, directory, eventually, make_template};
+use crate::harness::{
+    Authority, Done, Issued, Receiver, Servers, Stack, command, directory, eventually, make_template,
+};
 use crate::kit::servers::daemon::free_port;
 use crate::kit::servers::postgres::Postgres;
 use crate::kit::servers::programs::Programs;
@@ -64,7 +66,8 @@ async fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Done {
 
 /// With TLS only. `shop_relay` logs in by its certificate, the superuser by the password.
 async fn postgres(files: &Files) -> Option<Postgres> {
-    let options = ["fsync=off", "ssl=on", "ssl_cert_file=../server.crt", "ssl_key_file=../server.key", "ssl_ca_file=../ca.crt"];
+    let options =
+        ["fsync=off", "ssl=on", "ssl_cert_file=../server.crt", "ssl_key_file=../server.key", "ssl_ca_file=../ca.crt"];
     let mut postgres = Postgres::create(&Programs::find()?, files.directory.path(), &options).unwrap();
     serve_postgres(&postgres, &files.authority.server(&[HOST]));
     postgres.daemon.write("ca.crt", &files.authority.pem()).unwrap();
@@ -111,7 +114,8 @@ async fn postgresql_is_believed_by_its_authority_and_its_name_alone() {
     run(&["stats"], &[("database.url", &by_authority), ("database.tls_ca", &ca)]).await.ok();
     let plain = run(&["stats"], &[("database.url", &format!("{url}?sslmode=disable"))]).await;
     assert_refused(&plain, &["no encryption"]);
-    for (weak, said) in [("require", "has sslmode=require, and database.tls_ca is set"), ("disable", "sslmode=disable")] {
+    for (weak, said) in [("require", "has sslmode=require, and database.tls_ca is set"), ("disable", "sslmode=disable")]
+    {
         let weak = format!("{url}?sslmode={weak}");
         let refused = run(&["stats"], &[("database.url", &weak), ("database.tls_ca", &ca)]).await;
         assert!(refused.code == 64 && refused.stderr.contains(said), "{refused:?}");

@@ -41,10 +41,16 @@ fn a_file_of_no_use_or_a_connection_that_would_not_verify_is_refused_by_the_key(
     let cases: &[(&[(&str, &str)], &str)] = &[
         (&[("POSTHASTE_DATABASE__TLS_CA", "/none")], "database.tls_ca: /none cannot be read"),
         (&[("POSTHASTE_BROKER__TLS_CA", &key)], "broker.tls_ca: "),
-        (&[("POSTHASTE_BROKER__TLS_CERT", &cert)], "broker.tls_cert: is set, and broker.tls_key is not; set both or none"),
+        (
+            &[("POSTHASTE_BROKER__TLS_CERT", &cert)],
+            "broker.tls_cert: is set, and broker.tls_key is not; set both or none",
+        ),
         (&[("POSTHASTE_BROKER__TLS_KEY", &key)], "broker.tls_key: is set, and broker.tls_cert is not"),
         (&[("POSTHASTE_BROKER__TLS_KEY", &cert)], "broker.tls_key: "),
-        (&[ca, ("DATABASE_URL", "postgres://u:hunter2@db/x?sslmode=prefer")], "database.url: has sslmode=prefer, and database.tls_ca"),
+        (
+            &[ca, ("DATABASE_URL", "postgres://u:hunter2@db/x?sslmode=prefer")],
+            "database.url: has sslmode=prefer, and database.tls_ca",
+        ),
         (&[("DATABASE_URL", "postgres://db/x?sslrootcert=/none")], "database.url: sslrootcert: /none cannot be read"),
         (
             &[("AMQP_URL", "amqp://u:hunter2@mq"), ("POSTHASTE_BROKER__TLS_CA", &cert)],

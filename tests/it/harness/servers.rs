@@ -244,7 +244,9 @@ async fn remove_stale(database_url: &str) -> sqlx::Result<()> {
     let roles: Vec<String> = sqlx::query_scalar(roles).fetch_all(&mut connection).await?;
     for role in roles.iter().filter(is_stale) {
         // One that still has rights in another database is left to the next run.
-        let _ = sqlx::raw_sql(AssertSqlSafe(format!("drop role \"{}\"", role.replace('"', "\"\"")))).execute(&mut connection).await;
+        let _ = sqlx::raw_sql(AssertSqlSafe(format!("drop role \"{}\"", role.replace('"', "\"\""))))
+            .execute(&mut connection)
+            .await;
     }
     connection.close().await
 }

@@ -5,6 +5,7 @@ mod endpoint;
 mod event;
 mod output;
 mod parse;
+mod roles;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ pub use endpoint::{AddEndpoint, Endpoint, EndpointId, ListEndpoints, RotateSecre
 pub use event::{Dead, DeadFilter, DeliveryId, Emit, Event, ListDead, ListEvents, Reconcile, Requeue};
 pub use output::Output;
 pub use parse::{Header, Payload, Setting};
+pub use roles::Roles;
 
 use crate::config::Overrides;
 
@@ -78,6 +80,9 @@ pub enum Command {
     /// The exchanges and queues in RabbitMQ.
     #[command(subcommand)]
     Topology(Topology),
+    /// Users of PostgreSQL and RabbitMQ that may do no more than they need.
+    #[command(subcommand)]
+    Roles(Roles),
     /// Make an encryption key for `security.encryption_key`.
     Keygen,
     /// The endpoints that webhooks are sent to.

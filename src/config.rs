@@ -13,6 +13,7 @@ mod servers;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod values;
 
 pub use error::ConfigError;

@@ -1,7 +1,7 @@
 //! Posthaste turns committed database rows into delivered webhooks.
 //!
 //! `docs/architecture.md` is the map. Imports go down only (a test holds it):
-//! `domain <- config, telemetry, lifecycle, supervise, reconnect <- store, broker, http <- relay, worker <- requeue <- cmd <- main`.
+//! `domain, tls <- config, telemetry, lifecycle, supervise, reconnect <- store, broker, http <- relay, worker <- requeue <- cmd <- main`.
 //!
 //! What is public is what the binary, the tests and receivers need. The rest is private, so that the compiler sees what is dead.
 
@@ -36,5 +36,7 @@ pub mod store;
 mod supervise;
 #[cfg(feature = "service")]
 mod telemetry;
+#[cfg(feature = "service")]
+pub mod tls;
 #[cfg(feature = "service")]
 mod worker;

@@ -5,7 +5,7 @@ use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
 use secrecy::ExposeSecret;
 
-use super::{BrokerError, Result, Settings, within};
+use super::{BrokerError, Result, Settings, encrypted, within};
 
 pub struct Link {
     connection: Connection,
@@ -20,7 +20,7 @@ impl Link {
         })?;
         // A network that swallows packets shows only in missing heartbeats.
         uri.query.heartbeat.get_or_insert(settings.heartbeat.as_secs().clamp(1, 600) as u16);
-        let connecting = Connection::connect_uri(uri, properties);
+        let connecting = encrypted::connect(uri, properties, &settings.tls);
         let connection = within(settings.operation_timeout, "connect", connecting).await?;
         Ok(Link { connection, settings: settings.clone() })
     }

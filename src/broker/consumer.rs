@@ -41,7 +41,7 @@ impl Content {
         }
     }
 
-    /// Of the body.
+    /// Of the payload, which whoever processes the message has in memory sooner or later.
     pub fn bytes(&self) -> usize {
         match self {
             Content::Message(message) => message.body.len(),
@@ -149,5 +149,31 @@ impl Acknowledger {
     pub async fn close(&self) {
         let limit = self.link.settings().operation_timeout;
         let _ = within(limit, "channel.close", self.channel.close(200, "done".into())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::message::{Body, Message};
+
+    #[test]
+    fn a_message_counts_with_its_payload_whether_it_carries_it_or_not() {
+        let reference = Message {
+            event_id: uuid::Uuid::nil(),
+            endpoint_id: uuid::Uuid::nil(),
+            tenant: "acme".into(),
+            event_type: "order.created".into(),
+            body: Body::InPostgres { bytes: 1_000_000 },
+            attempt: 1,
+            max_attempts: 5,
+            base_attempts: 0,
+            traceparent: None,
+            claimed_ms: None,
+        };
+        let carried = reference.with(Bytes::from(vec![b'1'; 1_000_000]));
+        for message in [reference, carried] {
+            assert_eq!(Content::Message(message).bytes(), 1_000_000);
+        }
     }
 }

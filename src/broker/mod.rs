@@ -8,21 +8,30 @@ use std::time::Duration;
 use secrecy::SecretString;
 use thiserror::Error;
 
+use crate::domain::message::Carried;
+use crate::tls;
+
 pub mod connection;
 pub mod consumer;
 pub mod dead_letters;
 pub mod declare;
 pub mod depth;
+mod encrypted;
 mod pipeline;
 pub mod published;
 pub mod publisher;
 pub mod topology;
 pub mod unconfirmed;
+pub mod users;
 pub mod wire;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub url: SecretString,
+    /// For `amqps`.
+    pub tls: tls::Files,
+    /// What published messages carry of their payload.
+    pub carried: Carried,
     pub operation_timeout: Duration,
     pub heartbeat: Duration,
 }
@@ -65,6 +74,9 @@ impl From<lapin::Error> for BrokerError {
         match error.kind() {
             lapin::ErrorKind::ProtocolError(amqp) if amqp.get_id() != 320 => {
                 BrokerError::Refused { code: amqp.get_id(), text: amqp.get_message().to_string() }
+            }
+            lapin::ErrorKind::IOError(io) => {
+                BrokerError::Unavailable(tls::explain(&**io, "broker").unwrap_or_else(|| error.to_string()))
             }
             _ => BrokerError::Unavailable(error.to_string()),
         }

@@ -2,6 +2,7 @@
 //!
 //! A publish counts only when the broker has confirmed it. A returned (unroutable) or nacked message is a failure.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::published::{PublishError, Published};
 use super::topology::{DEAD, DELIVER, Names, RETRY};
 use super::wire::{self, Undecodable};
 use super::{BrokerError, Settings};
-use crate::domain::message::{DeadLetterHeaders, Message};
+use crate::domain::message::{Body, Carried, DeadLetterHeaders, Message};
 use crate::domain::work_queue::WorkQueue;
 
 /// Where a message goes.
@@ -106,13 +107,18 @@ impl Publisher {
 
     fn part<'a>(&self, target: &Target, message: &'a Message) -> Part<'a> {
         let names = &self.inner.names;
+        let (body, message): (&'a [u8], _) = match (&message.body, self.inner.settings.carried) {
+            (Body::Here(payload), Carried::Payload) => (&payload[..], Cow::Borrowed(message)),
+            (body, carried) => (&[][..], Cow::Owned(Message { body: body.to_carry(carried), ..message.clone() })),
+        };
+        let message = &*message;
         let (exchange, key, properties) = match target {
             Target::Deliver => (names.work().to_owned(), DELIVER.to_owned(), wire::properties(message)),
             Target::Retry => (names.work().to_owned(), RETRY.to_owned(), wire::properties(message)),
             Target::Delay(ms) => (names.delay_exchange(), ms.to_string(), wire::properties(message)),
             Target::Dead(why) => (names.dead(), DEAD.to_owned(), wire::dead_letter_properties(message, why)),
         };
-        Part { exchange, key, properties, body: &message.body }
+        Part { exchange, key, properties, body }
     }
 
     async fn publish_part(&self, part: Part<'_>) -> Published {

@@ -1,4 +1,5 @@
 //! Message <-> AMQP. The body is the payload, everything else a property or a header, readable as it is in the broker's UI.
+//! A message that only refers to its payload has an empty body, and says so by the header `payload-bytes`.
 //!
 //! Headers are always built afresh from this whitelist. Copying a received `x-death` would make the broker's cycle
 //! detection drop the message silently.
@@ -12,11 +13,13 @@ use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::domain::message::{DeadLetterHeaders, Message};
+use crate::domain::message::{Body, DeadLetterHeaders, Message};
 
 pub const APP_ID: &str = "posthaste";
 /// The `type` of a marker. No event type has a hyphen, so no event looks like one.
 const MARKER: &str = "posthaste-marker";
+/// The header of a message that carries no payload: the size of the one that PostgreSQL has.
+const PAYLOAD_BYTES: &str = "payload-bytes";
 const PERSISTENT: u8 = 2;
 /// Headers share one frame with the properties, so texts that others control are cut.
 const MAX_ERROR_CHARS: usize = 500;
@@ -57,6 +60,9 @@ fn headers(message: &Message) -> FieldTable {
     }
     if let Some(claimed_ms) = message.claimed_ms {
         headers.insert("claimed-at".into(), AMQPValue::LongLongInt(claimed_ms));
+    }
+    if let Body::InPostgres { bytes } = message.body {
+        headers.insert(PAYLOAD_BYTES.into(), AMQPValue::LongLongInt(i64::from(bytes)));
     }
     headers
 }
@@ -138,6 +144,11 @@ pub fn decode(properties: &BasicProperties, body: Bytes) -> Result<Message, Unde
     // A dead letter asks for nothing: its attempt is the last one that was made, and some die before the first.
     let first = i32::from(dead_letter_attempts(properties).is_none());
     let attempt = in_range("attempt", first, i32::MAX)?;
+    let body = if headers.inner().contains_key(PAYLOAD_BYTES) {
+        Body::InPostgres { bytes: in_range(PAYLOAD_BYTES, 0, i32::MAX)?.unsigned_abs() }
+    } else {
+        Body::Here(body)
+    };
     Ok(Message {
         event_id,
         endpoint_id,

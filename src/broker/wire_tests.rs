@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::message::Carried;
+
+const PAYLOAD: &[u8] = b"{ \"a\":\t1 }";
 
 fn message() -> Message {
     Message {
@@ -8,7 +11,7 @@ fn message() -> Message {
         endpoint_id: Uuid::from_u128(2),
         tenant: "acme".into(),
         event_type: "order.created".into(),
-        body: Bytes::from_static(b"{ \"a\":\t1 }"),
+        body: Body::Here(Bytes::from_static(PAYLOAD)),
         attempt: 3,
         max_attempts: 5,
         base_attempts: 2,
@@ -20,7 +23,7 @@ fn message() -> Message {
 #[test]
 fn a_message_survives_the_wire_and_is_readable_there() {
     let properties = properties(&message());
-    assert_eq!(decode(&properties, message().body), Ok(message()));
+    assert_eq!(decode(&properties, Bytes::from_static(PAYLOAD)), Ok(message()));
     assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/json");
     assert_eq!(properties.delivery_mode(), &Some(2));
     assert_eq!(properties.app_id().as_ref().unwrap().as_str(), "posthaste");
@@ -52,7 +55,7 @@ fn the_dead_letter_of_a_delivery_that_died_before_any_attempt_can_be_read_again(
             DeadLetterHeaders { reason: "endpoint_removed".into(), attempts: made, ..DeadLetterHeaders::default() };
         let dead_letter = dead_letter_properties(&dead, &headers);
         assert_eq!(
-            (decode(&dead_letter, dead.body.clone()), dead_letter_attempts(&dead_letter)),
+            (decode(&dead_letter, Bytes::from_static(PAYLOAD)), dead_letter_attempts(&dead_letter)),
             (Ok(dead), Some(made))
         );
     }
@@ -100,6 +103,18 @@ fn numbers_that_no_message_of_ours_has_are_refused_with_their_range() {
 }
 
 #[test]
+fn a_reference_tells_the_size_of_its_payload_and_no_other_number() {
+    let reference = Message { body: Body::InPostgres { bytes: 17 }, ..message() };
+    let properties = properties(&reference);
+    assert_eq!(number(properties.headers().as_ref().unwrap(), "payload-bytes"), Some(17));
+    assert_eq!(decode(&properties, Bytes::new()), Ok(reference));
+    let mut headers = properties.headers().clone().unwrap();
+    headers.insert("payload-bytes".into(), AMQPValue::LongInt(-1));
+    let refused = decode(&properties.with_headers(headers), Bytes::new()).unwrap_err().to_string();
+    assert!(refused.starts_with("header payload-bytes: is -1"), "{refused}");
+}
+
+#[test]
 fn a_marker_is_told_from_messages_and_keeps_its_time_to_the_microsecond() {
     let published_at = DateTime::from_timestamp_micros(1_700_000_000_123_456).unwrap();
     assert_eq!(marker(&marker_properties(published_at)), Some(published_at));
@@ -114,7 +129,11 @@ proptest! {
         tenant in ".{1,40}", since in 1i32..1000, base in 0i32..1000, max in 1i32..1000,
     ) {
         let (attempt, max_attempts) = (base + since, max);
-        let sent = Message { body: body.into(), tenant: tenant.into(), attempt, base_attempts: base, max_attempts, ..message() };
-        prop_assert_eq!(decode(&properties(&sent), sent.body.clone()), Ok(sent));
+        let bytes = Bytes::from(body);
+        let sent = Message { tenant: tenant.into(), attempt, base_attempts: base, max_attempts, ..message() }.with(bytes.clone());
+        prop_assert_eq!(decode(&properties(&sent), bytes.clone()), Ok(sent.clone()));
+        // One that only refers to its payload says so, whatever came along.
+        let reference = Message { body: sent.body.to_carry(Carried::Reference), ..sent };
+        prop_assert_eq!(decode(&properties(&reference), bytes), Ok(reference));
     }
 }

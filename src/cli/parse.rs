@@ -149,6 +149,19 @@ pub fn policy_name(text: &str) -> Result<String, String> {
     valid.then(|| text.to_owned()).ok_or_else(|| "use the name of a policy below [retry.policies]".into())
 }
 
+/// What needs no quoting in SQL or in a shell, and leaves room for the role behind it.
+pub fn role_prefix(text: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    let begins = text.bytes().next().is_some_and(|b| !b.is_ascii_digit());
+    let valid = begins && text.len() <= 40 && text.bytes().all(allowed);
+    valid.then(|| text.to_owned()).ok_or_else(|| "use 1 to 40 of a-z, 0-9 and _, and no digit first".into())
+}
+
+pub fn vhost(text: &str) -> Result<String, String> {
+    let valid = (1..=255).contains(&text.len()) && !text.chars().any(char::is_control);
+    valid.then(|| text.to_owned()).ok_or_else(|| "use the name of a virtual host, 1 to 255 bytes".into())
+}
+
 pub fn tenant(text: &str) -> Result<String, String> {
     let valid = (1..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control);
     valid.then(|| text.to_owned()).ok_or_else(|| "use 1 to 128 characters without control characters".into())

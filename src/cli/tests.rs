@@ -34,6 +34,8 @@ fn every_command_parses_with_its_least_arguments() {
         "topology declare",
         "topology check --json",
         "topology prune --dry-run",
+        "roles sql",
+        "roles rabbitmq --prefix shop --vhost shop",
         "keygen",
         "endpoint list",
         &format!("endpoint show {ID}"),
@@ -157,6 +159,10 @@ fn a_refused_value_names_the_flag_and_the_fix() {
     assert!(refused(&["requeue", "--reason", "tired"]).contains("exhausted"));
     assert!(refused(&["requeue", "--since", "x"]).contains("2h for two hours ago"));
     assert!(refused(&["event", "list", "--tenant", ""]).contains("1 to 128"));
+    for prefix in ["", "Shop", "1shop", "shop; drop", &"s".repeat(41)] {
+        assert!(refused(&["roles", "sql", "--prefix", prefix]).contains("use 1 to 40 of a-z"), "{prefix}");
+    }
+    assert!(refused(&["roles", "rabbitmq", "--vhost", "a\nb"]).contains("virtual host"));
     let set = refused(&["endpoint", "set", ID, "--rate-limit", "fast"]);
     assert!(set.contains("or none"), "{set}");
 }

@@ -9,6 +9,7 @@ use crate::broker::topology::Topology;
 use crate::config::{Config, LogFormat, Overrides};
 use crate::domain::backoff::Policies;
 use crate::domain::circuit;
+use crate::domain::message::Carried;
 use crate::domain::sealing::Key;
 use crate::http::client;
 use crate::relay::Grace;
@@ -30,6 +31,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, Failure> {
 pub fn store_options(config: &Config, name: &str) -> Result<store::Options, Failure> {
     Ok(store::Options {
         url: config.database_url()?.expose().to_owned().into(),
+        tls: config.database.tls.clone(),
         max_connections: config.database.max_connections,
         connect_timeout: config.database.connect_timeout,
         statement_timeout: config.database.statement_timeout,
@@ -37,6 +39,7 @@ pub fn store_options(config: &Config, name: &str) -> Result<store::Options, Fail
         application_name: name.to_owned(),
         service: false,
         asynchronous_commit: false,
+        by_reference: config.broker.payload == Carried::Reference,
     })
 }
 
@@ -60,6 +63,8 @@ pub fn worker_options(config: &Config) -> Result<store::Options, Failure> {
 pub fn broker_settings(config: &Config) -> Result<broker::Settings, Failure> {
     Ok(broker::Settings {
         url: config.amqp_url()?.expose().to_owned().into(),
+        tls: config.broker.tls.clone(),
+        carried: config.broker.payload,
         operation_timeout: config.broker.operation_timeout,
         heartbeat: config.broker.heartbeat,
     })

@@ -15,7 +15,7 @@ use crate::cli::{AddEndpoint, Endpoint, EndpointId, SetEndpoint, Setting};
 use crate::config::Config;
 use crate::domain::dead_reason::DeadReason;
 use crate::domain::ids;
-use crate::domain::message::Message;
+use crate::domain::message::{Body, Message};
 use crate::http::resolver::ResolveError;
 use crate::http::target;
 use crate::relay::dead_letters;
@@ -152,12 +152,13 @@ async fn test(config: &Config, args: &EndpointId) -> Outcome {
     let db = compose::command_db(config)?;
     let endpoint = existing(&db, args.id).await?;
     let Some(ready) = worker::load(&db, &compose::key(config)?, args.id).await? else { return Err(unknown(args.id)) };
+    let payload = bytes::Bytes::from_static(br#"{"test":true}"#);
     let message = Message {
         event_id: ids::new_v7(Utc::now().timestamp_millis() as u64, rand::random()),
         endpoint_id: args.id,
         tenant: endpoint.tenant.into(),
         event_type: "posthaste.test".into(),
-        body: bytes::Bytes::from_static(br#"{"test":true}"#),
+        body: Body::Here(payload.clone()),
         attempt: 1,
         max_attempts: 1,
         base_attempts: 0,
@@ -165,7 +166,7 @@ async fn test(config: &Config, args: &EndpointId) -> Outcome {
         claimed_ms: None,
     };
     let client = compose::http_client(config)?;
-    let exchange = test_request(&client, &ready, &message, config.delivery.timeout).await;
+    let exchange = test_request(&client, &ready, &message, &payload, config.delivery.timeout).await;
     let (delivered, status, error) = match exchange.outcome {
         Ok(outcome) => (outcome.is_delivered(), outcome.status(), outcome.error()),
         Err(fault) => (false, None, Some(fault.text().to_owned())),

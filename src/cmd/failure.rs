@@ -36,6 +36,9 @@ impl Failure {
             Failure::Store(error) if error.misses_schema() => {
                 "; the schema is not there, or another version's: run `posthaste migrate` first"
             }
+            Failure::Store(error) if error.is_denied() => {
+                "; `posthaste roles sql` says which role may do this, and grants what is missing after an upgrade"
+            }
             _ => "",
         }
     }

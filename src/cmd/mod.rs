@@ -14,6 +14,7 @@ mod output;
 mod public_keys;
 mod receiver;
 mod reconcile;
+mod roles;
 mod schema;
 mod serve;
 mod stats;
@@ -62,6 +63,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Requeue(args) => dead::requeue(&compose::load(&overrides)?, args).await,
         Command::Reconcile(args) => reconcile::run(&compose::load(&overrides)?, args).await,
         Command::Topology(command) => topology::run(&compose::load(&overrides)?, command).await,
+        Command::Roles(command) => roles::run(&compose::load(&overrides)?, &command),
         Command::Stats(output) => stats::run(&compose::load(&overrides)?, output.json).await,
         Command::Receiver(args) => receiver::run(args).await,
         Command::Bench(command) => bench::run(&compose::load(&overrides)?, command).await,

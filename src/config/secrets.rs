@@ -25,6 +25,16 @@ impl ServerUrl {
         self.full.expose_secret()
     }
 
+    pub fn scheme(&self) -> &str {
+        self.shown.split(':').next().unwrap_or_default()
+    }
+
+    /// Of its query.
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        let url = Url::parse(self.expose()).ok()?;
+        url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    }
+
     /// The parser's message and ours never repeat the text.
     fn parse(text: &str, schemes: &[&str], example: &str) -> Result<ServerUrl, String> {
         let url = Url::parse(text).map_err(|error| {

@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 use super::secrets::{self, ServerUrl};
+use super::trust;
 use super::values::{HOUR, MINUTE, MS, SECOND, Values};
+use crate::domain::message::Carried;
+use crate::tls::Files;
 
 #[derive(Debug, Clone)]
 pub struct Database {
     pub url: Option<ServerUrl>,
+    pub tls: Files,
     pub max_connections: u32,
     pub connect_timeout: Duration,
     pub statement_timeout: Duration,
@@ -17,7 +21,10 @@ pub struct Database {
 #[derive(Debug, Clone)]
 pub struct Broker {
     pub url: Option<ServerUrl>,
+    pub tls: Files,
     pub prefix: String,
+    /// What messages carry of their payload.
+    pub payload: Carried,
     pub operation_timeout: Duration,
     pub heartbeat: Duration,
 }
@@ -26,6 +33,7 @@ impl Database {
     pub(super) fn read(values: &Values) -> Result<Database, ConfigError> {
         Ok(Database {
             url: secrets::database_url(values)?,
+            tls: trust::database(values)?,
             max_connections: values.integer("database.max_connections", 1..=1000)?,
             connect_timeout: values.duration("database.connect_timeout", 100 * MS..=5 * MINUTE)?,
             statement_timeout: values.duration("database.statement_timeout", 100 * MS..=HOUR)?,
@@ -37,7 +45,10 @@ impl Broker {
     pub(super) fn read(values: &Values) -> Result<Broker, ConfigError> {
         Ok(Broker {
             url: secrets::amqp_url(values)?,
+            tls: trust::broker(values)?,
             prefix: prefix(values)?,
+            payload: values
+                .choice("broker.payload", &[("inline", Carried::Payload), ("reference", Carried::Reference)])?,
             operation_timeout: values.duration("broker.operation_timeout", 100 * MS..=5 * MINUTE)?,
             heartbeat: heartbeat(values)?,
         })

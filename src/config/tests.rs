@@ -3,6 +3,7 @@ mod policies;
 mod precedence;
 mod refusals;
 mod secrets;
+mod trust;
 
 use std::time::Duration;
 

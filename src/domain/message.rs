@@ -1,4 +1,4 @@
-//! What travels through the broker: one delivery's next attempt, with the payload's exact bytes.
+//! What travels through the broker: one delivery's next attempt, with the payload's exact bytes or a reference to them.
 
 use std::sync::Arc;
 
@@ -11,6 +11,61 @@ use super::ids::{self, DeliveryKey};
 /// dead relay are adopted later than this.
 const FRESH_MS: i64 = 1_000;
 
+/// What messages carry of their payload. Each says itself what it has, so both kinds may be on their way at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Carried {
+    #[default]
+    Payload,
+    /// Its size. PostgreSQL has it.
+    Reference,
+}
+
+/// The payload of a message.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Body {
+    Here(Bytes),
+    /// Of about this many bytes; whoever makes the attempt reads it there.
+    InPostgres {
+        bytes: u32,
+    },
+}
+
+impl Body {
+    /// Of the payload, wherever it is.
+    pub fn len(&self) -> usize {
+        match self {
+            Body::Here(bytes) => bytes.len(),
+            Body::InPostgres { bytes } => *bytes as usize,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What it takes of our memory.
+    pub fn in_memory(&self) -> usize {
+        self.here().map_or(0, Bytes::len)
+    }
+
+    pub fn here(&self) -> Option<&Bytes> {
+        match self {
+            Body::Here(bytes) => Some(bytes),
+            Body::InPostgres { .. } => None,
+        }
+    }
+
+    /// As it travels: what is not here cannot.
+    pub fn to_carry(&self, carried: Carried) -> Body {
+        match (self, carried) {
+            (Body::Here(bytes), Carried::Reference) => {
+                Body::InPostgres { bytes: bytes.len().try_into().unwrap_or(u32::MAX) }
+            }
+            _ => self.clone(),
+        }
+    }
+}
+
 /// Cheap to clone: the copies share the payload and the texts, also those for many endpoints.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
@@ -18,7 +73,7 @@ pub struct Message {
     pub endpoint_id: Uuid,
     pub tenant: Arc<str>,
     pub event_type: Arc<str>,
-    pub body: Bytes,
+    pub body: Body,
     /// The attempt that this message asks for, counted from 1 over the delivery's whole life.
     pub attempt: i32,
     pub max_attempts: i32,
@@ -37,6 +92,11 @@ impl Message {
     /// The same delivery, asking for another attempt.
     pub fn asking_for(&self, attempt: i32) -> Message {
         Message { attempt, claimed_ms: None, ..self.clone() }
+    }
+
+    /// The same with its payload.
+    pub fn with(&self, payload: Bytes) -> Message {
+        Message { body: Body::Here(payload), ..self.clone() }
     }
 
     /// Surely the only copy of its delivery: it was claimed a moment ago. Where the claim did not say when, the event's own
@@ -79,7 +139,7 @@ mod tests {
             endpoint_id: Uuid::nil(),
             tenant: "acme".into(),
             event_type: "order.created".into(),
-            body: Bytes::new(),
+            body: Body::Here(Bytes::new()),
             attempt: 1,
             max_attempts: 5,
             base_attempts: 0,
@@ -90,5 +150,14 @@ mod tests {
         let claimed = Message { claimed_ms: Some(60_000), ..adopted };
         assert!(claimed.is_fresh(59_000) && claimed.is_fresh(61_000) && !claimed.is_fresh(61_001));
         assert_eq!(claimed.asking_for(2).claimed_ms, None, "a successor is no claim's copy");
+    }
+
+    #[test]
+    fn a_payload_that_is_here_may_stay_behind_and_one_that_is_not_cannot_come_along() {
+        let here = Body::Here(Bytes::from_static(b"{ }"));
+        let there = Body::InPostgres { bytes: 3 };
+        assert!(here.to_carry(Carried::Payload) == here && here.to_carry(Carried::Reference) == there);
+        assert!(there.to_carry(Carried::Payload) == there && there.to_carry(Carried::Reference) == there);
+        assert_eq!((here.len(), there.len(), here.in_memory(), there.in_memory()), (3, 3, 3, 0));
     }
 }

@@ -6,14 +6,20 @@ use crate::broker::declare::{self, DeclareError};
 use crate::broker::topology::Topology;
 use crate::store::{Db, StoreError, delay_queues};
 
-/// Declares the topology and remembers its delay queues. A user without the right to declare relies on
+/// Declares the topology and remembers its delay queues. A user without the right to do so, here or there, relies on
 /// `posthaste topology declare`.
 pub async fn declare(db: &Db, broker: &broker::Settings, topology: &Topology) -> Result<(), DeclareFailure> {
     let link = Link::open(broker, "posthaste topology").await.map_err(DeclareError::from)?;
     let declared = declare::declare(&link, topology).await;
     link.close().await;
     match declared {
-        Ok(()) => Ok(delay_queues::remember(db, &topology.delay_queues()).await?),
+        Ok(()) => match delay_queues::remember(db, &topology.delay_queues()).await {
+            Err(error) if error.is_denied() => {
+                tracing::info!("this database user may not remember queues; relying on `posthaste topology declare`");
+                Ok(())
+            }
+            remembered => Ok(remembered?),
+        },
         Err(DeclareError::Broker(error)) if error.is_access_refused() => {
             tracing::info!("this broker user may not declare; relying on `posthaste topology declare`");
             Ok(())

@@ -141,7 +141,7 @@ impl Releaser {
             }
             let batch = release::release(db, relay, day, &counted).await?;
             for message in &batch.messages {
-                bytes += message.body.len();
+                bytes += message.body.in_memory();
                 self.flows.let_go(Let { key: message.key(), attempts: message.attempt - 1 }, now_ms);
                 counts.entry(message.endpoint_id).and_modify(|count| *count = count.saturating_sub(1));
             }

@@ -58,7 +58,7 @@ impl Outbound {
         let mut messages = batch.messages.into_iter().peekable();
         while let Some(message) = messages.next() {
             let is_last = messages.peek().is_none_or(|next| next.event_id != message.event_id);
-            let bytes = if is_last { message.body.len() } else { 0 };
+            let bytes = if is_last { message.body.in_memory() } else { 0 };
             let tenant = message.tenant.clone();
             state.outgoing.push(&tenant, Listed { batch: id, message }, bytes);
         }
@@ -115,7 +115,7 @@ impl Outbound {
         while chunk.len() < CHUNK && under_way.messages + chunk.len() < UNCONFIRMED {
             let Some(next) = state.outgoing.peek() else { break };
             let nothing_else = under_way.messages == 0 && chunk.is_empty();
-            bytes += next.message.body.len();
+            bytes += next.message.body.in_memory();
             if bytes > UNCONFIRMED_BYTES && !nothing_else {
                 break;
             }
@@ -224,7 +224,7 @@ impl Sender {
     fn publish(&mut self, chunk: Vec<Listed>) {
         let batches: Vec<i64> = chunk.iter().map(|listed| listed.batch).collect();
         let messages: Vec<Message> = chunk.into_iter().map(|listed| listed.message).collect();
-        let bytes = messages.iter().map(|message| message.body.len()).sum();
+        let bytes = messages.iter().map(|message| message.body.in_memory()).sum();
         self.under_way.messages += batches.len();
         self.under_way.bytes += bytes;
         self.room.published(batches.len());

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use chrono::Utc;
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use super::claim_sql::{OF_EVERYONE, OF_FEW, OF_KNOWN, OF_ONE};
-use super::{Db, Result};
+use super::{Db, Result, due};
 use crate::domain::message::Message;
 use crate::domain::turns::{Ask, Found, From, TURN, Taken};
 
@@ -73,6 +72,7 @@ struct Claimed {
     place: Option<i64>,
     event_type: Option<String>,
     payload: Option<String>,
+    payload_bytes: Option<i64>,
     traceparent: Option<String>,
     recorded: Option<bool>,
     matched: Option<i32>,
@@ -182,7 +182,7 @@ fn taken(rows: &BTreeMap<Uuid, Claimed>) -> Vec<Taken> {
 }
 
 fn first_attempts(event_id: Uuid, row: Claimed, claimed_ms: i64) -> impl Iterator<Item = Message> {
-    let body = Bytes::from(row.payload.unwrap_or_default());
+    let body = due::body(row.payload, row.payload_bytes);
     let (tenant, event_type): (Arc<str>, Arc<str>) =
         (row.tenant.unwrap_or_default().into(), row.event_type.unwrap_or_default().into());
     let traceparent: Option<Arc<str>> = row.traceparent.map(Into::into);

@@ -1,6 +1,6 @@
 //! The texts of the claim. The values that they take are the same for each, in the order in which `claim` binds them.
 
-use super::due::is_sent_to;
+use super::due::{carried, is_sent_to};
 use super::outbox::payload_bytes;
 
 /// All tenants with rows from the one after `$1` on, and round. Each step is one descent of the index, so this costs what
@@ -158,7 +158,9 @@ macro_rules! in_turn {
 )
 select (select t.tenant from t order by t.place desc limit 1) as last,
        (extract(epoch from clock_timestamp()) * 1000)::int8 as clock_ms, (select id from b) as batch_id,
-       c.id, c.tenant, x.place, c.event_type, c.payload::text as payload, c.traceparent,
+       c.id, c.tenant, x.place, c.event_type, ",
+            carried!("c"),
+            ", c.traceparent,
        e.id is not null as recorded, e.matched, p.endpoint_ids, p.ceilings
   from (select) as always
   left join c on true
@@ -202,7 +204,9 @@ macro_rules! few {
   returning id
 )
 select null::text as last, (extract(epoch from clock_timestamp()) * 1000)::int8 as clock_ms, (select id from b) as batch_id,
-       c.id, c.tenant, null::int8 as place, c.event_type, c.payload::text as payload, c.traceparent,
+       c.id, c.tenant, null::int8 as place, c.event_type, ",
+            carried!("c"),
+            ", c.traceparent,
        true as recorded, g.matched, g.endpoint_ids, g.ceilings
   from (select) as always left join c on true left join g on g.event_id = c.id"
         )

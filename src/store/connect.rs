@@ -16,8 +16,10 @@ pub(super) async fn open(options: &PgConnectOptions, limit: Duration) -> Result<
         StoreError::Unavailable(format!("cannot connect to {}: {reason}", place(options)))
     };
     match tokio::time::timeout(limit, options.connect()).await {
-        Ok(Err(sqlx::Error::Io(error))) => Err(unreachable(&error)),
-        Ok(Err(sqlx::Error::Tls(error))) => Err(unreachable(&error)),
+        Ok(Err(error @ (sqlx::Error::Io(_) | sqlx::Error::Tls(_)))) => match StoreError::from(error) {
+            StoreError::Unavailable(reason) => Err(unreachable(&reason)),
+            other => Err(other),
+        },
         Ok(result) => Ok(result?),
         Err(_) => Err(unreachable(&format_args!("no answer within {limit:?}"))),
     }

@@ -3,15 +3,42 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::domain::message::Message;
+use crate::domain::message::{Body, Message};
+
+/// What a message gets of a payload: itself, or about its size where the session says that messages only refer to it.
+macro_rules! carried {
+    ($row:literal) => {
+        concat!(
+            "case when current_setting('posthaste.payload', true) = 'reference' then null else ",
+            $row,
+            ".payload::text end as payload, case when current_setting('posthaste.payload', true) = 'reference' then (
+              case when pg_column_compression(",
+            $row,
+            ".payload) is null then pg_column_size(",
+            $row,
+            ".payload) else octet_length(",
+            $row,
+            ".payload::text) end)::int8 end as payload_bytes"
+        )
+    };
+}
+pub(super) use carried;
 
 /// The columns of an event `e` that a message needs.
 macro_rules! of_event {
     () => {
-        "e.tenant, e.event_type, e.payload::text as payload, e.traceparent"
+        concat!("e.tenant, e.event_type, ", $crate::store::due::carried!("e"), ", e.traceparent")
     };
 }
 pub(super) use of_event;
+
+/// As `carried!` reads it.
+pub(super) fn body(payload: Option<String>, bytes: Option<i64>) -> Body {
+    match payload {
+        Some(text) => Body::Here(Bytes::from(text)),
+        None => Body::InPostgres { bytes: bytes.unwrap_or_default().clamp(0, i32::MAX.into()) as u32 },
+    }
+}
 
 /// Whether an endpoint `ep` is sent to now. What is due for another one is held.
 macro_rules! is_sent_to {
@@ -52,7 +79,8 @@ pub(super) struct Row {
     max_attempts: i32,
     tenant: String,
     event_type: String,
-    payload: String,
+    payload: Option<String>,
+    payload_bytes: Option<i64>,
     traceparent: Option<String>,
 }
 
@@ -113,7 +141,7 @@ impl From<Row> for Message {
             endpoint_id: row.endpoint_id,
             tenant: row.tenant.into(),
             event_type: row.event_type.into(),
-            body: Bytes::from(row.payload),
+            body: body(row.payload, row.payload_bytes),
             attempt: row.attempts + 1,
             max_attempts: row.max_attempts,
             base_attempts: row.base_attempts,

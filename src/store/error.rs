@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::tls;
+
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// The server is away, or the connection broke: nothing is known about the statement.
@@ -34,6 +36,11 @@ impl StoreError {
             StoreError::Refused { code, .. } => Some(code),
             _ => None,
         }
+    }
+
+    /// This user has no right to it.
+    pub fn is_denied(&self) -> bool {
+        self.code() == Some("42501")
     }
 
     /// The data of a statement is at fault, not the state of the server: trying the same again will not help.
@@ -69,6 +76,13 @@ impl StoreError {
     }
 }
 
+/// The server's own text, and what to set where it asks for a certificate of ours.
+fn message(code: &str, text: &str) -> String {
+    const INVALID_AUTHORIZATION: &str = "28000";
+    let asks_for_certificate = code == INVALID_AUTHORIZATION && text.contains("certificate");
+    if asks_for_certificate { format!("{text}; set database.tls_cert and database.tls_key") } else { text.to_owned() }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match error {
@@ -78,11 +92,15 @@ impl From<sqlx::Error> for StoreError {
                 if code.starts_with("57P") || code.starts_with("08") || code.starts_with("53") {
                     StoreError::Unavailable(error.message().to_owned())
                 } else {
-                    StoreError::Refused { code, message: error.message().to_owned() }
+                    StoreError::Refused { message: message(&code, error.message()), code }
                 }
             }
-            sqlx::Error::Io(error) => StoreError::Unavailable(error.to_string()),
-            sqlx::Error::Tls(error) => StoreError::Unavailable(error.to_string()),
+            sqlx::Error::Io(error) => {
+                StoreError::Unavailable(tls::explain(&error, "database").unwrap_or_else(|| error.to_string()))
+            }
+            sqlx::Error::Tls(error) => {
+                StoreError::Unavailable(tls::explain(&*error, "database").unwrap_or_else(|| error.to_string()))
+            }
             sqlx::Error::PoolTimedOut => StoreError::Unavailable("no connection could be made in time".into()),
             sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => StoreError::Unavailable("closed".into()),
             other => StoreError::Other(other.to_string()),

@@ -1,8 +1,11 @@
 //! Events: the record of what was emitted.
 
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use sqlx::Arguments as _;
-use sqlx::postgres::PgArguments;
+use sqlx::postgres::{PgArguments, PgBindIterExt};
 use uuid::Uuid;
 
 use super::slices::{Order, Slice, Slices};
@@ -86,3 +89,20 @@ select id, tenant, event_type, idempotency_key, max_attempts, traceparent, creat
   from posthaste.events{day}
  where id >= $1 and id < $2 and ($3::text is null or tenant = $3) and ($4::text is null or event_type = $4)
  order by id desc limit $5";
+
+/// The payloads of recorded events, byte for byte; an event that is not there has none.
+pub async fn payloads(db: &Db, ids: &[Uuid]) -> Result<HashMap<Uuid, Bytes>> {
+    let distinct: BTreeSet<Uuid> = ids.iter().copied().collect();
+    let arguments = || {
+        let mut arguments = PgArguments::default();
+        arguments.add(distinct.iter().copied().bind_iter())?;
+        Ok(arguments)
+    };
+    let day = days::only_day(distinct.iter().copied());
+    let rows: Vec<(Uuid, String)> = days::rows(db, day, PAYLOADS, &arguments).await?;
+    Ok(rows.into_iter().map(|(id, payload)| (id, Bytes::from(payload))).collect())
+}
+
+/// Compared as deliveries are with keys (`days::same_key`).
+const PAYLOADS: &str = "select e.id, e.payload::text
+  from unnest($1::uuid[]) as k(id) join posthaste.events{day} e on e.id = any (array[k.id])";

@@ -34,6 +34,7 @@ pub mod relay_batches;
 pub mod release;
 pub mod replay;
 pub mod requeue;
+pub mod roles;
 pub mod secrets;
 pub mod sendable;
 mod session;

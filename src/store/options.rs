@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::ConnectOptions;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use super::error::{Result, StoreError};
+use crate::tls::Files;
 
 #[derive(Debug, Clone)]
 pub struct Options {
     pub url: SecretString,
+    pub tls: Files,
     pub max_connections: u32,
     pub connect_timeout: Duration,
     pub statement_timeout: Duration,
@@ -23,12 +25,15 @@ pub struct Options {
     pub service: bool,
     /// The relay may commit asynchronously: a settlement that is durable makes everything before it durable.
     pub asynchronous_commit: bool,
+    /// What is read to be published comes without its payload.
+    pub by_reference: bool,
 }
 
 impl Options {
     pub(super) fn connect_options(&self) -> Result<PgConnectOptions> {
         let options: PgConnectOptions =
             self.url.expose_secret().parse().map_err(|e: sqlx::Error| StoreError::Url(e.to_string()))?;
+        let options = encrypted(options, &self.tls);
         let statement_timeout = format!("{}ms", self.statement_timeout.as_millis());
         let mut settings = vec![
             ("statement_timeout", statement_timeout.clone()),
@@ -50,7 +55,30 @@ impl Options {
             // Only the claim uses these sessions, and it needs the order of an index everywhere; what is gathered and sorted grows with the outbox.
             settings.push(("enable_bitmapscan", "off".to_owned()));
         }
+        if self.by_reference {
+            settings.push((PAYLOAD, "reference".to_owned()));
+        }
         Ok(options.application_name(&self.application_name).options(settings).disable_statement_logging())
+    }
+}
+
+/// A setting of ours that a session has where messages carry no payload. Statements ask for it (`due::carried`).
+const PAYLOAD: &str = "posthaste.payload";
+
+/// With files of ours the server must prove who it is. The URL may leave the name out of that; a mode that proves nothing was
+/// refused with the configuration.
+fn encrypted(options: PgConnectOptions, files: &Files) -> PgConnectOptions {
+    if files.is_empty() {
+        return options;
+    }
+    let by_authority = matches!(options.get_ssl_mode(), PgSslMode::VerifyCa);
+    let mut options = options.ssl_mode(if by_authority { PgSslMode::VerifyCa } else { PgSslMode::VerifyFull });
+    if let Some(ca) = &files.ca {
+        options = options.ssl_root_cert(ca);
+    }
+    match &files.own {
+        Some(own) => options.ssl_client_cert(&own.cert).ssl_client_key(&own.key),
+        None => options,
     }
 }
 

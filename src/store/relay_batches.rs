@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::due::carried;
 use super::{Db, Result, due};
 use crate::domain::ids::DeliveryKey;
 use crate::domain::message::Message;
@@ -76,7 +77,8 @@ pub async fn unfinished(db: &Db, batch: i64, after: Option<DeliveryKey>) -> Resu
 }
 
 /// Each event is looked up by itself, so that a page costs no more than its rows however many deliveries the events have.
-const UNFINISHED: &str = "
+const UNFINISHED: &str = concat!(
+    "
 with b as materialized (
   select distinct l.event_id, l.endpoint_id
     from posthaste.relay_batches r cross join unnest(r.event_ids, r.endpoint_ids) as l(event_id, endpoint_id)
@@ -100,7 +102,9 @@ with b as materialized (
     from p join posthaste.events e on e.id = p.event_id
   window keys as (order by p.event_id, p.endpoint_id rows unbounded preceding)
 )
-select event_id, endpoint_id, attempts, base_attempts, max_attempts, tenant, event_type, payload::text as payload,
-       traceparent
+select event_id, endpoint_id, attempts, base_attempts, max_attempts, tenant, event_type, ",
+    carried!("s"),
+    ", traceparent
   from s where n = 1 or bytes <= $5
- order by 1, 2";
+ order by 1, 2"
+);

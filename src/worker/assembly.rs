@@ -19,6 +19,7 @@ use super::job::Ledger;
 use super::locks::DeliveryLocks;
 use super::markers::Markers;
 use super::parts::Parts;
+use super::payload::Payloads;
 use super::processing::{Attempts, Deliveries, Processor};
 use super::quarantine::Quarantine;
 use super::queue_share::QueueShare;
@@ -44,6 +45,8 @@ pub fn start(parts: &Parts, publisher: Publisher, tasks: &mut Supervised, abando
     tasks.spawn("endpoint reader", finding);
     let (reader, reading) = coalesce::row_reader(parts.db.clone(), abandon.clone());
     tasks.spawn("row reader", reading);
+    let (payloads, reading_payloads) = coalesce::payload_reader(parts.db.clone(), abandon.clone());
+    tasks.spawn("payload reader", reading_payloads);
     let (holds, holding) = coalesce::holder(parts.db.clone(), abandon.clone());
     tasks.spawn("holder", holding);
     let gates = Gates::default();
@@ -64,7 +67,7 @@ pub fn start(parts: &Parts, publisher: Publisher, tasks: &mut Supervised, abando
     let deliveries = Deliveries {
         locks: locks.clone(),
         rows: rows.clone(),
-        attempts: attempts(parts, gatekeeper, quarantine.clone(), abandon),
+        attempts: attempts(parts, gatekeeper, Payloads(payloads), quarantine.clone(), abandon),
         recorder,
         ending: Ending { db: parts.db.clone(), holds, rows, quarantine, abandon: abandon.clone() },
     };
@@ -122,6 +125,7 @@ fn recording(
 fn attempts(
     parts: &Parts,
     gatekeeper: Gatekeeper,
+    payloads: Payloads,
     quarantine: Arc<Quarantine>,
     abandon: &CancellationToken,
 ) -> Attempts {
@@ -137,7 +141,8 @@ fn attempts(
         quarantine: quarantine.clone(),
         abandon: abandon.clone(),
     };
-    Attempts { gatekeeper, quarantine, sender, reactions: Reactions { policies: parts.policies.clone(), circuits } }
+    let reactions = Reactions { policies: parts.policies.clone(), circuits };
+    Attempts { gatekeeper, payloads, quarantine, sender, reactions }
 }
 
 fn shares(names: &Names, capacity: Capacity) -> [Arc<QueueShare>; 2] {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::ready::Ready;
@@ -20,40 +21,53 @@ pub struct Attempted {
     pub exchange: Exchange,
 }
 
-pub(super) async fn make(client: &Client, endpoint: &Ready, message: &Message, timeout: Duration) -> Attempted {
+/// `payload`: of the message, wherever it was.
+pub(super) async fn make(
+    client: &Client,
+    endpoint: &Ready,
+    message: &Message,
+    payload: &Bytes,
+    timeout: Duration,
+) -> Attempted {
     let in_flight = metrics::in_flight();
-    let attempted = send(client, endpoint, message, timeout).await;
+    let attempted = send(client, endpoint, message, payload, timeout).await;
     drop(in_flight);
     attempted
 }
 
 /// One signed request outside any delivery: nothing is recorded.
-pub async fn test_request(client: &Client, endpoint: &Ready, message: &Message, timeout: Duration) -> Exchange {
-    send(client, endpoint, message, timeout).await.exchange
+pub async fn test_request(
+    client: &Client,
+    endpoint: &Ready,
+    message: &Message,
+    payload: &Bytes,
+    timeout: Duration,
+) -> Exchange {
+    send(client, endpoint, message, payload, timeout).await.exchange
 }
 
-async fn send(client: &Client, endpoint: &Ready, message: &Message, timeout: Duration) -> Attempted {
+async fn send(client: &Client, endpoint: &Ready, message: &Message, payload: &Bytes, timeout: Duration) -> Attempted {
     let started_at = Utc::now();
     let secrets = endpoint.live_secrets(started_at.timestamp_millis());
     if endpoint.unreadable || secrets.is_empty() {
         return not_sent(started_at, OurFault::SecretsUnreadable);
     }
-    let mut request_headers = headers(message, &secrets, started_at);
+    let mut request_headers = headers(message, payload, &secrets, started_at);
     let custom = endpoint.headers.iter();
     let sent =
         request_headers.iter().chain(custom.clone()).map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let timeout = endpoint.timeout.unwrap_or(timeout);
-    let request = Request { url: &endpoint.url, headers: sent, body: message.body.clone(), timeout };
+    let request = Request { url: &endpoint.url, headers: sent, body: payload.clone(), timeout };
     let exchange = client.deliver(request).await;
     request_headers.extend(custom.map(|(name, _)| (name.clone(), "[redacted]".to_owned())));
     Attempted { started_at, request_headers, exchange }
 }
 
 /// Standard Webhooks headers and ours. The id never changes; timestamp and signature are new for each attempt.
-fn headers(message: &Message, keys: &[SigningKey], now: DateTime<Utc>) -> Headers {
+fn headers(message: &Message, payload: &[u8], keys: &[SigningKey], now: DateTime<Utc>) -> Headers {
     let id = message.event_id.to_string();
     let timestamp = now.timestamp();
-    let signed = signature::header(keys, &id, timestamp, &message.body);
+    let signed = signature::header(keys, &id, timestamp, payload);
     let mut headers = vec![
         ("content-type".to_owned(), "application/json".to_owned()),
         (signature::HEADER_ID.to_owned(), id),

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::database::{Stopping, until_answered};
 use crate::domain::ids::DeliveryKey;
 use crate::store::deliveries::{self, Hold, Snapshot};
-use crate::store::{Db, StoreError};
+use crate::store::{Db, StoreError, events};
 
 /// Questions that one statement answers, at most.
 const MOST: usize = 200;
@@ -51,6 +53,18 @@ pub fn row_reader(db: Db, abandon: CancellationToken) -> (RowReader, impl Future
         let rows = until_answered(&abandon, "read deliveries", || deliveries::read(&db, keys)).await?;
         let rows: HashMap<DeliveryKey, Snapshot> = rows.into_iter().map(|row| (row.key, row)).collect();
         Ok(keys.iter().map(|key| rows.get(key).cloned()).collect())
+    })
+}
+
+/// Payloads of events, for messages that do not carry theirs; none where there is no such event.
+pub type PayloadReader = Together<Uuid, Option<Bytes>>;
+
+/// The reader, and the task that serves it. What one statement brings is bounded by what the messages that wait for it
+/// count: their payloads' bytes are among the unacknowledged ones.
+pub fn payload_reader(db: Db, abandon: CancellationToken) -> (PayloadReader, impl Future<Output = ()>) {
+    together(GATHER, async move |ids: &[Uuid]| {
+        let payloads = until_answered(&abandon, "read payloads", || events::payloads(&db, ids)).await?;
+        Ok(ids.iter().map(|id| payloads.get(id).cloned()).collect())
     })
 }
 

@@ -32,6 +32,7 @@ mod limits;
 mod locks;
 mod markers;
 mod parts;
+mod payload;
 mod processing;
 mod quarantine;
 mod queue_share;

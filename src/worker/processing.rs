@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chrono::Utc;
 use futures_util::FutureExt;
 use tokio::time::Instant;
@@ -16,6 +17,7 @@ use super::gates::Permit;
 use super::job::{self, Job};
 use super::locks::DeliveryLocks;
 use super::markers::Markers;
+use super::payload::Payloads;
 use super::quarantine::{Quarantine, Suspect};
 use super::queue_share::QueueShare;
 use super::reactions::Reactions;
@@ -51,6 +53,7 @@ pub struct Deliveries {
 /// The way from an endpoint's gate to a decision.
 pub struct Attempts {
     pub gatekeeper: Gatekeeper,
+    pub payloads: Payloads,
     pub quarantine: Arc<Quarantine>,
     pub sender: Sender,
     pub reactions: Reactions,
@@ -62,6 +65,7 @@ struct Made {
     status_class: &'static str,
     standing: Standing,
     suspect: Option<Suspect>,
+    payload: Bytes,
 }
 
 impl Processor {
@@ -106,18 +110,26 @@ impl Deliveries {
             if round >= 2 {
                 backoff.pause().await;
             }
+            let has_row = must_read;
             if must_read {
                 let Some(row) = self.rows.may_proceed(consumed, received).await? else { return Ok(()) };
                 suspected |= row.suspected;
             }
             must_read = true;
             match self.attempts.make(consumed, suspected).await {
-                Ok(Made { settlement, status_class, standing, suspect }) => {
-                    let (message, receipt) = (message.clone(), consumed.receipt.clone());
+                Ok(Made { settlement, status_class, standing, suspect, payload }) => {
+                    // What follows gets the payload along, which was read once already.
+                    let (message, receipt) = (message.with(payload), consumed.receipt.clone());
                     let job = Job { settlement, status_class, standing, message, received, receipt, lock, suspect };
                     return self.recorder.submit(job).await;
                 }
                 Err(NotMade::Stopping) => return Err(Stopping),
+                // A crash of the database may have undone the claim, and the event is in the outbox again: the row tells.
+                Err(NotMade::NoPayload) if !has_row => {}
+                Err(NotMade::NoPayload) => match self.without_payload(consumed).await? {
+                    Ended::Done => return Ok(()),
+                    Ended::MovedOn => {}
+                },
                 Err(NotMade::Refused(refused)) => match self.ending.end(consumed, refused).await? {
                     Ended::Done => return Ok(()),
                     Ended::MovedOn => {}
@@ -125,6 +137,13 @@ impl Deliveries {
             }
         }
         Ok(())
+    }
+
+    async fn without_payload(&self, consumed: &Consumed) -> Result<Ended, Stopping> {
+        let key = consumed.message.key();
+        tracing::error!(event_id = %key.event_id, endpoint_id = %key.endpoint_id,
+            "the event of a delivery is gone, and with it the payload; held, no attempt spent");
+        self.ending.end(consumed, Refused::OurFault).await
     }
 
     /// Our own code panicked. The delivery is held, so that nothing is lost and no attempt is spent; one that does it again
@@ -150,6 +169,7 @@ impl Attempts {
     async fn make(&self, consumed: &Consumed, suspected: bool) -> Result<Made, NotMade> {
         let message = &consumed.message;
         let endpoint = self.gatekeeper.endpoint(message.endpoint_id).await?;
+        let payload = self.payloads.of(message).await?;
         let began = Instant::now();
         let permit = self.gatekeeper.pass(&endpoint, &consumed.share).await?;
         let suspect = if suspected { Some(self.quarantine.admit(message.key(), message.attempt).await?) } else { None };
@@ -157,13 +177,13 @@ impl Attempts {
         if !consumed.may_begin() {
             return Err(NotMade::Stopping);
         }
-        let attempted = self.sender.send(&endpoint, message, &permit, &seat, suspect.is_some()).await?;
+        let attempted = self.sender.send(&endpoint, (message, &payload), &permit, &seat, suspect.is_some()).await?;
         drop(seat);
         match attempted.exchange.outcome {
             Ok(outcome) => {
                 let settlement = self.reactions.react(&endpoint, permit, message, attempted, outcome).await?;
                 let standing = job::standing(&endpoint, message, consumed.received.first, &outcome);
-                Ok(Made { settlement, status_class: outcome.status_class(), standing, suspect })
+                Ok(Made { settlement, status_class: outcome.status_class(), standing, suspect, payload })
             }
             Err(fault) => self.not_spent(message, permit, fault, suspect).await,
         }

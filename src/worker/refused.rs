@@ -28,6 +28,8 @@ pub enum Refused {
 #[derive(Debug)]
 pub enum NotMade {
     Refused(Refused),
+    /// It does not carry its payload, and its event is not there.
+    NoPayload,
     /// It stays unacknowledged, and another worker gets it.
     Stopping,
 }

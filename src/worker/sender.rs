@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{self, Attempted};
@@ -28,7 +29,7 @@ impl Sender {
     pub async fn send(
         &self,
         endpoint: &Ready,
-        message: &Message,
+        (message, payload): (&Message, &Bytes),
         permit: &Permit,
         seat: &Taken,
         is_suspect: bool,
@@ -38,7 +39,7 @@ impl Sender {
             self.quarantine.begin(key, attempt).await?;
         }
         permit.begun();
-        let sent = self.abandon.run_until_cancelled(self.request(endpoint, message, seat)).await;
+        let sent = self.abandon.run_until_cancelled(self.request(endpoint, message, payload, seat)).await;
         if sent.is_none() && is_suspect {
             self.quarantine.take_back(key, attempt).await;
         }
@@ -46,8 +47,8 @@ impl Sender {
     }
 
     /// The request. One that grows old makes way for prompt ones.
-    async fn request(&self, endpoint: &Ready, message: &Message, seat: &Taken) -> Attempted {
-        let mut request = std::pin::pin!(attempt::make(&self.client, endpoint, message, self.timeout));
+    async fn request(&self, endpoint: &Ready, message: &Message, payload: &Bytes, seat: &Taken) -> Attempted {
+        let mut request = std::pin::pin!(attempt::make(&self.client, endpoint, message, payload, self.timeout));
         match tokio::time::timeout(Duration::from_millis(SLOW_MS), &mut request).await {
             Ok(attempted) => attempted,
             Err(_) => {

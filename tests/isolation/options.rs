@@ -32,6 +32,12 @@ pub struct Options {
     /// Events of `burst` and `drain`, instead of their default.
     #[arg(long, value_name = "N")]
     events: Option<usize>,
+    /// What messages carry of their payload in `drain`.
+    #[arg(long, value_name = "KIND", value_parser = ["inline", "reference"], default_value = "inline")]
+    pub payload: String,
+    /// Bytes of each payload in `drain`, about.
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub payload_bytes: usize,
     /// The bad neighbours that `neighbour` goes through; may be repeated [default: all].
     #[arg(long = "kind", value_name = "KIND", value_enum)]
     kinds: Vec<Bad>,

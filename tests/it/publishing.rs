@@ -7,7 +7,8 @@ use posthaste::broker::Settings;
 use posthaste::broker::published::PublishError;
 use posthaste::broker::publisher::{Publisher, Target};
 use posthaste::broker::topology::Names;
-use posthaste::domain::message::Message;
+use posthaste::domain::message::{Body, Carried, Message};
+use posthaste::tls;
 use uuid::Uuid;
 
 use crate::harness::Stack;
@@ -18,7 +19,7 @@ fn message(n: u128, bytes: usize) -> Message {
         endpoint_id: Uuid::nil(),
         tenant: "acme".into(),
         event_type: "order.created".into(),
-        body: Bytes::from(vec![b'1'; bytes]),
+        body: Body::Here(Bytes::from(vec![b'1'; bytes])),
         attempt: 1,
         max_attempts: 5,
         base_attempts: 0,
@@ -32,7 +33,8 @@ async fn many_messages_and_large_ones_are_all_confirmed_and_each_answer_is_in_it
     let stack = Stack::new().await;
     stack.cli(&["topology", "declare"]).await.ok();
     let (operation_timeout, heartbeat) = (Duration::from_secs(20), Duration::from_secs(10));
-    let settings = Settings { url: stack.binary.amqp_url.clone().into(), operation_timeout, heartbeat };
+    let (url, tls, carried) = (stack.binary.amqp_url.clone().into(), tls::Files::default(), Carried::Payload);
+    let settings = Settings { url, tls, carried, operation_timeout, heartbeat };
     let publisher = Publisher::new(settings, Names::new(&stack.prefix), "posthaste tests");
 
     let messages: Vec<Message> = (0..1_300).map(|n| message(n, if n % 300 == 299 { 6 << 20 } else { 100 })).collect();

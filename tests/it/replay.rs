@@ -68,6 +68,7 @@ async fn expired_idempotency_keys_are_removed_and_live_ones_stay() {
     let expired = stack.number("select count(*) from posthaste.idempotency_keys where expires_at < now()").await;
     let options = Options {
         url: stack.binary.database_url.clone().into(),
+        tls: posthaste::tls::Files::default(),
         max_connections: 2,
         connect_timeout: Duration::from_secs(5),
         statement_timeout: Duration::from_secs(30),
@@ -75,6 +76,7 @@ async fn expired_idempotency_keys_are_removed_and_live_ones_stay() {
         application_name: "test".into(),
         service: true,
         asynchronous_commit: false,
+        by_reference: false,
     };
     let db = Db::new(&options).unwrap();
 

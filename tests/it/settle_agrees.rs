@@ -26,6 +26,7 @@ const RELAY: i64 = 17;
 pub fn store(stack: &Stack) -> Db {
     Db::new(&Options {
         url: stack.binary.database_url.clone().into(),
+        tls: posthaste::tls::Files::default(),
         max_connections: 4,
         connect_timeout: Duration::from_secs(10),
         statement_timeout: Duration::from_secs(60),
@@ -33,6 +34,7 @@ pub fn store(stack: &Stack) -> Db {
         application_name: "posthaste tests".into(),
         service: true,
         asynchronous_commit: false,
+        by_reference: false,
     })
     .unwrap()
 }

@@ -162,7 +162,8 @@ async fn a_few_rows_are_taken_as_they_are() {
     assert_eq!((batch.events, batch.unmatched, batch.set_aside, batch.found.deliveries), (3, 1, 0, 4));
     let taken: Vec<_> = batch.found.taken.iter().map(|taken| (&*taken.tenant, taken.rows)).collect();
     assert_eq!(taken, [("acme", 1), ("zoo", 2)]);
-    let messages: Vec<_> = batch.messages.iter().map(|message| (message.endpoint_id, &*message.body)).collect();
+    let messages: Vec<_> =
+        batch.messages.iter().map(|message| (message.endpoint_id, &**message.body.here().unwrap())).collect();
     assert_eq!(messages, [(pending, &br#"{"n": 1}"#[..]), (orders, b"{}")]);
     assert!(batch.messages.iter().all(|message| message.attempt == 1 && message.max_attempts == 5));
     let held = sqlx::query_scalar("select endpoint_id from posthaste.deliveries where status = 'held'");

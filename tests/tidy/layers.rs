@@ -5,15 +5,16 @@ use super::source::{Source, Tree, Violation, name_at, words};
 
 /// What each top-level module may import. Adapters (store, broker, http) take plain arguments and know neither the
 /// configuration nor each other; whoever receives webhooks needs the domain only.
-const MAY_IMPORT: [(&str, &[&str]); 15] = [
+const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("domain", &[]),
-    ("config", &["domain"]),
+    ("tls", &[]),
+    ("config", &["domain", "tls"]),
     ("telemetry", &["domain"]),
     ("lifecycle", &["domain"]),
     ("supervise", &[]),
     ("reconnect", &["domain"]),
-    ("store", &["domain", "telemetry", "lifecycle"]),
-    ("broker", &["domain", "telemetry", "lifecycle", "reconnect"]),
+    ("store", &["domain", "telemetry", "lifecycle", "tls"]),
+    ("broker", &["domain", "telemetry", "lifecycle", "reconnect", "tls"]),
     ("http", &["domain", "telemetry", "lifecycle"]),
     ("relay", &["domain", "telemetry", "lifecycle", "supervise", "reconnect", "store", "broker", "http"]),
     ("worker", &["domain", "telemetry", "lifecycle", "supervise", "reconnect", "store", "broker", "http"]),

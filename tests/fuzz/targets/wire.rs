@@ -30,7 +30,7 @@ pub fn check(input: &[u8]) {
             let dead_letter = wire::dead_letter_attempts(&properties);
             assert!(message.attempt >= i32::from(dead_letter.is_none()), "no attempt before the first one");
             assert!((0..=message.attempt).contains(&message.base_attempts) && message.max_attempts >= 1, "{message:?}");
-            assert_eq!(message.body, body, "the bytes of the body");
+            assert!(message.body.here().is_none_or(|here| here == body), "the bytes of the body");
             let again = match dead_letter {
                 Some(attempts) => wire::dead_letter_properties(
                     &message,
@@ -41,7 +41,8 @@ pub fn check(input: &[u8]) {
             assert_eq!(wire::dead_letter_attempts(&again), dead_letter);
             assert_eq!(wire::delivery_count(&again), 0, "the broker's own headers are not copied");
             assert!(is_marker || wire::marker(&again).is_none());
-            assert_eq!(wire::decode(&again, message.body.clone()).as_ref(), Ok(&message), "it survives the wire");
+            let carried = message.body.here().cloned().unwrap_or_default();
+            assert_eq!(wire::decode(&again, carried).as_ref(), Ok(&message), "it survives the wire");
         }
     }
 }

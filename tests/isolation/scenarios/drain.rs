@@ -14,7 +14,6 @@ use crate::isolation::stack::{Customer, Stack};
 use crate::wait_for;
 
 const EVENTS: usize = 50_000;
-const BYTES: usize = 1024;
 const WORKERS: usize = 1;
 const ROUNDS: usize = 3;
 const WARM_UP: usize = 5_000;
@@ -32,13 +31,15 @@ struct Drained {
 }
 
 pub async fn run(options: &Options, dir: &Path) -> Result<Shown, String> {
-    let stack = Stack::start(dir, "drain", &[], options.workers(WORKERS)).await?;
+    // The default is not named, for binaries of before there was a choice.
+    let changes: &[_] = if options.payload == "inline" { &[] } else { &[("broker.payload", options.payload.as_str())] };
+    let stack = Stack::start(dir, "drain", changes, options.workers(WORKERS)).await?;
     stack.listen()?;
     let customer = stack.customers("drained", 1, Manner::Accept(0)).await?.remove(0);
-    drain(&stack, &customer, WARM_UP).await?;
+    drain(&stack, &customer, WARM_UP, options.payload_bytes).await?;
     let (events, mut rounds) = (options.events(EVENTS), Vec::new());
     for _ in 0..options.rounds(ROUNDS) {
-        let drained = drain(&stack, &customer, events).await?;
+        let drained = drain(&stack, &customer, events, options.payload_bytes).await?;
         let own = drained.cpu.own();
         eprintln!(
             "  {:.0}/s, {own:.0} us an event of worker and relay, machine {:.0} % busy",
@@ -50,11 +51,11 @@ pub async fn run(options: &Options, dir: &Path) -> Result<Shown, String> {
     Ok(shown(&rounds, events))
 }
 
-async fn drain(stack: &Stack, customer: &Customer, events: usize) -> Result<Drained, String> {
+async fn drain(stack: &Stack, customer: &Customer, events: usize, bytes: usize) -> Result<Drained, String> {
     customer.site.arrivals().clear();
     customer.site.expect(events);
     let before = customer.site.acceptances();
-    at_once(&stack.db, std::slice::from_ref(&customer.tenant), events, BYTES).await?;
+    at_once(&stack.db, std::slice::from_ref(&customer.tenant), events, bytes).await?;
     let (began, cpu) = (Instant::now(), stack.cpu());
     let settled = async {
         let come = async || (customer.site.acceptances() - before >= events).then_some(());

@@ -1,5 +1,6 @@
 //! What every test stands on: servers, a database and queues of its own, processes of the binary, receivers.
 
+mod authority;
 mod broker;
 #[path = "../../kit/servers/containers.rs"]
 mod containers;
@@ -9,6 +10,7 @@ mod pooler;
 mod process;
 mod proxy;
 mod receiver;
+mod roles;
 mod servers;
 mod stack;
 mod terminal;
@@ -19,13 +21,16 @@ use std::time::Duration;
 use crate::kit::ask_until;
 
 pub use crate::kit::binary::command;
+pub use authority::{Authority, Issued};
 pub use broker::DeadLetter;
 pub use database::{Attempt, Delivery};
-pub use own_servers::{MAX_MESSAGE_BYTES, OwnServers};
+pub use own_servers::{MAX_MESSAGE_BYTES, OwnServers, directory};
 pub use pooler::Pooler;
 pub use process::Process;
 pub use proxy::Proxy;
 pub use receiver::{Door, Receiver, Reply, Request};
+pub use roles::Roles;
+pub use servers::{Servers, make_template};
 pub use stack::{Done, Stack, nowhere};
 pub use terminal::at_a_terminal;
 

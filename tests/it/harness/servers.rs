@@ -201,6 +201,14 @@ async fn remove_stale(database_url: &str) -> sqlx::Result<()> {
     for name in names.iter().filter(is_stale) {
         sqlx::raw_sql(AssertSqlSafe(drop_database(name))).execute(&mut connection).await?;
     }
+    let roles = "select rolname from pg_roles where rolname like 'posthaste\\_it\\_%'";
+    let roles: Vec<String> = sqlx::query_scalar(roles).fetch_all(&mut connection).await?;
+    for role in roles.iter().filter(is_stale) {
+        // One that still has rights in another database is left to the next run.
+        let _ = sqlx::raw_sql(AssertSqlSafe(format!("drop role \"{}\"", role.replace('"', "\"\""))))
+            .execute(&mut connection)
+            .await;
+    }
     connection.close().await
 }
 

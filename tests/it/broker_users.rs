@@ -29,7 +29,7 @@ async fn make(own: &OwnServers, stack: &Stack) {
 }
 
 fn url(stack: &Stack, user: &str) -> String {
-    let mut url = url::Url::parse(&stack.amqp_url).unwrap();
+    let mut url = url::Url::parse(&stack.binary.amqp_url).unwrap();
     url.set_username(&format!("{}_{user}", stack.prefix)).unwrap();
     url.set_password(Some(PASSWORD)).unwrap();
     url.into()

@@ -73,7 +73,7 @@ impl Run {
         std::fs::write(files.path().join("payload"), format!("{{\"card\": \"{PAYLOAD}\"}}")).unwrap();
         std::fs::write(files.path().join("damaged"), format!("{{\"card\": \"{PAYLOAD}\"")).unwrap();
         // A server that trusts its host does not look at the password.
-        let mut url = url::Url::parse(&stack.database_url).unwrap();
+        let mut url = url::Url::parse(&stack.binary.database_url).unwrap();
         if url.password().is_none() {
             url.set_password(Some(PASSWORD)).unwrap();
         }

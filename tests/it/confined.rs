@@ -35,7 +35,7 @@ impl Confined {
     }
 
     async fn connect(&self) -> PgConnection {
-        let mut url = url::Url::parse(&self.stack.database_url).unwrap();
+        let mut url = url::Url::parse(&self.stack.binary.database_url).unwrap();
         url.set_username(&self.role).unwrap();
         url.set_password(Some("not-a-secret")).unwrap();
         PgConnection::connect(url.as_str()).await.unwrap()

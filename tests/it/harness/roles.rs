@@ -23,7 +23,7 @@ impl Roles {
     pub async fn with(stack: &Stack, settings: &[(&str, &str)]) -> Roles {
         // Begins like the names of databases, so that what a killed run leaves behind is found.
         let prefix = stack.prefix.replacen("ph", "posthaste_it", 1);
-        let roles = Roles { prefix, superuser: stack.database_url.clone() };
+        let roles = Roles { prefix, superuser: stack.binary.database_url.clone() };
         roles.apply(stack, settings).await;
         let mut connection = PgConnection::connect(&roles.superuser).await.expect("a superuser's connection");
         for name in NAMES {

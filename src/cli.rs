@@ -5,6 +5,7 @@ mod endpoint;
 mod event;
 mod output;
 mod parse;
+mod tenant;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ pub use endpoint::{AddEndpoint, Endpoint, EndpointId, ListEndpoints, RotateSecre
 pub use event::{Dead, DeadFilter, DeliveryId, Emit, Event, ListDead, ListEvents, Reconcile, Requeue};
 pub use output::Output;
 pub use parse::{Header, Payload, Setting};
+pub use tenant::{ListTenants, SetTenant, Tenant, TenantName};
 
 use crate::config::Overrides;
 
@@ -83,6 +85,9 @@ pub enum Command {
     /// The endpoints that webhooks are sent to.
     #[command(subcommand)]
     Endpoint(Endpoint),
+    /// Rules for all endpoints of a tenant.
+    #[command(subcommand)]
+    Tenant(Tenant),
     /// Events and how their deliveries went.
     #[command(subcommand)]
     Event(Event),

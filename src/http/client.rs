@@ -1,25 +1,33 @@
 //! One POST to one endpoint. Whatever the endpoint does is an `Outcome`; an error is a fault of ours.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use ::http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use ::http::header::{TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT};
+use ::http::{Method, Response, Uri};
 use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
 use ipnet::IpNet;
-use reqwest::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::header::{TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use rustls::RootCertStore;
+use secrecy::SecretString;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
+use url::Url;
+use uuid::Uuid;
 
 use super::classify::Ended;
 use super::guard::Guard;
+use super::own_clients::OwnClients;
+use super::own_tls::OwnTls;
+use super::proxy::{NotAProxy, Proxy};
 use super::resolver::{Resolver, SetupError};
-use super::stage::{self, NoteConnecting};
-use super::{body, classify, target};
-use crate::domain::outcome::{Failure, Outcome};
+use super::transport::{Common, Transport};
+use super::{body, classify, stage, target, tls};
+use crate::domain::outcome::{Failure, OurFault, Outcome};
 use crate::domain::retry_after;
 
-/// Idle connections are dropped before the endpoint drops them: common servers keep theirs for 5 s or more, and a
-/// request written to a connection that is just being closed is a failed attempt.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// No exchange takes longer than this, whatever is asked for.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// These belong to the connection, not to the message: another value would contradict what is sent.
@@ -30,6 +38,8 @@ pub struct Options {
     /// Limits resolving, connecting and the TLS handshake together.
     pub connect_timeout: Duration,
     pub allow_cidrs: Vec<IpNet>,
+    /// The URL of the proxy that every request goes through.
+    pub proxy: Option<SecretString>,
     /// What is kept of a response's body.
     pub max_response_bytes: usize,
     pub max_idle_per_host: usize,
@@ -43,6 +53,8 @@ pub struct Request<'a> {
     pub body: Bytes,
     /// For everything from the resolver to the last byte of the response.
     pub timeout: Duration,
+    /// Of an endpoint that has certificates of its own.
+    pub own_tls: Option<(Uuid, &'a OwnTls)>,
 }
 
 #[derive(Debug)]
@@ -59,14 +71,20 @@ pub enum ClientError {
     #[error(transparent)]
     Resolver(#[from] SetupError),
     #[error("cannot set up TLS; is the package ca-certificates installed, or SSL_CERT_FILE set? ({0})")]
-    Tls(#[source] reqwest::Error),
+    Tls(#[from] tls::SetupError),
+    #[error(transparent)]
+    Proxy(#[from] NotAProxy),
+    #[error("delivery: the user agent cannot be sent in a header")]
+    UserAgent,
 }
 
 #[derive(Clone)]
 pub struct Client {
-    http: reqwest::Client,
-    resolver: Resolver,
-    connect_timeout: Duration,
+    shared: Transport,
+    own: OwnClients<Transport>,
+    common: Arc<Common>,
+    authorities: Arc<RootCertStore>,
+    user_agent: HeaderValue,
     max_response_bytes: usize,
 }
 
@@ -79,30 +97,21 @@ impl Client {
 
     /// With another resolver than the system's; its guard is the one that counts.
     pub fn with_resolver(options: Options, resolver: Resolver) -> Result<Client, ClientError> {
-        Client::build(reqwest::Client::builder(), options, resolver)
-    }
-
-    fn build(http: reqwest::ClientBuilder, options: Options, resolver: Resolver) -> Result<Client, ClientError> {
-        // An error says that a provider was installed before, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = http
-            .user_agent(options.user_agent)
-            .connect_timeout(options.connect_timeout)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(options.max_idle_per_host)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .dns_resolver(resolver.clone())
-            .connector_layer(NoteConnecting)
-            .build()
-            .map_err(ClientError::Tls)?;
-        let Options { connect_timeout, max_response_bytes, .. } = options;
-        Ok(Client { http, resolver, connect_timeout, max_response_bytes })
+        let authorities = tls::system_authorities()?;
+        let proxy = match &options.proxy {
+            Some(url) => Some(Proxy::new(url, tls::for_the_proxy(authorities.clone())?)?),
+            None => None,
+        };
+        let Options { connect_timeout, max_response_bytes, max_idle_per_host, .. } = options;
+        let common = Arc::new(Common { resolver, proxy, connect_timeout, max_idle_per_host });
+        let shared = Transport::new(&common, tls::for_endpoints(authorities.clone(), None)?);
+        let user_agent = HeaderValue::try_from(options.user_agent).map_err(|_| ClientError::UserAgent)?;
+        Ok(Client { shared, own: OwnClients::default(), common, authorities, user_agent, max_response_bytes })
     }
 
     /// The resolver with its guard, to check a URL before it is stored.
     pub fn resolver(&self) -> &Resolver {
-        &self.resolver
+        &self.common.resolver
     }
 
     pub async fn deliver(&self, request: Request<'_>) -> Exchange {
@@ -116,22 +125,22 @@ impl Client {
             }
         };
         exchange.duration = started.elapsed();
-        let limits = classify::Limits { connect: self.connect_timeout, total: timeout };
+        let limits = classify::Limits { connect: self.common.connect_timeout, total: timeout };
         exchange.outcome =
             exchange.outcome.and_then(|outcome| classify::unless_stalled(outcome, exchange.duration, limits));
         exchange
     }
 
     /// Up to the head of the response.
-    async fn send(&self, request: Request<'_>, deadline: Instant) -> Result<reqwest::Response, Ended> {
-        let invalid = Ok(Outcome::Failed(Failure::InvalidRequest));
-        let Ok(url) = target::check_url(request.url) else { return Err(invalid) };
-        let Some(headers) = headers(request.headers) else { return Err(invalid) };
-        self.resolver.check_literal(&url).map_err(|error| classify::resolve_error(&error))?;
-        let sending = self.http.post(url).headers(headers).body(request.body).send();
+    async fn send(&self, request: Request<'_>, deadline: Instant) -> Result<Response<Incoming>, Ended> {
+        let invalid = || Ok(Outcome::Failed(Failure::InvalidRequest));
+        let Ok(url) = target::check_url(request.url) else { return Err(invalid()) };
+        self.resolver().check_literal(&url).map_err(|error| classify::resolve_error(&error))?;
+        let transport = self.transport(request.own_tls)?;
+        let Some(message) = self.message(&url, request) else { return Err(invalid()) };
         stage::scope(async {
             // The future of the request is polled first, also when the deadline has struck: the stage is the latest.
-            match timeout_at(deadline, stage::talking(sending)).await {
+            match timeout_at(deadline, stage::talking(transport.send(message))).await {
                 Ok(Ok(response)) => Ok(response),
                 Ok(Err(error)) => Err(classify::request_error(&error, stage::current())),
                 Err(_) => Err(classify::deadline(stage::current())),
@@ -140,12 +149,35 @@ impl Client {
         .await
     }
 
-    async fn receive(&self, response: reqwest::Response, deadline: Instant) -> Exchange {
+    /// The connections that the request may use.
+    fn transport(&self, own: Option<(Uuid, &OwnTls)>) -> Result<Transport, Ended> {
+        let Some((endpoint, own)) = own else { return Ok(self.shared.clone()) };
+        let make = || -> Result<Transport, tls::SetupError> {
+            let authorities = own.roots.clone().unwrap_or_else(|| self.authorities.clone());
+            Ok(Transport::new(&self.common, tls::for_endpoints(authorities, own.identity.clone())?))
+        };
+        // Certificates that were read before can always be used, so this is as if they could not be read.
+        self.own.get(endpoint, own, make).map_err(|_| Err(OurFault::SecretsUnreadable))
+    }
+
+    /// `None` when something cannot be sent.
+    fn message(&self, url: &Url, request: Request<'_>) -> Option<::http::Request<Full<Bytes>>> {
+        let mut message = ::http::Request::new(Full::new(request.body));
+        *message.method_mut() = Method::POST;
+        *message.uri_mut() = Uri::try_from(url.as_str()).ok()?;
+        let mut headers = headers(request.headers)?;
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        headers.entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
+        *message.headers_mut() = headers;
+        Some(message)
+    }
+
+    async fn receive(&self, response: Response<Incoming>, deadline: Instant) -> Exchange {
         let status = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|value| retry_after::parse(value, SystemTime::now()));
         let response_headers = body::headers(response.headers());
-        let (kept, complete) = body::read(response, self.max_response_bytes, deadline).await;
+        let (kept, complete) = body::read(response.into_body(), self.max_response_bytes, deadline).await;
         let outcome = match complete {
             Ok(()) => Ok(Outcome::response(status, retry_after)),
             Err(ended) => ended,
@@ -176,3 +208,11 @@ mod failure_tests;
 #[cfg(test)]
 #[path = "tls_tests.rs"]
 mod tls_tests;
+
+#[cfg(test)]
+#[path = "h2_tests.rs"]
+mod h2_tests;
+
+#[cfg(test)]
+#[path = "rebinding_tests.rs"]
+mod rebinding_tests;

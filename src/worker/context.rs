@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::circuits::Circuits;
 use super::coalesce::{Holder, RowReader};
+use super::disabling::Disabling;
 use super::endpoints::EndpointCache;
 use super::gates::Gates;
 use super::locks::DeliveryLocks;
@@ -44,6 +45,7 @@ pub(super) struct Context {
     pub endpoints: EndpointCache,
     pub gates: Gates,
     pub circuits: Circuits,
+    pub disabling: Disabling,
     pub quarantine: Arc<Quarantine>,
     pub replicas: Replicas,
     pub locks: DeliveryLocks,

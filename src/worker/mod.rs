@@ -21,9 +21,9 @@ mod coalesce;
 mod consume;
 mod context;
 mod database;
+mod disabling;
 mod endpoints;
 mod gates;
-mod gone;
 mod job;
 mod known;
 mod locks;
@@ -50,6 +50,7 @@ use crate::broker::topology::Topology;
 use crate::domain::backoff::Policies;
 use crate::domain::sealing;
 use crate::http::client::Client;
+use crate::http::rules::Rules;
 use crate::store::Db;
 use crate::supervise::{Ended, Supervised};
 use crate::telemetry::readiness::Readiness;
@@ -63,6 +64,8 @@ pub struct Parts {
     pub topology: Topology,
     pub policies: Arc<Policies>,
     pub key: sealing::Key,
+    /// Which URLs may be sent to.
+    pub rules: Rules,
     pub limits: Limits,
     /// Names this worker in the attempts table and in the broker's list of connections.
     pub name: String,
@@ -102,7 +105,7 @@ pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationTok
 /// The long-lived tasks, and what all of them share.
 fn start(parts: Parts, publisher: Publisher, tasks: &mut Supervised, over: CancellationToken) -> Arc<Context> {
     let (db, policies, helpers, abandon) = (parts.db, parts.policies, tasks.helpers(), over.clone());
-    let (endpoints, finding) = endpoints::EndpointCache::new(db.clone(), parts.key, abandon.clone());
+    let (endpoints, finding) = endpoints::EndpointCache::new(db.clone(), parts.key, parts.rules, abandon.clone());
     tasks.spawn("endpoint changes", endpoints.clone().keep_fresh(parts.limits.listen, abandon.clone()));
     tasks.spawn("endpoint reader", finding);
     let (rows, reading) = coalesce::row_reader(db.clone(), abandon.clone());
@@ -125,6 +128,13 @@ fn start(parts: Parts, publisher: Publisher, tasks: &mut Supervised, over: Cance
         rules: parts.limits.circuit,
         abandon: abandon.clone(),
     };
+    let disabling = disabling::Disabling {
+        db: db.clone(),
+        endpoints: endpoints.clone(),
+        helpers: helpers.clone(),
+        abandon: abandon.clone(),
+        under_way: disabling::UnderWay::default(),
+    };
     let (recorder, jobs) = recorder::Recorder::new();
     let context = Arc::new(Context {
         name: parts.name,
@@ -135,6 +145,7 @@ fn start(parts: Parts, publisher: Publisher, tasks: &mut Supervised, over: Cance
         endpoints,
         gates,
         circuits,
+        disabling,
         quarantine,
         replicas: replicas::Replicas::default(),
         locks: locks::DeliveryLocks::default(),
@@ -154,18 +165,11 @@ fn start(parts: Parts, publisher: Publisher, tasks: &mut Supervised, over: Cance
 fn recording(context: &Context) -> recorder::Recording {
     let (quarantine, helpers, abandon) = (&context.quarantine, &context.helpers, &context.abandon);
     let ledger = job::Ledger { db: context.db.clone(), worker: context.name.clone() };
-    let disabling = gone::Disabling {
-        db: context.db.clone(),
-        endpoints: context.endpoints.clone(),
-        helpers: helpers.clone(),
-        abandon: abandon.clone(),
-        under_way: gone::UnderWay::default(),
-    };
     let settler = Arc::new(settler::Settler {
         db: context.db.clone(),
         policies: context.policies.clone(),
         quarantine: quarantine.clone(),
-        disabling,
+        disabling: context.disabling.clone(),
         successors: context.successors.clone(),
         abandon: abandon.clone(),
     });

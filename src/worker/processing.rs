@@ -213,12 +213,13 @@ impl Processing {
         self.receipt.settle();
     }
 
-    /// The endpoint, if it may be sent to. Disabled or its circuit open: held. Removed: dead.
+    /// The endpoint, if it may be sent to. Disabled, its URL not allowed or its circuit open: held. Removed: dead.
     async fn endpoint(&self) -> Result<Stage<Arc<Ready>>, Stopping> {
         let id = self.message.endpoint_id;
         match self.context.endpoints.get(id).await? {
             None => self.mark_dead(DeadReason::EndpointRemoved, "the endpoint was removed").await,
             Some(endpoint) if !endpoint.enabled => self.hold(Until::Now, HeldReason::Disabled).await,
+            Some(endpoint) if endpoint.refused.is_some() => self.refuse(&endpoint).await,
             // The relay lets nothing go before the circuit is half open, or the pause over, whatever the row's time says.
             Some(endpoint) if endpoint.circuit.state == State::Open => self.hold(Until::Now, HeldReason::Circuit).await,
             Some(endpoint) if endpoint.is_paused() => self.hold(Until::Now, HeldReason::Slowed).await,

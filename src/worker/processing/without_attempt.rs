@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::database::{Stopping, until_answered_or_done};
+use super::super::ready::Ready;
 use super::super::successors::{Follow, Owed, follow};
 use super::{Processing, Stage};
 use crate::domain::dead_reason::DeadReason;
@@ -34,6 +35,13 @@ impl Processing {
 
     pub(super) async fn hold_for_our_fault<T>(&self) -> Result<Stage<T>, Stopping> {
         self.hold(Until::In(our_fault_pause_ms(self.age_ms())), HeldReason::OurFault).await
+    }
+
+    /// The endpoint's URL is not allowed. It is disabled, as one that answered 410 is: nothing is sent, no attempt is spent,
+    /// and somebody has to give it another URL and enable it. Until the database has it, nobody may try again at once.
+    pub(super) async fn refuse<T>(&self, endpoint: &Ready) -> Result<Stage<T>, Stopping> {
+        self.context.disabling.refuse(endpoint, endpoint.refused.as_deref().unwrap_or_default());
+        self.hold(Until::In(our_fault_pause_ms(self.age_ms())), HeldReason::Disabled).await
     }
 
     /// Until it may be tried, and some time more, which is different for each.

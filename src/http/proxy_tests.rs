@@ -184,7 +184,8 @@ async fn whatever_is_wrong_with_the_proxy_spends_no_attempt() {
     let hasty = |proxy: &Watched| Options { connect_timeout: soon, ..proxy.options() };
     assert_eq!(fault(Act::Hang, hasty).await, OurFault::ProxyUnavailable);
     for url in ["http://127.0.0.1:1/", "http://nowhere.invalid:3128/"] {
-        let elsewhere = |_: &Watched| Options { proxy: Some(url.to_owned().into()), ..options() };
+        let connect_timeout = Duration::from_secs(1);
+        let elsewhere = |_: &Watched| Options { proxy: Some(url.to_owned().into()), connect_timeout, ..options() };
         assert_eq!(fault(Act::Connect, elsewhere).await, OurFault::ProxyUnavailable, "{url}");
     }
 }

@@ -1,12 +1,15 @@
 //! What every test stands on: servers, a database and queues of its own, processes of the binary, receivers.
 
+mod authority;
 mod broker;
+mod connect_proxy;
 mod database;
 mod own_servers;
 mod pooler;
 mod process;
 mod proxy;
 mod receiver;
+mod secure;
 mod servers;
 mod stack;
 mod terminal;
@@ -16,13 +19,16 @@ use std::time::Duration;
 
 use crate::kit::ask_until;
 
+pub use authority::{Authority, Issued};
 pub use broker::Letter;
+pub use connect_proxy::ConnectProxy;
 pub use database::{Attempt, Delivery};
 pub use own_servers::{MAX_MESSAGE_BYTES, OwnServers};
 pub use pooler::Pooler;
 pub use process::Process;
 pub use proxy::Proxy;
 pub use receiver::{Door, Receiver, Reply, Request};
+pub use secure::SecureReceiver;
 pub use stack::{Done, Stack, command, nowhere};
 pub use terminal::at_a_terminal;
 

@@ -106,6 +106,7 @@ pub fn http_options(config: &Config) -> client::Options {
         proxy: config.delivery.proxy.as_ref().map(|url| url.expose().to_owned().into()),
         max_response_bytes: config.delivery.max_response_bytes,
         max_idle_per_host: config.delivery.max_in_flight,
+        max_kept_hosts: client::MAX_KEPT_HOSTS,
         user_agent: concat!("posthaste/", env!("CARGO_PKG_VERSION")).to_owned(),
     }
 }

@@ -111,7 +111,9 @@ fn typed(error: Cause<'_>) -> Option<Ended> {
             return Some(Ok(Outcome::Failed(Failure::Tls)));
         }
         if let Some(error) = cause.downcast_ref::<h2::Error>() {
-            return (error.is_reset() || error.is_go_away()).then_some(Ok(Outcome::Failed(Failure::Reset)));
+            // What we give up ourselves, because of its size or form, is a break of protocol.
+            let is_reset = error.is_remote() && (error.is_reset() || error.is_go_away());
+            return is_reset.then_some(Ok(Outcome::Failed(Failure::Reset)));
         }
         cause.downcast_ref::<io::Error>().filter(|error| is_local(error)).map(|_| Err(OurFault::LocalResources))
     })

@@ -21,6 +21,8 @@ use super::classify::Ended;
 use super::guard::Guard;
 use super::own_clients::OwnClients;
 use super::own_tls::OwnTls;
+pub use super::pools::MAX_KEPT_HOSTS;
+use super::pools::Pools;
 use super::proxy::{NotAProxy, Proxy};
 use super::resolver::{Resolver, SetupError};
 use super::transport::{Common, Transport};
@@ -43,6 +45,8 @@ pub struct Options {
     /// What is kept of a response's body.
     pub max_response_bytes: usize,
     pub max_idle_per_host: usize,
+    /// Hosts that connections are kept open to; the others get a new one for each request.
+    pub max_kept_hosts: usize,
     pub user_agent: String,
 }
 
@@ -80,12 +84,13 @@ pub enum ClientError {
 
 #[derive(Clone)]
 pub struct Client {
-    shared: Transport,
+    shared: Pools,
     own: OwnClients<Transport>,
     common: Arc<Common>,
     authorities: Arc<RootCertStore>,
     user_agent: HeaderValue,
     max_response_bytes: usize,
+    max_idle_per_host: usize,
 }
 
 impl Client {
@@ -97,16 +102,21 @@ impl Client {
 
     /// With another resolver than the system's; its guard is the one that counts.
     pub fn with_resolver(options: Options, resolver: Resolver) -> Result<Client, ClientError> {
-        let authorities = tls::system_authorities()?;
+        Client::build(options, resolver, tls::system_authorities()?)
+    }
+
+    fn build(options: Options, resolver: Resolver, authorities: Arc<RootCertStore>) -> Result<Client, ClientError> {
         let proxy = match &options.proxy {
             Some(url) => Some(Proxy::new(url, tls::for_the_proxy(authorities.clone())?)?),
             None => None,
         };
-        let Options { connect_timeout, max_response_bytes, max_idle_per_host, .. } = options;
-        let common = Arc::new(Common { resolver, proxy, connect_timeout, max_idle_per_host });
-        let shared = Transport::new(&common, tls::for_endpoints(authorities.clone(), None)?);
+        let Options { connect_timeout, max_response_bytes, max_idle_per_host, max_kept_hosts, .. } = options;
+        let common = Arc::new(Common { resolver, proxy, connect_timeout });
+        let tls = tls::for_endpoints(authorities.clone(), None)?;
+        let shared = Pools::new(&common, &tls, max_idle_per_host, max_kept_hosts);
         let user_agent = HeaderValue::try_from(options.user_agent).map_err(|_| ClientError::UserAgent)?;
-        Ok(Client { shared, own: OwnClients::default(), common, authorities, user_agent, max_response_bytes })
+        let own = OwnClients::default();
+        Ok(Client { shared, own, common, authorities, user_agent, max_response_bytes, max_idle_per_host })
     }
 
     /// The resolver with its guard, to check a URL before it is stored.
@@ -136,7 +146,7 @@ impl Client {
         let invalid = || Ok(Outcome::Failed(Failure::InvalidRequest));
         let Ok(url) = target::check_url(request.url) else { return Err(invalid()) };
         self.resolver().check_literal(&url).map_err(|error| classify::resolve_error(&error))?;
-        let transport = self.transport(request.own_tls)?;
+        let transport = self.transport(&url, request.own_tls)?;
         let Some(message) = self.message(&url, request) else { return Err(invalid()) };
         stage::scope(async {
             // The future of the request is polled first, also when the deadline has struck: the stage is the latest.
@@ -150,11 +160,12 @@ impl Client {
     }
 
     /// The connections that the request may use.
-    fn transport(&self, own: Option<(Uuid, &OwnTls)>) -> Result<Transport, Ended> {
-        let Some((endpoint, own)) = own else { return Ok(self.shared.clone()) };
+    fn transport(&self, url: &Url, own: Option<(Uuid, &OwnTls)>) -> Result<Transport, Ended> {
+        let Some((endpoint, own)) = own else { return Ok(self.shared.transport_for(url).clone()) };
         let make = || -> Result<Transport, tls::SetupError> {
             let authorities = own.roots.clone().unwrap_or_else(|| self.authorities.clone());
-            Ok(Transport::new(&self.common, tls::for_endpoints(authorities, own.identity.clone())?))
+            let tls = tls::for_endpoints(authorities, own.identity.clone())?;
+            Ok(Transport::new(&self.common, tls, self.max_idle_per_host))
         };
         // Certificates that were read before can always be used, so this is as if they could not be read.
         self.own.get(endpoint, own, make).map_err(|_| Err(OurFault::SecretsUnreadable))
@@ -208,6 +219,10 @@ mod failure_tests;
 #[cfg(test)]
 #[path = "tls_tests.rs"]
 mod tls_tests;
+
+#[cfg(test)]
+#[path = "trust_tests.rs"]
+mod trust_tests;
 
 #[cfg(test)]
 #[path = "h2_tests.rs"]

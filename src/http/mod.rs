@@ -2,9 +2,9 @@
 //!
 //! `client` makes the request and never fails: whatever happens is an `Outcome`. `target` checks a URL and `rules` what an
 //! operator demands of one; `guard` and `resolver` see to it that a connection goes only to an address that was checked.
-//! `connector` makes connections, straight or through the `proxy`, `tls` and `own_tls` say what is trusted, `transport`
-//! keeps the connections, `classify` turns typed errors into outcomes, and `stage` knows how far a request had come when
-//! its time was up.
+//! `connector` makes connections, straight or through the `proxy`; `tls` and `own_tls` say who is trusted. `transport` keeps
+//! connections, and `pools` bounds them. `classify` turns typed errors into outcomes, and `stage` knows how far a request
+//! had come when its time was up.
 
 mod body;
 mod classify;
@@ -13,6 +13,7 @@ mod connector;
 pub mod guard;
 mod own_clients;
 pub mod own_tls;
+mod pools;
 pub mod ports;
 mod proxy;
 pub mod resolver;

@@ -97,6 +97,7 @@ pub(super) fn options() -> Options {
         proxy: None,
         max_response_bytes: 1024,
         max_idle_per_host: 8,
+        max_kept_hosts: 8,
         user_agent: "posthaste/test".into(),
     }
 }

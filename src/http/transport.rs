@@ -1,4 +1,4 @@
-//! The pooled connections that requests go out on.
+//! Connections that requests go out on, and are kept for the next one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,12 @@ use super::resolver::Resolver;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How often a request is sent again that the server says it has not looked at.
 const MAX_AGAIN: usize = 2;
+/// Response bytes on their way that HTTP/2 allows for one request, and for all requests of a connection. Little more of a
+/// response's body is read than that; by default it would be 2 and 5 MiB.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Of a response's head over HTTP/2. HTTP/1.1 has the library's own limits: 100 headers, and about 400 KiB.
+const MAX_HEAD_BYTES: u32 = 16 * 1024;
 
 /// What all transports of a client have in common.
 #[derive(Clone)]
@@ -28,7 +34,6 @@ pub(super) struct Common {
     pub resolver: Resolver,
     pub proxy: Option<Proxy>,
     pub connect_timeout: Duration,
-    pub max_idle_per_host: usize,
 }
 
 /// Cheap to clone. Connections are shared by the clones, and by nobody else.
@@ -36,14 +41,18 @@ pub(super) struct Common {
 pub(super) struct Transport(Client<Connector, Full<Bytes>>);
 
 impl Transport {
-    pub fn new(common: &Common, tls: Arc<ClientConfig>) -> Transport {
-        let Common { resolver, proxy, connect_timeout, max_idle_per_host } = common.clone();
+    /// `max_idle_per_host`: connections that are kept for the next request; with 0, each request has its own.
+    pub fn new(common: &Common, tls: Arc<ClientConfig>, max_idle_per_host: usize) -> Transport {
+        let Common { resolver, proxy, connect_timeout } = common.clone();
         let connector = Connector::new(resolver, proxy, tls, connect_timeout);
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(max_idle_per_host)
+            .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .http2_max_header_list_size(MAX_HEAD_BYTES)
             .build(connector);
         Transport(client)
     }

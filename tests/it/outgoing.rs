@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Authority, ConnectProxy, Receiver, SecureReceiver, Stack, eventually, nowhere};
+use crate::harness::{Authority, ConnectProxy, PemFiles, Receiver, SecureReceiver, Stack, eventually, nowhere};
 
 const KEY: (&str, &str) = ("security.encryption_key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
 /// `localhost` may be both.
@@ -50,8 +50,8 @@ async fn a_url_that_the_rules_do_not_allow_is_refused_before_anything_connects()
 #[tokio::test]
 async fn https_that_is_required_later_stops_plain_http_and_loses_nothing() {
     let (stack, plain) = (Stack::new().await, Receiver::start());
-    let authority = Authority::new();
-    let secure = SecureReceiver::start(&authority.issue("localhost"), None, Duration::ZERO);
+    let (authority, files) = (Authority::new("an authority"), PemFiles::new());
+    let secure = SecureReceiver::start(&authority.server(&["127.0.0.1"]), None, Duration::ZERO);
     let url = plain.url("/");
     let added = stack.cli(&["endpoint", "add", "--tenant", "acme", "--url", &url, "--json"]).await;
     assert!(added.stderr.contains("payloads travel unencrypted"), "{}", added.stderr);
@@ -71,7 +71,7 @@ async fn https_that_is_required_later_stops_plain_http_and_loses_nothing() {
         assert!(refused.code == 64 && refused.stderr.contains("https is required"), "{command}: {}", refused.stderr);
     }
     let moved = secure.url("127.0.0.1", "/");
-    let ca = authority.file();
+    let ca = files.put("ca.pem", &authority.pem());
     let set = ["endpoint", "set", &id, "--url", &moved, "--ca", &ca];
     stack.cli_with(&set, &[required]).await.ok();
     stack.cli_with(&["endpoint", "enable", &id], &[required]).await.ok();
@@ -141,10 +141,10 @@ async fn a_port_that_is_not_allowed_any_more_disables_the_endpoint() {
 async fn requests_go_through_the_proxy_and_its_faults_spend_no_attempt() {
     let proxy = ConnectProxy::start();
     let stack = Stack::with(&[LOCAL, ("delivery.proxy", &proxy.url("user:hunter2@"))]).await;
-    let authority = Authority::new();
-    let receiver = SecureReceiver::start(&authority.issue("localhost"), None, Duration::ZERO);
+    let (authority, files) = (Authority::new("an authority"), PemFiles::new());
+    let receiver = SecureReceiver::start(&authority.server(&["localhost"]), None, Duration::ZERO);
     let url = receiver.url("localhost", "/");
-    stack.endpoint("acme", &url, &["--ca", &authority.file()]).await;
+    stack.endpoint("acme", &url, &["--ca", &files.put("ca.pem", &authority.pem())]).await;
     let run = stack.run().await;
 
     for (n, status) in ["407 Proxy Authentication Required", "503 Service Unavailable"].into_iter().enumerate() {

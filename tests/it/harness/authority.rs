@@ -1,72 +1,56 @@
-//! A certificate authority that exists for one test, with what it issues in files.
+//! A certificate authority, and what it issues, as PEM.
 
-use std::path::{Path, PathBuf};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{KeyUsagePurpose, date_time_ymd};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tempfile::TempDir;
-
-pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    directory: TempDir,
-}
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key.
 pub struct Issued {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
+    pub cert: String,
+    pub key: String,
 }
 
 impl Authority {
-    pub fn new() -> Authority {
-        let directory = tempfile::tempdir().expect("a directory for certificates");
-        let key = KeyPair::generate().expect("a key");
+    pub fn new(name: &str) -> Authority {
         let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "authority of a test");
-        let pem = params.self_signed(&key).expect("a certificate").pem();
-        std::fs::write(directory.path().join("ca.pem"), pem).expect("a file");
-        Authority { issuer: Issuer::new(params, key), directory }
-    }
-
-    /// The file with its own certificate.
-    pub fn file(&self) -> String {
-        text(&self.directory.path().join("ca.pem"))
-    }
-
-    pub fn certificate(&self) -> CertificateDer<'static> {
-        CertificateDer::from_pem_file(self.file()).expect("a certificate")
-    }
-
-    /// For this name and 127.0.0.1.
-    pub fn issue(&self, name: &str) -> Issued {
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.not_after = date_time_ymd(2100, 1, 1);
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec![name.to_owned(), "127.0.0.1".to_owned()]).expect("names");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
-        let at = |kind: &str| self.directory.path().join(format!("{name}.{kind}.pem"));
-        let issued = Issued { certificate: at("certificate"), key: at("key") };
-        std::fs::write(&issued.certificate, certificate).expect("a file");
-        std::fs::write(&issued.key, key.serialize_pem()).expect("a file");
-        issued
-    }
-}
-
-impl Issued {
-    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
-        vec![CertificateDer::from_pem_file(&self.certificate).expect("a certificate")]
+        Authority(CertifiedIssuer::self_signed(params, key).expect("an authority's certificate"))
     }
 
-    pub fn private_key(&self) -> PrivateKeyDer<'static> {
-        PrivateKeyDer::from_pem_file(&self.key).expect("a key")
+    pub fn pem(&self) -> String {
+        self.0.pem()
     }
 
-    /// The options of a command that name its files.
-    pub fn options(&self) -> [String; 4] {
-        ["--client-certificate".into(), text(&self.certificate), "--client-key".into(), text(&self.key)]
+    /// For a server of these names and addresses.
+    pub fn server(&self, names: &[&str]) -> Issued {
+        self.issue(names, "a server", ExtendedKeyUsagePurpose::ServerAuth, 2100)
     }
-}
 
-fn text(path: &Path) -> String {
-    path.to_str().expect("a path that is text").to_owned()
+    pub fn expired_server(&self, names: &[&str]) -> Issued {
+        self.issue(names, "a server of old", ExtendedKeyUsagePurpose::ServerAuth, 2020)
+    }
+
+    /// For somebody of this name.
+    pub fn client(&self, name: &str) -> Issued {
+        self.issue(&[], name, ExtendedKeyUsagePurpose::ClientAuth, 2100)
+    }
+
+    fn issue(&self, names: &[&str], common_name: &str, purpose: ExtendedKeyUsagePurpose, until: i32) -> Issued {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names of a certificate");
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.not_before = date_time_ymd(2010, 1, 1);
+        params.not_after = date_time_ymd(until, 1, 1);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![purpose];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate().expect("a key");
+        let cert = params.signed_by(&key, &self.0).expect("a certificate");
+        Issued { cert: cert.pem(), key: key.serialize_pem() }
+    }
 }

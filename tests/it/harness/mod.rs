@@ -28,7 +28,7 @@ pub use pooler::Pooler;
 pub use process::Process;
 pub use proxy::Proxy;
 pub use receiver::{Door, Receiver, Reply, Request};
-pub use secure::SecureReceiver;
+pub use secure::{PemFiles, SecureReceiver, certificate};
 pub use stack::{Done, Stack, command, nowhere};
 pub use terminal::at_a_terminal;
 

@@ -12,8 +12,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::RootCertStore;
 use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -21,6 +23,26 @@ use tokio_rustls::TlsAcceptor;
 use super::authority::{Authority, Issued};
 use super::{PATIENCE, in_a_thread};
 use crate::kit::connections::{accept, listener};
+
+/// Certificates and keys where commands can read them.
+pub struct PemFiles(TempDir);
+
+impl PemFiles {
+    pub fn new() -> PemFiles {
+        PemFiles(tempfile::tempdir().expect("a directory for certificates"))
+    }
+
+    /// The path of a file with this text.
+    pub fn put(&self, name: &str, text: &str) -> String {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.to_str().expect("a path that is text").to_owned()
+    }
+}
+
+pub fn certificate(pem: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate")
+}
 
 /// One request as it came.
 #[derive(Debug, Clone)]
@@ -143,12 +165,13 @@ fn acceptor(shows: &Issued, asks: Option<&Authority>) -> TlsAcceptor {
         None => builder.with_no_client_auth(),
         Some(authority) => {
             let mut roots = RootCertStore::empty();
-            roots.add(authority.certificate()).expect("an authority");
+            roots.add(certificate(&authority.pem())).expect("an authority");
             let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build();
             builder.with_client_cert_verifier(verifier.expect("a verifier"))
         }
     };
-    let mut config = builder.with_single_cert(shows.chain(), shows.private_key()).expect("a certificate with its key");
+    let key = PrivateKeyDer::from_pem_slice(shows.key.as_bytes()).expect("a key");
+    let mut config = builder.with_single_cert(vec![certificate(&shows.cert)], key).expect("a certificate with its key");
     config.alpn_protocols = vec![b"h2".to_vec()];
     TlsAcceptor::from(Arc::new(config))
 }

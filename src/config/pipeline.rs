@@ -103,7 +103,7 @@ fn cidr(item: &Value) -> Result<IpNet, String> {
 fn ports(item: &Value) -> Result<RangeInclusive<u16>, String> {
     let text = item.as_str().map(str::to_owned).or_else(|| item.to_i128().map(|port| port.to_string()));
     let text = text.unwrap_or_default();
-    let (first, last) = text.split_once('-').unwrap_or((&text, &text));
+    let (first, last) = text.split_once('-').unwrap_or((text.as_str(), text.as_str()));
     let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0);
     match (port(first), port(last)) {
         (Some(first), Some(last)) if first <= last => Ok(first..=last),

@@ -102,6 +102,8 @@ fn squid_error(value: &str) -> Option<Outcome> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const REFUSED: Answer = Answer::Refused(OurFault::ProxyRefuses);
@@ -144,6 +146,25 @@ mod tests {
         assert_eq!(ask(&mut endless, address, None).await.unwrap(), REFUSED);
         let mut gone = scripted("HTTP/1.1 200");
         assert!(ask(&mut gone, address, None).await.is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_proxy_says_opens_a_tunnel_only_with_2xx_and_spends_an_attempt_only_with_5xx(
+            status in 100_u16..1000,
+            rest in "[ -~]{0,40}",
+            headers in "([a-z-]{1,20}: [ -~]{0,40}\r\n){0,4}",
+        ) {
+            let head = format!("HTTP/1.1 {status} {rest}\r\n{headers}\r\n");
+            let answer = parse(head.as_bytes()).expect("a whole head");
+            prop_assert_eq!(answer == Answer::Open, (200..300).contains(&status));
+            prop_assert!(!matches!(answer, Answer::Unreachable(_)) || (500..600).contains(&status));
+        }
+
+        #[test]
+        fn bytes_of_any_kind_are_judged(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_ne!(parse(&bytes), Some(Answer::Open));
+        }
     }
 
     /// Takes what is written, and gives this to read.

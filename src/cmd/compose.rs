@@ -112,10 +112,7 @@ pub fn http_options(config: &Config) -> client::Options {
 }
 
 pub fn url_rules(config: &Config) -> Rules {
-    Rules {
-        require_https: config.delivery.require_https,
-        ports: Ports::only(config.delivery.allow_ports.clone()),
-    }
+    Rules { require_https: config.delivery.require_https, ports: Ports::only(config.delivery.allow_ports.clone()) }
 }
 
 pub fn http_client(config: &Config) -> Result<client::Client, Failure> {

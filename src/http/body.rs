@@ -17,11 +17,7 @@ const MAX_HEADER_BYTES: usize = 1024;
 
 /// Reads the body and keeps its first `keep` bytes. `Err` is what the request came to instead of the response, along with
 /// what had come until then.
-pub(super) async fn read(
-    mut body: Incoming,
-    keep: usize,
-    deadline: Instant,
-) -> (Vec<u8>, Result<(), Ended>) {
+pub(super) async fn read(mut body: Incoming, keep: usize, deadline: Instant) -> (Vec<u8>, Result<(), Ended>) {
     let mut kept = Vec::new();
     let mut discarded = 0;
     loop {

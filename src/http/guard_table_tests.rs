@@ -50,7 +50,12 @@ static REFUSED_IPV6: [Range; 19] = [
     ("TEREDO", "2001::", "2001:0:ffff:ffff:ffff:ffff:ffff:ffff", &[]),
     ("Benchmarking", "2001:2::", "2001:2:0:ffff:ffff:ffff:ffff:ffff", &[]),
     ("Deprecated (previously ORCHID)", "2001:10::", "2001:1f:ffff:ffff:ffff:ffff:ffff:ffff", &["2001:20::"]),
-    ("Documentation, 2001:db8::/32", "2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", &["2001:db7::1", "2001:db9::"]),
+    (
+        "Documentation, 2001:db8::/32",
+        "2001:db8::",
+        "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
+        &["2001:db7::1", "2001:db9::"],
+    ),
     ("6to4", "2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff", &["2001:ffff::1", "2003::"]),
     ("Documentation, 3fff::/20", "3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff", &["3ffe:ffff::1", "3fff:1000::"]),
     ("Segment Routing (SRv6) SIDs", "5f00::", "5f00:ffff:ffff:ffff:ffff:ffff:ffff:ffff", &[]),
@@ -111,7 +116,9 @@ static NOTATIONS: [Notation; 17] = [
     ("ideographic full stops", |ip| ip.to_string().replace('.', "\u{3002}")),
     ("percent-encoded", |ip| ip.to_string().bytes().map(|byte| format!("%{byte:02x}")).collect()),
     ("IPv4-mapped", |ip| format!("[::ffff:{ip}]")),
-    ("IPv4-mapped in hexadecimal", |ip| format!("[0:0:0:0:0:FFFF:{:x}:{:x}]", ip.to_bits() >> 16, ip.to_bits() & 0xffff)),
+    ("IPv4-mapped in hexadecimal", |ip| {
+        format!("[0:0:0:0:0:FFFF:{:x}:{:x}]", ip.to_bits() >> 16, ip.to_bits() & 0xffff)
+    }),
     ("NAT64", |ip| format!("[64:ff9b::{ip}]")),
 ];
 

@@ -142,7 +142,9 @@ async fn a_server_that_refuses_again_and_again_has_failed() {
 
 #[tokio::test]
 async fn a_request_that_may_have_been_looked_at_is_not_sent_again_by_itself() {
-    for act in [Act::Reset(INTERNAL_ERROR), Act::Reset(CANCEL), Act::GoAway(ENHANCE_YOUR_CALM), Act::GoAway(INTERNAL_ERROR)] {
+    for act in
+        [Act::Reset(INTERNAL_ERROR), Act::Reset(CANCEL), Act::GoAway(ENHANCE_YOUR_CALM), Act::GoAway(INTERNAL_ERROR)]
+    {
         let scripted = scripted(&[act]).await;
         let client = client();
         assert_eq!(scripted.post(&client).await.outcome, Ok(Outcome::Failed(Failure::Reset)));

@@ -30,9 +30,13 @@ pub enum OwnTlsError {
     NoCertificate(&'static str),
     #[error("{0}: holds {1} certificates; use at most {2}")]
     TooMany(&'static str, usize, usize),
-    #[error("client-key: holds no private key that can be read; give it as PEM without a passphrase (PKCS#8, PKCS#1 or SEC1)")]
+    #[error(
+        "client-key: holds no private key that can be read; give it as PEM without a passphrase (PKCS#8, PKCS#1 or SEC1)"
+    )]
     NoKey,
-    #[error("client-key: does not belong to the first certificate of client-certificate; put the certificate of this key first")]
+    #[error(
+        "client-key: does not belong to the first certificate of client-certificate; put the certificate of this key first"
+    )]
     OtherKey,
     #[error("client-certificate: has expired on {0}; give a valid one")]
     Expired(String),
@@ -59,9 +63,10 @@ pub fn identity(certificate: &[u8], key: &[u8], now: DateTime<Utc>) -> Result<Id
     }
     let pem = [certificate, b"\n", key].concat();
     certified_key(&pem)?;
-    let (_, first) = x509_parser::parse_x509_certificate(&chain[0])
-        .map_err(|_| OwnTlsError::NoCertificate("client-certificate"))?;
-    let expires_at = DateTime::from_timestamp(first.validity().not_after.timestamp(), 0).unwrap_or(DateTime::<Utc>::MAX_UTC);
+    let (_, first) =
+        x509_parser::parse_x509_certificate(&chain[0]).map_err(|_| OwnTlsError::NoCertificate("client-certificate"))?;
+    let expires_at =
+        DateTime::from_timestamp(first.validity().not_after.timestamp(), 0).unwrap_or(DateTime::<Utc>::MAX_UTC);
     if expires_at <= now {
         return Err(OwnTlsError::Expired(expires_at.format("%F %T UTC").to_string()));
     }
@@ -112,11 +117,7 @@ fn resolver(key: CertifiedKey) -> Arc<dyn ResolvesClientCert> {
     Arc::new(SingleCertAndKey::from(key))
 }
 
-fn certificates(
-    name: &'static str,
-    pem: &[u8],
-    most: usize,
-) -> Result<Vec<CertificateDer<'static>>, OwnTlsError> {
+fn certificates(name: &'static str, pem: &[u8], most: usize) -> Result<Vec<CertificateDer<'static>>, OwnTlsError> {
     if pem.len() > MAX_PEM_BYTES {
         return Err(OwnTlsError::TooLong(name));
     }

@@ -169,7 +169,7 @@ async fn a_name_that_turns_to_a_private_address_never_gets_there_through_the_pro
         turned.store(true, Ordering::SeqCst);
         assert_eq!(post(&client, &url, AMPLE).await.outcome, Ok(Outcome::Failed(Failure::BlockedAddress)));
     }
-    assert_eq!(proxy.targets(), [format!("127.0.0.1:{}", server.addr.port()); 3].as_slice());
+    assert_eq!(proxy.targets(), vec![format!("127.0.0.1:{}", server.addr.port()); 3]);
 }
 
 #[tokio::test]

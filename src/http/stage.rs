@@ -41,11 +41,7 @@ pub(super) fn during<F: Future>(stage: Stage, then: Stage, future: F) -> During<
 }
 
 /// The same with a stage that depends on what has happened meanwhile.
-pub(super) fn during_what<F: Future>(
-    stage: impl Fn() -> Stage + Send + 'static,
-    then: Stage,
-    future: F,
-) -> During<F> {
+pub(super) fn during_what<F: Future>(stage: impl Fn() -> Stage + Send + 'static, then: Stage, future: F) -> During<F> {
     During { stage: Noted::Asked(Box::new(stage)), then: Some(then), future: Box::pin(future) }
 }
 

@@ -125,7 +125,10 @@ mod tests {
             ("HTTP/1.1 504 Gateway Timeout", REFUSED),
             ("HTTP/1.1 502 Bad Gateway\r\nProxy-Status: egress; error=connection_refused", UNREACHABLE),
             ("HTTP/1.1 504 Gateway Timeout\r\nproxy-status: egress; error=connection_timeout; details=\"x\"", SILENT),
-            ("HTTP/1.1 502 Bad Gateway\r\nproxy-status: a, b; received-status=502; error=destination_unavailable", UNREACHABLE),
+            (
+                "HTTP/1.1 502 Bad Gateway\r\nproxy-status: a, b; received-status=502; error=destination_unavailable",
+                UNREACHABLE,
+            ),
             ("HTTP/1.1 502 Bad Gateway\r\nproxy-status: egress; error=proxy_internal_error", REFUSED),
             ("HTTP/1.1 502 Bad Gateway\r\nproxy-status: egress; error=destination_ip_prohibited", REFUSED),
             ("HTTP/1.1 403 Forbidden\r\nproxy-status: egress; error=connection_refused", REFUSED),
@@ -168,7 +171,7 @@ mod tests {
     }
 
     /// Takes what is written, and gives this to read.
-    fn scripted(text: &str) -> impl Io {
+    fn scripted(text: &str) -> impl Io + use<> {
         tokio::io::join(std::io::Cursor::new(text.to_owned().into_bytes()), tokio::io::sink())
     }
 
@@ -176,9 +179,10 @@ mod tests {
     async fn the_proxy_is_asked_for_an_address_and_gets_the_credentials() {
         for (address, authority) in [("192.0.2.1:443", "192.0.2.1:443"), ("[2001:db8::1]:80", "[2001:db8::1]:80")] {
             let (mut ours, mut theirs) = tokio::io::duplex(1024);
-            let asking = tokio::spawn(async move {
-                ask(&mut ours, address.parse().unwrap(), Some("Basic dTpw")).await.unwrap()
-            });
+            let asking =
+                tokio::spawn(
+                    async move { ask(&mut ours, address.parse().unwrap(), Some("Basic dTpw")).await.unwrap() },
+                );
             let mut request = vec![0; 1024];
             let length = theirs.read(&mut request).await.unwrap();
             let request = String::from_utf8_lossy(&request[..length]).into_owned();

@@ -58,10 +58,14 @@ async fn a_receiver_that_asks_for_a_certificate_gets_it_until_it_is_changed_or_t
 
     set(&stack, &id, &["--no-client-certificate"]).await;
     let shown = stack.cli(&["endpoint", "show", &id, "--json"]).await.json();
-    assert_eq!((&shown["client_certificate_sha256"], &shown["client_certificate_expires_at"]), (&json!(null), &json!(null)));
+    assert_eq!(
+        (&shown["client_certificate_sha256"], &shown["client_certificate_expires_at"]),
+        (&json!(null), &json!(null))
+    );
     eventually("a delivery without the certificate has failed", async || {
         let event = stack.emit("acme", "order.created", "{}").await;
-        let settled = async || ["delivered", "dead"].contains(&stack.delivery(event).await.status.as_str()).then_some(());
+        let settled =
+            async || ["delivered", "dead"].contains(&stack.delivery(event).await.status.as_str()).then_some(());
         stack.wait_relayed().await;
         eventually("it is settled", settled).await;
         (stack.delivery(event).await.status == "dead").then_some(())
@@ -82,6 +86,7 @@ async fn files_that_cannot_be_used_are_refused_with_what_to_do() {
     let (authority, files) = (Authority::new("an authority"), PemFiles::new());
     let [_, certificate, _, key] = options(&files, "ours", &authority.client("ours"));
     let other_key = files.put("other.key", &authority.client("other").key);
+    let [_, expired, _, expired_key] = options(&files, "expired", &authority.expired_server(&["ours"]));
     let add = ["endpoint", "add", "--tenant", "acme", "--url", "https://127.0.0.1:9999/"];
     for (given, said) in [
         (vec!["--ca", "/none/ca.pem"], "ca: /none/ca.pem cannot be read"),
@@ -89,6 +94,7 @@ async fn files_that_cannot_be_used_are_refused_with_what_to_do() {
         (vec!["--client-certificate", &key, "--client-key", &key], "client-certificate: holds no certificate"),
         (vec!["--client-certificate", &certificate, "--client-key", &certificate], "client-key: holds no private key"),
         (vec!["--client-certificate", &certificate, "--client-key", &other_key], "client-key: does not belong to"),
+        (vec!["--client-certificate", &expired, "--client-key", &expired_key], "has expired on 2020-01-01"),
         (vec!["--client-certificate", &certificate], "--client-key"),
     ] {
         let done = stack.cli(&[&add[..], &given].concat()).await;

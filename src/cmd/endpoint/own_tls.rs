@@ -62,6 +62,8 @@ fn file(option: &str, path: &Path) -> Result<Vec<u8>, Failure> {
     let read = std::fs::File::open(path).and_then(|file| file.take(MAX_PEM_BYTES as u64 + 1).read_to_end(&mut bytes));
     match read {
         Ok(_) => Ok(bytes),
-        Err(error) => Err(Failure::Usage(format!("{option}: {} cannot be read ({error}); check the path", path.display()))),
+        Err(error) => {
+            Err(Failure::Usage(format!("{option}: {} cannot be read ({error}); check the path", path.display())))
+        }
     }
 }

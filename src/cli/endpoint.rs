@@ -106,6 +106,15 @@ pub struct AddEndpoint {
     /// Extra header, 'Name: value'; may be repeated. Encrypted at rest.
     #[arg(long = "header", value_name = "HEADER")]
     pub headers: Vec<Header>,
+    /// Client certificate to show the endpoint, a PEM file with its intermediates after it. Encrypted at rest.
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub client_certificate: Option<PathBuf>,
+    /// Its private key, a PEM file without a passphrase.
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    pub client_key: Option<PathBuf>,
+    /// Authorities that the endpoint's certificate must come from, a PEM file; the system's do not count then.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// Seal with a key that has sealed nothing in this database yet.
     #[arg(long)]
     pub new_key: bool,
@@ -116,7 +125,7 @@ pub struct AddEndpoint {
 #[derive(Debug, Args)]
 #[group(id = "change", required = true, multiple = true, args = [
     "url", "event_types", "description", "max_in_flight", "rate_limit", "timeout", "retry_policy", "headers", "no_headers",
-    "end_scheme",
+    "end_scheme", "client_certificate", "no_client_certificate", "ca", "no_ca",
 ])]
 pub struct SetEndpoint {
     /// Id of the endpoint.
@@ -148,6 +157,21 @@ pub struct SetEndpoint {
     /// Remove all extra headers.
     #[arg(long, conflicts_with = "headers")]
     pub no_headers: bool,
+    /// Client certificate to show the endpoint, a PEM file with its intermediates after it. Encrypted at rest.
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub client_certificate: Option<PathBuf>,
+    /// Its private key, a PEM file without a passphrase.
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    pub client_key: Option<PathBuf>,
+    /// Authorities that the endpoint's certificate must come from, a PEM file; the system's do not count then.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Show it no client certificate.
+    #[arg(long, conflicts_with_all = ["client_certificate", "client_key"])]
+    pub no_client_certificate: bool,
+    /// Trust the system's authorities again.
+    #[arg(long, conflicts_with = "ca")]
+    pub no_ca: bool,
     /// Stop signing by this scheme, at once; it must sign by the other one too.
     #[arg(long, value_name = "SCHEME")]
     pub end_scheme: Option<Scheme>,

@@ -44,6 +44,9 @@ fn every_command_parses_with_its_least_arguments() {
         &format!("endpoint remove {ID} --yes"),
         &format!("endpoint rotate-secret {ID}"),
         &format!("endpoint test {ID} --json"),
+        "tenant list",
+        "tenant show acme",
+        "tenant set acme --require-https true",
         &format!("event show {ID}"),
         "event list",
         "dead list",
@@ -101,6 +104,21 @@ fn endpoint_set_takes_values_and_none_and_needs_at_least_one_change() {
     assert!(refused(&["endpoint", "set", ID, "--no-headers", "--header", "a: b"]).contains("--no-headers"));
     let nothing_else = parsed(&["endpoint", "set", ID, "--no-headers"]).unwrap();
     assert!(matches!(nothing_else.command, Command::Endpoint(Endpoint::Set(set)) if set.no_headers));
+}
+
+#[test]
+fn a_client_certificate_comes_with_its_key_and_excludes_having_none() {
+    let line = ["endpoint", "set", ID, "--client-certificate", "c.pem", "--client-key", "k.pem", "--ca", "ca.pem"];
+    let Command::Endpoint(Endpoint::Set(set)) = parsed(&line).unwrap().command else { panic!() };
+    assert_eq!((set.client_certificate, set.client_key), (Some("c.pem".into()), Some("k.pem".into())));
+    assert_eq!(set.ca, Some("ca.pem".into()));
+    assert!(refused(&["endpoint", "set", ID, "--client-certificate", "c.pem"]).contains("--client-key"));
+    assert!(refused(&["endpoint", "set", ID, "--client-key", "k.pem"]).contains("--client-certificate"));
+    assert!(refused(&[&line[..], &["--no-ca"]].concat()).contains("--no-ca"));
+    assert!(refused(&[&line[..], &["--no-client-certificate"]].concat()).contains("--no-client-certificate"));
+    assert!(parsed(&["endpoint", "set", ID, "--no-client-certificate", "--no-ca"]).is_ok());
+    assert!(refused(&["tenant", "set", "acme"]).contains("--require-https"));
+    assert!(refused(&["tenant", "set", "acme", "--require-https", "maybe"]).contains("true"));
 }
 
 #[test]

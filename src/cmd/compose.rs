@@ -12,6 +12,8 @@ use crate::domain::circuit;
 use crate::domain::message::Carried;
 use crate::domain::sealing::Key;
 use crate::http::client;
+use crate::http::ports::Ports;
+use crate::http::rules::Rules;
 use crate::relay::Grace;
 use crate::store::claim::Ceilings;
 use crate::store::{self, Db};
@@ -106,11 +108,16 @@ pub fn http_options(config: &Config) -> client::Options {
     client::Options {
         connect_timeout: config.delivery.connect_timeout,
         allow_cidrs: config.delivery.allow_cidrs.clone(),
+        proxy: config.delivery.proxy.as_ref().map(|url| url.expose().to_owned().into()),
         max_response_bytes: config.delivery.max_response_bytes,
         max_idle_per_host: config.delivery.max_in_flight,
         max_kept_hosts: client::MAX_KEPT_HOSTS,
         user_agent: concat!("posthaste/", env!("CARGO_PKG_VERSION")).to_owned(),
     }
+}
+
+pub fn url_rules(config: &Config) -> Rules {
+    Rules { require_https: config.delivery.require_https, ports: Ports::only(config.delivery.allow_ports.clone()) }
 }
 
 pub fn http_client(config: &Config) -> Result<client::Client, Failure> {

@@ -1,6 +1,5 @@
 //! `endpoint ...`: what operators do with endpoints.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -11,13 +10,12 @@ use super::failure::{Failure, Outcome};
 use super::output::{self, or_dash};
 use super::{compose, confirm};
 use crate::broker::publisher::Publisher;
-use crate::cli::{AddEndpoint, Endpoint, EndpointId, SetEndpoint, Setting};
+use crate::cli::{AddEndpoint, Endpoint, EndpointId, Header, SetEndpoint, Setting};
 use crate::config::Config;
 use crate::domain::dead_reason::DeadReason;
 use crate::domain::ids;
 use crate::domain::message::{Body, Message};
-use crate::http::resolver::ResolveError;
-use crate::http::target;
+use crate::domain::sealing::Key;
 use crate::relay::dead_letters;
 use crate::store::Db;
 use crate::store::endpoints::{self, Changes};
@@ -26,13 +24,16 @@ use crate::worker::{self, test_request};
 
 mod keys;
 mod known;
+mod own_tls;
 mod sealing;
 mod show;
 mod switch;
+mod url;
 
 pub(super) use keys::jwk_set;
 use known::unknown;
 pub(super) use known::{existing, warn_of_unknown};
+use own_tls::OwnTls;
 use sealing::sealed_headers;
 
 pub async fn run(config: &Config, command: Endpoint) -> Outcome {
@@ -55,15 +56,17 @@ pub async fn run(config: &Config, command: Endpoint) -> Outcome {
 }
 
 async fn add(config: &Config, args: AddEndpoint) -> Outcome {
-    let url = checked_url(config, &args.url).await?;
+    let own_tls = OwnTls::read(args.client_certificate.as_ref(), args.client_key.as_ref(), args.ca.as_ref())?;
+    let url = url::checked(config, &args.url).await?;
     known_policy(config, args.retry_policy.as_deref())?;
     let given = keys::Given::read(&args.scheme, args.secret, args.private_key_file.as_deref())?;
     let db = compose::command_db(config)?;
+    url::allowed_to(config, &db, &args.tenant, &url).await?;
     let key = sealing::key(config, &db, args.new_key).await?;
     let id = ids::new_v7(Utc::now().timestamp_millis() as u64, rand::random());
     let (keys, sealed) = keys::first(&key, id, &args.scheme, given)?;
     let changes = Changes {
-        url: Some(url),
+        url: Some(url.into()),
         description: Some(args.description),
         event_types: Some((!args.event_types.is_empty()).then_some(args.event_types)),
         max_in_flight: Some(args.max_in_flight),
@@ -71,6 +74,8 @@ async fn add(config: &Config, args: AddEndpoint) -> Outcome {
         timeout_ms: Some(args.timeout.map(millis)),
         retry_policy: Some(args.retry_policy),
         headers: Some(sealed_headers(&key, id, &args.headers)?),
+        client_identity: Some(own_tls.sealed_identity(&key, id)?),
+        ca: Some(own_tls.sealed_authorities(&key, id)?),
     };
     let endpoint = endpoints::add(&db, id, &args.tenant, &changes, &sealed).await?;
     if !args.output.json {
@@ -84,30 +89,33 @@ async fn add(config: &Config, args: AddEndpoint) -> Outcome {
 }
 
 async fn set(config: &Config, args: SetEndpoint) -> Outcome {
+    let own_tls = OwnTls::read(args.client_certificate.as_ref(), args.client_key.as_ref(), args.ca.as_ref())?;
     let db = compose::command_db(config)?;
     let url = match &args.url {
-        Some(url) => Some(checked_url(config, url).await?),
+        Some(url) => Some(url::checked(config, url).await?),
         None => None,
     };
+    if let Some(url) = &url {
+        url::allowed_to(config, &db, &existing(&db, args.id).await?.tenant, url).await?;
+    }
     let policy = args.retry_policy.map(value_of);
     known_policy(config, policy.as_ref().and_then(|policy| policy.as_deref()))?;
-    let headers = match (args.no_headers, args.headers.is_empty()) {
-        (true, _) => Some(None),
-        (false, true) => None,
-        (false, false) => {
-            Some(sealed_headers(&sealing::key(config, &db, args.new_key).await?, args.id, &args.headers)?)
-        }
-    };
-    let changes = Changes {
-        url,
+    let mut changes = Changes {
+        url: url.map(String::from),
         description: args.description.map(|text| (!text.is_empty()).then_some(text)),
         event_types: args.event_types.map(|types| (types != ["*"]).then_some(types)),
         max_in_flight: args.max_in_flight.map(value_of),
         rate_limit_per_second: args.rate_limit.map(|rate| value_of(rate).map(f64::from)),
         timeout_ms: args.timeout.map(|timeout| value_of(timeout).map(millis)),
         retry_policy: policy,
-        headers,
+        headers: args.no_headers.then_some(None),
+        client_identity: args.no_client_certificate.then_some(None),
+        ca: args.no_ca.then_some(None),
     };
+    if !args.headers.is_empty() || !own_tls.is_empty() {
+        let key = sealing::key(config, &db, args.new_key).await?;
+        seal(&mut changes, &key, args.id, &args.headers, &own_tls)?;
+    }
     if !endpoints::set(&db, args.id, &changes).await? {
         return Err(unknown(args.id));
     }
@@ -115,6 +123,20 @@ async fn set(config: &Config, args: SetEndpoint) -> Outcome {
         keys::end(&db, args.id, scheme).await?;
     }
     show::one(config, &EndpointId { id: args.id, output: args.output }).await
+}
+
+/// What is given of the parts that are kept sealed.
+fn seal(changes: &mut Changes, key: &Key, id: Uuid, headers: &[Header], own_tls: &OwnTls) -> Outcome {
+    if !headers.is_empty() {
+        changes.headers = Some(sealed_headers(key, id, headers)?);
+    }
+    if let Some(identity) = own_tls.sealed_identity(key, id)? {
+        changes.client_identity = Some(Some(identity));
+    }
+    if let Some(authorities) = own_tls.sealed_authorities(key, id)? {
+        changes.ca = Some(Some(authorities));
+    }
+    Ok(())
 }
 
 /// What is unfinished ends as dead, so nothing vanishes with the endpoint.
@@ -151,7 +173,9 @@ async fn remove(config: &Config, args: &EndpointId, yes: bool) -> Outcome {
 async fn test(config: &Config, args: &EndpointId) -> Outcome {
     let db = compose::command_db(config)?;
     let endpoint = existing(&db, args.id).await?;
-    let Some(ready) = worker::load(&db, &compose::key(config)?, args.id).await? else { return Err(unknown(args.id)) };
+    url::may_be_sent_to(config, &db, &endpoint).await?;
+    let loaded = worker::load(&db, &compose::key(config)?, &compose::url_rules(config), args.id).await?;
+    let Some(ready) = loaded else { return Err(unknown(args.id)) };
     let payload = bytes::Bytes::from_static(br#"{"test":true}"#);
     let message = Message {
         event_id: ids::new_v7(Utc::now().timestamp_millis() as u64, rand::random()),
@@ -186,26 +210,6 @@ async fn test(config: &Config, args: &EndpointId) -> Outcome {
         ])?;
     }
     if delivered { Ok(()) } else { Err(Failure::Failed("the endpoint did not answer with 2xx".into())) }
-}
-
-/// Refuses what could never be sent to. A name that does not resolve just now is accepted with a warning.
-async fn checked_url(config: &Config, text: &str) -> Result<String, Failure> {
-    let url = target::check_url(text).map_err(|error| Failure::Usage(error.to_string()))?;
-    let client = compose::http_client(config)?;
-    match client.resolver().check(&url).await {
-        Ok(_) => {}
-        Err(ResolveError::Blocked(blocked)) => return Err(blocked_url(blocked.0)),
-        Err(ResolveError::DoesNotExist | ResolveError::NoAnswer) => {
-            tracing::warn!("url: the host does not resolve just now; accepted, and checked again before every request");
-        }
-    }
-    Ok(url.into())
-}
-
-fn blocked_url(address: IpAddr) -> Failure {
-    Failure::Usage(format!(
-        "url: the host resolves to {address}, which is not a public address; use a public host, or allow the network with delivery.allow_cidrs"
-    ))
 }
 
 fn known_policy(config: &Config, name: Option<&str>) -> Outcome {

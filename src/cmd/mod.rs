@@ -18,6 +18,7 @@ mod roles;
 mod schema;
 mod serve;
 mod stats;
+mod tenant;
 mod topology;
 
 use failure::Outcome;
@@ -58,6 +59,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Relay => serve::run(&compose::load(&overrides)?, serve::Roles::RELAY).await,
         Command::Worker => serve::run(&compose::load(&overrides)?, serve::Roles::WORKER).await,
         Command::Endpoint(command) => endpoint::run(&compose::load(&overrides)?, command).await,
+        Command::Tenant(command) => tenant::run(&compose::load(&overrides)?, command).await,
         Command::Event(command) => event::run(&compose::load(&overrides)?, command).await,
         Command::Dead(command) => dead::run(&compose::load(&overrides)?, command).await,
         Command::Requeue(args) => dead::requeue(&compose::load(&overrides)?, args).await,

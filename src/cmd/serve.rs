@@ -111,6 +111,7 @@ fn worker_parts(config: &Config, readiness: &Readiness) -> Result<worker::Parts,
         topology: compose::topology(config),
         policies: compose::policies(config),
         key: compose::key(config)?,
+        rules: compose::url_rules(config),
         limits: worker::Limits {
             capacity: config.worker.capacity,
             max_in_flight: config.delivery.max_in_flight,

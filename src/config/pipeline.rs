@@ -1,11 +1,13 @@
 //! `[relay]`, `[worker]` and `[delivery]`.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use figment::value::Value;
 use ipnet::IpNet;
 
 use super::error::ConfigError;
+use super::secrets::{self, ServerUrl};
 use super::values::{DAY, MINUTE, MS, SECOND, Values};
 use crate::domain::places::Capacity;
 
@@ -35,6 +37,10 @@ pub struct Delivery {
     pub connect_timeout: Duration,
     pub timeout: Duration,
     pub allow_cidrs: Vec<IpNet>,
+    /// Empty: every port but those of other protocols.
+    pub allow_ports: Vec<RangeInclusive<u16>>,
+    pub require_https: bool,
+    pub proxy: Option<ServerUrl>,
     pub max_response_bytes: usize,
     pub max_payload_bytes: usize,
     /// The default share of one endpoint.
@@ -77,6 +83,9 @@ impl Delivery {
             connect_timeout: values.duration("delivery.connect_timeout", MS..=5 * MINUTE)?,
             timeout: values.duration("delivery.timeout", MS..=10 * MINUTE)?,
             allow_cidrs: values.list("delivery.allow_cidrs", cidr)?,
+            allow_ports: values.list("delivery.allow_ports", ports)?,
+            require_https: values.flag("delivery.require_https")?,
+            proxy: secrets::proxy_url(values)?,
             max_response_bytes: values.integer("delivery.max_response_bytes", 0..=1_048_576)?,
             max_payload_bytes: values.integer("delivery.max_payload_bytes", 1..=16_777_216)?,
             max_in_flight: values.integer("delivery.max_in_flight", 1..=4096)?,
@@ -88,4 +97,16 @@ impl Delivery {
 fn cidr(item: &Value) -> Result<IpNet, String> {
     let text = item.as_str().unwrap_or_default();
     text.parse().map_err(|_| format!("('{text}') is not a network; write it like \"10.0.0.0/8\" or \"127.0.0.1/32\""))
+}
+
+/// A port, or the first and the last of several.
+fn ports(item: &Value) -> Result<RangeInclusive<u16>, String> {
+    let text = item.as_str().map(str::to_owned).or_else(|| item.to_i128().map(|port| port.to_string()));
+    let text = text.unwrap_or_default();
+    let (first, last) = text.split_once('-').unwrap_or((text.as_str(), text.as_str()));
+    let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0);
+    match (port(first), port(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(first..=last),
+        _ => Err(format!("('{text}') is not a port; write it like 443, or \"8000-8999\" for several (1 to 65535)")),
+    }
 }

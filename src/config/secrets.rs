@@ -107,6 +107,19 @@ pub fn amqp_url(values: &Values) -> Result<Option<ServerUrl>, ConfigError> {
     optional(values, "broker.url", |text| ServerUrl::parse(text, &["amqp", "amqps"], example))
 }
 
+pub fn proxy_url(values: &Values) -> Result<Option<ServerUrl>, ConfigError> {
+    let example = "http://user:password@proxy.internal:3128";
+    optional(values, "delivery.proxy", |text| {
+        let proxy = ServerUrl::parse(text, &["http", "https"], example)?;
+        // Parsed just now.
+        let url = Url::parse(text).map_err(|error| error.to_string())?;
+        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+            return Err(format!("has something after the port; write it like {example}"));
+        }
+        Ok(proxy)
+    })
+}
+
 pub fn encryption_key(values: &Values) -> Result<Option<EncryptionKey>, ConfigError> {
     optional(values, "security.encryption_key", EncryptionKey::parse)
 }

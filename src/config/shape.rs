@@ -105,7 +105,11 @@ fn example(default: &Value) -> String {
 
 /// The defaults of most lists are empty and show nothing.
 fn list_example(key: &str) -> String {
-    let examples = [("allow_cidrs", r#"["10.0.0.0/8"]"#), ("permanent_status_codes", "[400, 422]")];
+    let examples = [
+        ("allow_cidrs", r#"["10.0.0.0/8"]"#),
+        ("allow_ports", r#"[443, "8000-8999"]"#),
+        ("permanent_status_codes", "[400, 422]"),
+    ];
     let known = examples.iter().find(|(name, _)| key.ends_with(name));
     known.map_or(r#"["30s", "2m"]"#, |(_, example)| example).to_owned()
 }

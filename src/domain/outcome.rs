@@ -87,6 +87,12 @@ pub enum OurFault {
     SecretsUnreadable,
     /// This process stood still beyond the deadline: frozen, or starved of CPU. What it found then is no judgement.
     Stalled,
+    /// The proxy that all requests go through cannot be reached, or gives no answer.
+    ProxyUnavailable,
+    /// The proxy does not accept our credentials.
+    ProxyLogin,
+    /// The proxy opens no connection, and does not say that it is the endpoint's fault.
+    ProxyRefuses,
 }
 
 impl Outcome {
@@ -167,6 +173,9 @@ impl OurFault {
             OurFault::LocalResources => "out of local resources (file descriptors, ports or memory)",
             OurFault::SecretsUnreadable => "the endpoint's secrets cannot be decrypted with the configured key",
             OurFault::Stalled => "this process stood still beyond the deadline",
+            OurFault::ProxyUnavailable => "the proxy gives no answer (delivery.proxy)",
+            OurFault::ProxyLogin => "the proxy does not accept our credentials (delivery.proxy)",
+            OurFault::ProxyRefuses => "the proxy refused to connect (delivery.proxy); its log says why",
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Reading what the endpoint answers, without trusting its size, its pace or its encoding.
 
+use ::http::header::{HeaderMap, HeaderName, HeaderValue};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::classify::{self, Ended};
@@ -14,20 +17,18 @@ const MAX_HEADER_BYTES: usize = 1024;
 
 /// Reads the body and keeps its first `keep` bytes. `Err` is what the request came to instead of the response, along with
 /// what had come until then.
-pub(super) async fn read(
-    mut response: reqwest::Response,
-    keep: usize,
-    deadline: Instant,
-) -> (Vec<u8>, Result<(), Ended>) {
+pub(super) async fn read(mut body: Incoming, keep: usize, deadline: Instant) -> (Vec<u8>, Result<(), Ended>) {
     let mut kept = Vec::new();
     let mut discarded = 0;
     loop {
-        let chunk = match timeout_at(deadline, response.chunk()).await {
+        let frame = match timeout_at(deadline, body.frame()).await {
             Err(_) => return (kept, Err(Ok(Outcome::Timeout(Phase::Body)))),
-            Ok(Err(error)) => return (kept, Err(classify::body_error(&error))),
-            Ok(Ok(None)) => return (kept, Ok(())),
-            Ok(Ok(Some(chunk))) => chunk,
+            Ok(None) => return (kept, Ok(())),
+            Ok(Some(Err(error))) => return (kept, Err(classify::body_error(&error))),
+            Ok(Some(Ok(frame))) => frame,
         };
+        // Trailers say nothing that anybody asks for.
+        let Ok(chunk) = frame.into_data() else { continue };
         let part = chunk.len().min(keep - kept.len());
         kept.extend_from_slice(&chunk[..part]);
         discarded += chunk.len() - part;
@@ -45,8 +46,8 @@ pub(super) fn text(bytes: &[u8], limit: usize) -> String {
     text
 }
 
-pub(super) fn headers(headers: &reqwest::header::HeaderMap) -> Vec<(String, String)> {
-    let pair = |(name, value): (&reqwest::header::HeaderName, &reqwest::header::HeaderValue)| {
+pub(super) fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    let pair = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.as_str().to_owned(), text(value.as_bytes(), MAX_HEADER_BYTES))
     };
     headers.iter().take(MAX_HEADERS).map(pair).collect()

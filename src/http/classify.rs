@@ -4,6 +4,10 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use hyper_util::client::legacy;
+
+use super::connector::ConnectError;
+use super::proxy::NoTunnel;
 use super::resolver::ResolveError;
 use super::stage::Stage;
 use crate::domain::outcome::{Failure, OurFault, Outcome, Phase};
@@ -43,36 +47,45 @@ pub(super) fn deadline(stage: Stage) -> Ended {
     match stage {
         Stage::Resolving => Err(OurFault::ResolverUnavailable),
         Stage::Connecting => Ok(Outcome::Timeout(Phase::Connect)),
+        Stage::Proxy => Err(OurFault::ProxyUnavailable),
         Stage::Talking => Ok(Outcome::Timeout(Phase::Response)),
     }
 }
 
 /// The request failed before the response's head was there.
-pub(super) fn request_error(error: &reqwest::Error, stage: Stage) -> Ended {
-    if error.is_builder() {
-        return Ok(Outcome::Failed(Failure::InvalidRequest));
-    }
+pub(super) fn request_error(error: &legacy::Error, stage: Stage) -> Ended {
     if let Some(ended) = typed(error) {
         return ended;
     }
-    if error.is_timeout() {
-        // The limit of connecting covers the resolver; the kernel gives up on a silent peer by itself.
-        let connecting = error.is_connect() && stage == Stage::Talking;
-        return deadline(if connecting { Stage::Connecting } else { stage });
-    }
-    Ok(Outcome::Failed(match io_kind(error) {
+    match io_kind(error) {
+        // The kernel gives up on a silent peer by itself.
+        Some(io::ErrorKind::TimedOut) => deadline(if error.is_connect() { Stage::Connecting } else { stage }),
         // A server that hangs up in the middle of the handshake does not speak TLS to us.
-        Some(io::ErrorKind::UnexpectedEof) if error.is_connect() => Failure::Tls,
-        kind => failure(kind),
-    }))
+        Some(io::ErrorKind::UnexpectedEof) if error.is_connect() => Ok(Outcome::Failed(Failure::Tls)),
+        kind => Ok(Outcome::Failed(failure(kind))),
+    }
 }
 
 /// The body broke off.
-pub(super) fn body_error(error: &reqwest::Error) -> Ended {
-    if let Some(ended) = typed(error) {
-        return ended;
-    }
-    Ok(if error.is_timeout() { Outcome::Timeout(Phase::Body) } else { Outcome::Failed(failure(io_kind(error))) })
+pub(super) fn body_error(error: &hyper::Error) -> Ended {
+    typed(error).unwrap_or_else(|| {
+        Ok(match io_kind(error) {
+            Some(io::ErrorKind::TimedOut) => Outcome::Timeout(Phase::Body),
+            kind => Outcome::Failed(failure(kind)),
+        })
+    })
+}
+
+/// The server says that it has not looked at the request, so sending it again cannot do anything twice: it refused the
+/// stream, or closed the connection with an earlier request as the last (RFC 9113, 8.7).
+pub(super) fn is_unprocessed(error: &legacy::Error) -> bool {
+    let unprocessed = find(error, &|cause| {
+        let error = cause.downcast_ref::<h2::Error>().filter(|error| error.is_remote())?;
+        let goes_away = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+        let refuses = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        Some(goes_away || refuses)
+    });
+    unprocessed.unwrap_or(false)
 }
 
 fn failure(kind: Option<io::ErrorKind>) -> Failure {
@@ -88,17 +101,42 @@ fn failure(kind: Option<io::ErrorKind>) -> Failure {
 /// The causes that say it all, wherever in the chain they are.
 fn typed(error: Cause<'_>) -> Option<Ended> {
     find(error, &|cause| {
+        if let Some(error) = cause.downcast_ref::<ConnectError>() {
+            return connect_error(error);
+        }
         if let Some(error) = cause.downcast_ref::<ResolveError>() {
             return Some(resolve_error(error));
         }
         if cause.is::<rustls::Error>() {
             return Some(Ok(Outcome::Failed(Failure::Tls)));
         }
-        let error = cause.downcast_ref::<io::Error>()?;
-        let ours = matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
-            || matches!(error.raw_os_error(), Some(ENFILE | EMFILE));
-        ours.then_some(Err(OurFault::LocalResources))
+        if let Some(error) = cause.downcast_ref::<h2::Error>() {
+            // What we give up ourselves, because of its size or form, is a break of protocol.
+            let is_reset = error.is_remote() && (error.is_reset() || error.is_go_away());
+            return is_reset.then_some(Ok(Outcome::Failed(Failure::Reset)));
+        }
+        cause.downcast_ref::<io::Error>().filter(|error| is_local(error)).map(|_| Err(OurFault::LocalResources))
     })
+}
+
+fn is_local(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
+        || matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
+/// `None`: what caused it says more.
+fn connect_error(error: &ConnectError) -> Option<Ended> {
+    match error {
+        ConnectError::Resolve(error) => Some(resolve_error(error)),
+        ConnectError::Proxy(NoTunnel::Fault(fault)) => Some(Err(*fault)),
+        ConnectError::Proxy(NoTunnel::Unreachable(outcome)) => Some(Ok(*outcome)),
+        // Whatever happens on the way to the proxy says nothing about the endpoint.
+        ConnectError::Proxy(NoTunnel::Io(error)) if is_local(error) => Some(Err(OurFault::LocalResources)),
+        ConnectError::Proxy(NoTunnel::Io(_)) => Some(Err(OurFault::ProxyUnavailable)),
+        ConnectError::NoServerName => Some(Ok(Outcome::Failed(Failure::InvalidRequest))),
+        ConnectError::TimedOut(stage) => Some(deadline(*stage)),
+        ConnectError::Tcp(_) | ConnectError::Tls(_) => None,
+    }
 }
 
 pub(super) fn resolve_error(error: &ResolveError) -> Ended {

@@ -21,7 +21,8 @@ async fn the_exact_bytes_and_the_headers_arrive_in_their_order_and_the_answer_is
     .await;
     let body = Bytes::from("{ \"a\" :\t1e400, \"\\u00e9\": \"é\" }\n".as_bytes().to_vec());
     let headers = [("webhook-id", "1"), ("content-type", "application/json"), ("x-b", "2"), ("x-a", "3")];
-    let request = Request { url: &server.url(), headers: headers.to_vec(), body: body.clone(), timeout: AMPLE };
+    let request =
+        Request { url: &server.url(), headers: headers.to_vec(), body: body.clone(), timeout: AMPLE, own_tls: None };
     let exchange = client().deliver(request).await;
     assert_eq!(exchange.outcome, response(201));
     assert!(exchange.response_headers.contains(&("x-id".into(), "7".into())));
@@ -174,7 +175,8 @@ async fn what_cannot_be_sent_is_told_without_connecting() {
         (url.as_str(), "transfer-encoding", "chunked"),
     ] {
         let headers = vec![(name, value)];
-        let exchange = client().deliver(Request { url, headers, body: Bytes::new(), timeout: AMPLE }).await;
+        let request = Request { url, headers, body: Bytes::new(), timeout: AMPLE, own_tls: None };
+        let exchange = client().deliver(request).await;
         assert_eq!(exchange.outcome, Ok(Outcome::Failed(Failure::InvalidRequest)), "{url} {name}");
     }
     assert_eq!(server.accepted(), 0);

@@ -102,3 +102,7 @@ impl Guard {
 #[cfg(test)]
 #[path = "guard_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "guard_table_tests.rs"]
+mod table;

@@ -9,55 +9,38 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
 use url::Url;
+
+use super::transport::{Common, Transport};
 
 /// Hosts (with scheme and port) whose connections are kept: about 50 KiB of memory and a file each, with TLS.
 pub const MAX_KEPT_HOSTS: usize = 2_048;
-/// Idle connections are dropped before the endpoint drops them: common servers keep theirs for 5 s or more, and a
-/// request written to a connection that is just being closed is a failed attempt.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// The library looks for idle connections that are too old as often as they may be old. After this time none is left.
+/// Idle connections are kept for 4 s, and the library looks for those that are too old as often as they may be old. After
+/// this time none is left.
 const GONE: Duration = Duration::from_secs(9);
 /// Between two looks for hosts that have none left, where there are too many.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// Response bytes on their way that HTTP/2 allows for one request, and for all requests of a connection. Little more of a
-/// response's body is read than that; by default it would be 2 and 5 MiB.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// Of a response's head over HTTP/2. HTTP/1.1 has the library's own limits: 100 headers, and about 400 KiB.
-const MAX_HEAD_BYTES: u32 = 16 * 1024;
 
 /// What requests are made with. Cheap to clone: the copies share their connections.
 #[derive(Clone)]
 pub(super) struct Pools {
-    keeping: reqwest::Client,
-    closing: reqwest::Client,
+    keeping: Transport,
+    closing: Transport,
     hosts: Arc<Mutex<KeptHosts>>,
 }
 
 impl Pools {
-    /// Two clients from the same builder, and the limits of each.
-    pub fn new(
-        builder: impl Fn() -> reqwest::ClientBuilder,
-        max_idle_per_host: usize,
-        max_kept_hosts: usize,
-    ) -> reqwest::Result<Pools> {
-        let bounded = || {
-            builder()
-                .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
-                .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-                .http2_max_header_list_size(MAX_HEAD_BYTES)
-        };
-        let keeping = bounded().pool_idle_timeout(IDLE_TIMEOUT).pool_max_idle_per_host(max_idle_per_host);
-        Ok(Pools {
-            keeping: keeping.build()?,
-            closing: bounded().pool_max_idle_per_host(0).build()?,
+    pub fn new(common: &Common, tls: &Arc<ClientConfig>, max_idle_per_host: usize, max_kept_hosts: usize) -> Pools {
+        Pools {
+            keeping: Transport::new(common, tls.clone(), max_idle_per_host),
+            closing: Transport::new(common, tls.clone(), 0),
             hosts: Arc::new(Mutex::new(KeptHosts::new(max_kept_hosts))),
-        })
+        }
     }
 
     /// For one request to this URL.
-    pub fn client_for(&self, url: &Url) -> &reqwest::Client {
+    pub fn transport_for(&self, url: &Url) -> &Transport {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if hosts.may_keep(url, Instant::now()) { &self.keeping } else { &self.closing }
     }

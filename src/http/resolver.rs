@@ -4,7 +4,9 @@
 //! the difference between the customer's failure and ours. So the lookups are made here, with a typed answer.
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -14,7 +16,9 @@ use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::{Hosts, TokioResolver, system_conf};
+use hyper_util::client::legacy::connect::dns;
 use thiserror::Error;
+use tower::Service;
 use url::{Host, Url};
 
 use super::dns_cache::DnsCache;
@@ -123,14 +127,26 @@ impl Resolver {
     }
 
     async fn resolve_name(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
-        // What is no valid name cannot exist; it is not worth a question.
-        let name = Name::from_str_relaxed(name).map_err(|_| ResolveError::DoesNotExist)?;
-        let addresses = match self.in_hosts_file(&name) {
-            found if !found.is_empty() => found,
-            _ => tokio::time::timeout(self.0.timeout, self.ask(name)).await.unwrap_or(Err(ResolveError::NoAnswer))?,
-        };
+        let addresses = self.look_up(name).await?;
         self.0.guard.check(&addresses)?;
         Ok(addresses)
+    }
+
+    /// The addresses of a server that the operator has named: the guard has nothing to say about it.
+    pub(super) async fn unguarded(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        match host.parse() {
+            Ok(ip) => Ok(vec![ip]),
+            Err(_) => self.look_up(host).await,
+        }
+    }
+
+    async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        // What is no valid name cannot exist; it is not worth a question.
+        let name = Name::from_str_relaxed(name).map_err(|_| ResolveError::DoesNotExist)?;
+        match self.in_hosts_file(&name) {
+            found if !found.is_empty() => Ok(found),
+            _ => tokio::time::timeout(self.0.timeout, self.ask(name)).await.unwrap_or(Err(ResolveError::NoAnswer)),
+        }
     }
 
     /// The file decides for both families: a name that it gives an IPv4 address must not wait for a name server's IPv6.
@@ -187,14 +203,23 @@ impl Resolver {
     }
 }
 
-impl reqwest::dns::Resolve for Resolver {
-    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+/// For connections that are made without a proxy.
+impl Service<dns::Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = ResolveError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ResolveError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ResolveError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: dns::Name) -> Self::Future {
         let resolver = self.clone();
         Box::pin(stage::during(Stage::Resolving, Stage::Connecting, async move {
             let addresses = resolver.resolve_name(name.as_str()).await?;
             // Port 0 stands for the port of the URL.
-            let addresses: reqwest::dns::Addrs = Box::new(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)));
-            Ok(addresses)
+            let addresses: Vec<SocketAddr> = addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect();
+            Ok(addresses.into_iter())
         }))
     }
 }

@@ -16,21 +16,31 @@ use thiserror::Error;
 /// What is handed over at once. The kernel has room for as much, so a smaller body is written as a whole.
 const PART_BYTES: usize = 16 * 1024;
 
-/// The body to send, and what takes it back when it is dropped: to be kept until the exchange is over.
-pub(super) fn body(bytes: Bytes) -> (reqwest::Body, Sending) {
-    if bytes.len() <= PART_BYTES {
-        return (bytes.into(), Sending(None));
-    }
-    let shared = Arc::new(Shared::default());
-    (reqwest::Body::wrap(Parts { rest: bytes, shared: shared.clone() }), Sending(Some(shared)))
+/// A body to send, which is taken back when this is dropped: to be kept until the exchange is over.
+pub(super) struct Sending {
+    bytes: Bytes,
+    /// Of a body that is handed over in parts.
+    shared: Option<Arc<Shared>>,
 }
 
-pub(super) struct Sending(Option<Arc<Shared>>);
-
 impl Sending {
+    pub fn new(bytes: Bytes) -> Sending {
+        let shared = (bytes.len() > PART_BYTES).then(Arc::default);
+        Sending { bytes, shared }
+    }
+
+    /// For one try; a request that the server has not looked at may be sent again from the beginning.
+    pub fn body(&self) -> Parts {
+        if let Some(shared) = &self.shared {
+            let mut state = shared.lock();
+            (state.writing, state.all) = (false, false);
+        }
+        Parts { rest: self.bytes.clone(), shared: self.shared.clone() }
+    }
+
     /// Nothing more is handed over. True: there was more, so the connection ends.
     pub fn take_back(&self) -> bool {
-        let Some(shared) = &self.0 else { return false };
+        let Some(shared) = &self.shared else { return false };
         let mut state = shared.lock();
         state.over = true;
         if let Some(waker) = state.waker.take() {
@@ -48,7 +58,7 @@ impl Drop for Sending {
 
 #[derive(Debug, Error)]
 #[error("the exchange is over")]
-struct TakenBack;
+pub(super) struct TakenBack;
 
 #[derive(Default)]
 struct Shared(Mutex<State>);
@@ -69,9 +79,9 @@ impl Shared {
     }
 }
 
-struct Parts {
+pub(super) struct Parts {
     rest: Bytes,
-    shared: Arc<Shared>,
+    shared: Option<Arc<Shared>>,
 }
 
 /// Dropped when it is written, or when nobody will write it.
@@ -98,16 +108,18 @@ impl Drop for Part {
 
 impl Body for Parts {
     type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Error = TakenBack;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let shared = self.shared.clone();
-        let mut state = shared.lock();
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TakenBack>>> {
         if self.rest.is_empty() {
             return Poll::Ready(None);
         }
+        let Some(shared) = self.shared.clone() else {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest)))));
+        };
+        let mut state = shared.lock();
         if state.over {
-            return Poll::Ready(Some(Err(TakenBack.into())));
+            return Poll::Ready(Some(Err(TakenBack)));
         }
         if state.writing {
             state.waker = Some(cx.waker().clone());

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use uuid::Uuid;
 
 use super::client::{Client, Exchange, Options, Request};
+use super::own_tls::OwnTls;
 
 pub(super) struct Server {
     pub addr: SocketAddr,
@@ -23,7 +25,16 @@ impl Server {
         F: Fn(TcpStream) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Server::start_at("127.0.0.1:0", script).await
+    }
+
+    /// The same at an address of one's choice.
+    pub async fn start_at<F, Fut>(address: impl ToSocketAddrs, script: F) -> Server
+    where
+        F: Fn(TcpStream) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let accepted = Arc::new(AtomicUsize::new(0));
         let count = accepted.clone();
@@ -83,6 +94,7 @@ pub(super) fn options() -> Options {
     Options {
         connect_timeout: Duration::from_secs(5),
         allow_cidrs: vec!["127.0.0.0/8".parse().unwrap()],
+        proxy: None,
         max_response_bytes: 1024,
         max_idle_per_host: 8,
         max_kept_hosts: 8,
@@ -96,7 +108,13 @@ pub(super) fn client() -> Client {
 
 pub(super) async fn post(client: &Client, url: &str, timeout: Duration) -> Exchange {
     let body = Bytes::from_static(b"{}");
-    client.deliver(Request { url, headers: vec![], body, timeout }).await
+    client.deliver(Request { url, headers: vec![], body, timeout, own_tls: None }).await
+}
+
+/// For an endpoint with certificates of its own.
+pub(super) async fn post_own(client: &Client, url: &str, endpoint: u128, own: &OwnTls) -> Exchange {
+    let (body, own_tls) = (Bytes::from_static(b"{}"), Some((Uuid::from_u128(endpoint), own)));
+    client.deliver(Request { url, headers: vec![], body, timeout: AMPLE, own_tls }).await
 }
 
 /// A deadline that is not expected to strike.

@@ -69,8 +69,11 @@ pub(super) async fn tell_version(stream: TlsStream<TcpStream>) {
 pub(super) fn trusting(certificates: &[Vec<u8>]) -> Client {
     let guard = Guard { allow: options().allow_cidrs };
     let resolver = Resolver::system(guard, Duration::from_secs(5)).unwrap();
-    let trusted = || certificates.iter().map(|certificate| reqwest::Certificate::from_der(certificate).unwrap());
-    Client::build(|| reqwest::Client::builder().tls_certs_merge(trusted()), options(), resolver).unwrap()
+    let mut trusted = (*tls::system_authorities().unwrap()).clone();
+    for certificate in certificates {
+        trusted.add(CertificateDer::from(certificate.clone())).unwrap();
+    }
+    Client::build(options(), resolver, trusted.into()).unwrap()
 }
 
 #[tokio::test]

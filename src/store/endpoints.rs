@@ -26,6 +26,10 @@ pub struct Endpoint {
     pub circuit_until: Option<DateTime<Utc>>,
     /// Since when the circuit has not been closed.
     pub circuit_opened_at: Option<DateTime<Utc>>,
+    pub client_certificate_sha256: Option<String>,
+    pub client_certificate_expires_at: Option<DateTime<Utc>>,
+    /// Of the authorities that its certificate must come from, if not those of the system.
+    pub ca_sha256: Option<Vec<String>>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
 }
@@ -41,6 +45,23 @@ pub struct Changes {
     pub timeout_ms: Option<Option<i32>>,
     pub retry_policy: Option<Option<String>>,
     pub headers: Option<Option<Vec<u8>>>,
+    pub client_identity: Option<Option<ClientIdentity>>,
+    pub ca: Option<Option<Authorities>>,
+}
+
+/// A client certificate with its key, sealed, and what may be shown of it.
+#[derive(Debug, Clone)]
+pub struct ClientIdentity {
+    pub sealed: Vec<u8>,
+    pub sha256: String,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Certificate authorities, sealed, and what may be shown of them.
+#[derive(Debug, Clone)]
+pub struct Authorities {
+    pub sealed: Vec<u8>,
+    pub sha256: Vec<String>,
 }
 
 /// Each with the condition that its index needs: an optional one would be planned for a scan of the table.
@@ -49,7 +70,7 @@ macro_rules! read {
         concat!(
             "select id, tenant, url, description, event_types, status, disabled_reason, max_in_flight,
                rate_limit_per_second, timeout_ms, retry_policy, circuit_state, circuit_until, circuit_opened_at,
-               created_at, updated_at
+               client_certificate_sha256, client_certificate_expires_at, ca_sha256, created_at, updated_at
                from posthaste.endpoints ",
             $which
         )
@@ -88,14 +109,40 @@ pub async fn disable_gone(db: &Db, ids: &[Uuid]) -> Result<Vec<Uuid>> {
     .await
 }
 
+/// Disables an endpoint whose URL is not allowed, unless somebody has its row locked. True: it is as it was.
+pub async fn disable_url(db: &Db, id: Uuid, url: &str, reason: &str) -> Result<bool> {
+    db.run(async |c| {
+        sqlx::query_scalar(
+            "with free as (
+               select id from posthaste.endpoints where id = $1 and url = $2 and status = 'enabled'
+                  for no key update skip locked
+             ), disabled as (
+               update posthaste.endpoints e set status = 'disabled', disabled_reason = $3
+                 from free where e.id = free.id returning e.id
+             )
+             select exists (select from posthaste.endpoints e where e.id = $1 and e.url = $2 and e.status = 'enabled')
+                and not exists (select from disabled)",
+        )
+        .bind(id)
+        .bind(url)
+        .bind(reason)
+        .fetch_one(c)
+        .await
+    })
+    .await
+}
+
 /// A new endpoint with its first keys, in one statement.
 pub async fn add(db: &Db, id: Uuid, tenant: &str, changes: &Changes, keys: &[Sealed]) -> Result<Endpoint> {
+    let identity = changes.client_identity.as_ref().and_then(Option::as_ref);
+    let ca = changes.ca.as_ref().and_then(Option::as_ref);
     db.run(async |c| {
         sqlx::query(
             "with e as (
                insert into posthaste.endpoints (id, tenant, url, description, event_types, max_in_flight,
-                                                rate_limit_per_second, timeout_ms, retry_policy, headers)
-               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) returning id)
+                                                rate_limit_per_second, timeout_ms, retry_policy, headers, client_identity,
+                                                client_certificate_sha256, client_certificate_expires_at, ca, ca_sha256)
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $15, $16, $17, $18, $19) returning id)
              insert into posthaste.endpoint_secrets (endpoint_id, kind, key_id, key_ciphertext, public_key)
              select e.id, k.* from e, unnest($11::text[], $12::text[], $13::bytea[], $14::text[]) k",
         )
@@ -113,6 +160,11 @@ pub async fn add(db: &Db, id: Uuid, tenant: &str, changes: &Changes, keys: &[Sea
         .bind(keys.iter().map(|key| key.key_id.as_str()).collect::<Vec<_>>())
         .bind(keys.iter().map(|key| key.ciphertext.as_slice()).collect::<Vec<_>>())
         .bind(keys.iter().map(|key| key.public_key.as_deref()).collect::<Vec<_>>())
+        .bind(identity.map(|identity| &identity.sealed))
+        .bind(identity.map(|identity| &identity.sha256))
+        .bind(identity.map(|identity| identity.expires_at))
+        .bind(ca.map(|ca| &ca.sealed))
+        .bind(ca.map(|ca| &ca.sha256))
         .execute(&mut *c)
         .await?;
         sqlx::query_as(READ_ONE).bind(id).fetch_one(c).await
@@ -122,6 +174,8 @@ pub async fn add(db: &Db, id: Uuid, tenant: &str, changes: &Changes, keys: &[Sea
 
 /// Changes what is given. False: there is no such endpoint.
 pub async fn set(db: &Db, id: Uuid, changes: &Changes) -> Result<bool> {
+    let identity = changes.client_identity.as_ref().and_then(Option::as_ref);
+    let ca = changes.ca.as_ref().and_then(Option::as_ref);
     let changed = db
         .run(async |c| {
             sqlx::query(
@@ -133,7 +187,12 @@ pub async fn set(db: &Db, id: Uuid, changes: &Changes) -> Result<bool> {
                    rate_limit_per_second = case when $9 then $10 else rate_limit_per_second end,
                    timeout_ms = case when $11 then $12 else timeout_ms end,
                    retry_policy = case when $13 then $14 else retry_policy end,
-                   headers = case when $15 then $16 else headers end
+                   headers = case when $15 then $16 else headers end,
+                   client_identity = case when $17 then $18 else client_identity end,
+                   client_certificate_sha256 = case when $17 then $19 else client_certificate_sha256 end,
+                   client_certificate_expires_at = case when $17 then $20 else client_certificate_expires_at end,
+                   ca = case when $21 then $22 else ca end,
+                   ca_sha256 = case when $21 then $23 else ca_sha256 end
                  where id = $1",
             )
             .bind(id)
@@ -152,6 +211,13 @@ pub async fn set(db: &Db, id: Uuid, changes: &Changes) -> Result<bool> {
             .bind(changes.retry_policy.clone().flatten())
             .bind(changes.headers.is_some())
             .bind(changes.headers.clone().flatten())
+            .bind(changes.client_identity.is_some())
+            .bind(identity.map(|identity| &identity.sealed))
+            .bind(identity.map(|identity| &identity.sha256))
+            .bind(identity.map(|identity| identity.expires_at))
+            .bind(changes.ca.is_some())
+            .bind(ca.map(|ca| &ca.sealed))
+            .bind(ca.map(|ca| &ca.sha256))
             .execute(c)
             .await
         })

@@ -28,6 +28,7 @@ const TEXTS: &[(i64, &str, &str)] = &[
     (16, "last_error", include_str!("migrations/0016_last_error.sql")),
     (17, "traceparent", include_str!("migrations/0017_traceparent.sql")),
     (18, "public_keys", include_str!("migrations/0018_public_keys.sql")),
+    (19, "outgoing", include_str!("migrations/0019_outgoing.sql")),
     (20, "roles", include_str!("migrations/0020_roles.sql")),
 ];
 

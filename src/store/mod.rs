@@ -42,6 +42,7 @@ pub mod settle;
 pub mod slices;
 pub mod stats;
 pub mod suspects;
+pub mod tenants;
 pub mod wake;
 
 pub use db::Db;

@@ -21,6 +21,10 @@ pub struct Sendable {
     /// When its pauses were last lifted, in Unix microseconds; 0 for never.
     pub resumed_us: i64,
     pub headers: Option<Vec<u8>>,
+    pub client_identity: Option<Vec<u8>>,
+    pub ca: Option<Vec<u8>>,
+    /// Its tenant wants no plain http.
+    pub require_https: bool,
     /// `whsec` or `whsk`, of each secret.
     pub secret_kinds: Vec<String>,
     pub secret_key_ids: Vec<String>,
@@ -36,13 +40,15 @@ pub struct Sendable {
 macro_rules! version {
     () => {
         "e.xmin::text || coalesce((select string_agg(' ' || v.id || ':' || v.xmin::text, '' order by v.id)
-                             from posthaste.endpoint_secrets v where v.endpoint_id = e.id), '')"
+                             from posthaste.endpoint_secrets v where v.endpoint_id = e.id), '')
+           || coalesce((select ' ' || t.xmin::text from posthaste.tenant_settings t where t.tenant = e.tenant), '')"
     };
 }
 
 const READ: &str = concat!(
     "select e.id, e.url, e.status, e.max_in_flight, e.rate_limit_per_second, e.timeout_ms, e.retry_policy,
-       e.circuit_state, e.circuit_trips, e.headers, s.*,
+       e.circuit_state, e.circuit_trips, e.headers, e.client_identity, e.ca, s.*,
+       coalesce((select t.require_https from posthaste.tenant_settings t where t.tenant = e.tenant), false) as require_https,
        ceil(extract(epoch from e.paused_until - now()) * 1000)::bigint as paused_ms,
        coalesce((extract(epoch from e.resumed_at) * 1000000)::bigint, 0) as resumed_us, ",
     version!(),

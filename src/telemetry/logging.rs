@@ -15,8 +15,8 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use super::lines::Lines;
 
 /// Libraries whose lines below a warning are about themselves, not about events and deliveries.
-const QUIET: [&str; 9] =
-    ["h2", "hickory_net", "hickory_proto", "hickory_resolver", "hyper", "hyper_util", "reqwest", "rustls", "sqlx"];
+const QUIET: [&str; 8] =
+    ["h2", "hickory_net", "hickory_proto", "hickory_resolver", "hyper", "hyper_util", "rustls", "sqlx"];
 
 /// The lines of this process; not there before logging has started.
 static LINES: OnceLock<Lines> = OnceLock::new();

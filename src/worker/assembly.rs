@@ -10,11 +10,11 @@ use super::bytes::{MOST_BYTES, UnackedBytes};
 use super::circuits::Circuits;
 use super::coalesce::{self, Holder};
 use super::consume::Consumer;
+use super::disabling::{Disabling, UnderWay};
 use super::ending::Ending;
 use super::endpoints::EndpointCache;
 use super::gatekeeper::Gatekeeper;
 use super::gates::Gates;
-use super::gone::{Disabling, UnderWay};
 use super::job::Ledger;
 use super::locks::DeliveryLocks;
 use super::markers::Markers;
@@ -40,7 +40,7 @@ use crate::supervise::{Helpers, Supervised};
 
 /// What takes messages. Everything else is reached from it, or is one of the tasks.
 pub fn start(parts: &Parts, publisher: Publisher, tasks: &mut Supervised, abandon: &CancellationToken) -> Consumer {
-    let (endpoints, finding) = EndpointCache::new(parts.db.clone(), parts.key.clone(), abandon.clone());
+    let (endpoints, finding) = EndpointCache::new(parts.db.clone(), parts.key.clone(), parts.rules.clone(), abandon.clone());
     tasks.spawn("endpoint changes", endpoints.clone().keep_fresh(parts.limits.listen, abandon.clone()));
     tasks.spawn("endpoint reader", finding);
     let (reader, reading) = coalesce::row_reader(parts.db.clone(), abandon.clone());
@@ -56,13 +56,20 @@ pub fn start(parts: &Parts, publisher: Publisher, tasks: &mut Supervised, abando
     let successors =
         Arc::new(Successors { publisher, access: access.clone(), holds: holds.clone(), abandon: abandon.clone() });
     let quarantine = Arc::new(Quarantine::new(parts.db.clone(), abandon.clone()));
-    let settler = settler(parts, &endpoints, &quarantine, &successors, tasks.helpers(), abandon);
+    let disabling = Disabling {
+        db: parts.db.clone(),
+        endpoints: endpoints.clone(),
+        helpers: tasks.helpers(),
+        abandon: abandon.clone(),
+        under_way: UnderWay::default(),
+    };
+    let settler = settler(parts, disabling.clone(), &quarantine, &successors, abandon);
     let (recorder, jobs) = Recorder::new();
     tasks.spawn("recorder", recording(parts, settler, &holds, tasks.helpers(), abandon).run(jobs));
 
     let (replicas, locks) = (Arc::new(Replicas::default()), DeliveryLocks::default());
     let max_in_flight = parts.limits.max_in_flight;
-    let gatekeeper = Gatekeeper { endpoints: endpoints.clone(), gates, replicas: replicas.clone(), max_in_flight };
+    let gatekeeper = Gatekeeper { endpoints, disabling, gates, replicas: replicas.clone(), max_in_flight };
     let rows = Arc::new(RowCheck { reader, policies: parts.policies.clone(), successors: successors.clone() });
     let deliveries = Deliveries {
         locks: locks.clone(),
@@ -84,19 +91,11 @@ pub fn start(parts: &Parts, publisher: Publisher, tasks: &mut Supervised, abando
 
 fn settler(
     parts: &Parts,
-    endpoints: &EndpointCache,
+    disabling: Disabling,
     quarantine: &Arc<Quarantine>,
     successors: &Arc<Successors>,
-    helpers: Helpers,
     abandon: &CancellationToken,
 ) -> Arc<Settler> {
-    let disabling = Disabling {
-        db: parts.db.clone(),
-        endpoints: endpoints.clone(),
-        helpers,
-        abandon: abandon.clone(),
-        under_way: UnderWay::default(),
-    };
     Arc::new(Settler {
         db: parts.db.clone(),
         policies: parts.policies.clone(),

@@ -57,7 +57,8 @@ async fn send(client: &Client, endpoint: &Ready, message: &Message, payload: &By
     let sent =
         request_headers.iter().chain(custom.clone()).map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let timeout = endpoint.timeout.unwrap_or(timeout);
-    let request = Request { url: &endpoint.url, headers: sent, body: payload.clone(), timeout };
+    let own_tls = endpoint.own_tls.as_ref().map(|own| (endpoint.id, own));
+    let request = Request { url: &endpoint.url, headers: sent, body: payload.clone(), timeout, own_tls };
     let exchange = client.deliver(request).await;
     request_headers.extend(custom.map(|(name, _)| (name.clone(), "[redacted]".to_owned())));
     Attempted { started_at, request_headers, exchange }

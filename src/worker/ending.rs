@@ -42,6 +42,8 @@ impl Ending {
         match refused {
             Refused::Held { until, reason } => self.hold(consumed, until, reason).await,
             Refused::OurFault => self.hold(consumed, Until::In(pause_ms), HeldReason::OurFault).await,
+            // Until the database has it, nobody may try again at once.
+            Refused::Url => self.hold(consumed, Until::In(pause_ms), HeldReason::Disabled).await,
             Refused::Suspect { rest } => {
                 let until = Until::In(until_tried_ms(rest, pause_ms));
                 self.hold(consumed, until, HeldReason::OurFault).await

@@ -14,6 +14,7 @@ use super::database::{Stopping, until_answered};
 use super::known::Known;
 use super::ready::Ready;
 use crate::domain::sealing::Key;
+use crate::http::rules::Rules;
 use crate::reconnect::Backoff;
 use crate::store::wake::{Alarm, ENDPOINTS, Wake};
 use crate::store::{Db, StoreError, sendable};
@@ -39,20 +40,26 @@ pub struct EndpointCache {
 }
 
 /// The endpoint as it is now, `None` when there is no such endpoint: for commands.
-pub async fn load(db: &Db, key: &Key, id: Uuid) -> Result<Option<Ready>, StoreError> {
-    Ok(sendable::read(db, &[id]).await?.pop().map(|stored| Ready::open(stored, key)))
+pub async fn load(db: &Db, key: &Key, rules: &Rules, id: Uuid) -> Result<Option<Ready>, StoreError> {
+    Ok(sendable::read(db, &[id]).await?.pop().map(|stored| Ready::open(stored, key, rules)))
 }
 
 impl EndpointCache {
     /// The cache, and the task that reads for it. One statement at a time, so an older answer never replaces a newer one.
-    pub fn new(db: Db, key: Key, abandon: CancellationToken) -> (EndpointCache, impl Future<Output = ()>) {
+    pub fn new(
+        db: Db,
+        key: Key,
+        rules: Rules,
+        abandon: CancellationToken,
+    ) -> (EndpointCache, impl Future<Output = ()>) {
         let known = Arc::new(Known::default());
         let (reader, reading) = together(GATHER, {
             let (db, known) = (db.clone(), known.clone());
             async move |ids: &[Uuid]| {
                 known.reading();
                 let stored = until_answered(&abandon, "read endpoints", || sendable::read(&db, ids)).await?;
-                let read: Vec<Arc<Ready>> = stored.into_iter().map(|s| Arc::new(Ready::open(s, &key))).collect();
+                let read: Vec<Arc<Ready>> =
+                    stored.into_iter().map(|s| Arc::new(Ready::open(s, &key, &rules))).collect();
                 known.add(&read);
                 let found = |id| read.iter().find(|ready| ready.id == id).cloned();
                 Ok(ids.iter().map(|id| found(*id)).collect())

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::consumed::Consumed;
+use super::disabling::Disabling;
 use super::endpoints::EndpointCache;
 use super::gates::{Entrance, Gates, Permit};
 use super::queue_share::QueueShare;
@@ -20,6 +21,7 @@ use crate::telemetry::names::HeldReason;
 
 pub struct Gatekeeper {
     pub endpoints: EndpointCache,
+    pub disabling: Disabling,
     pub gates: Gates,
     pub replicas: Arc<Replicas>,
     /// Of an endpoint that sets no limit of its own.
@@ -33,6 +35,9 @@ impl Gatekeeper {
         // The relay lets nothing go before the circuit is half open, or the pause over, whatever the row's time says.
         let reason = if !endpoint.enabled {
             HeldReason::Disabled
+        } else if let Some(why) = &endpoint.refused {
+            self.disabling.refuse(&endpoint, why);
+            return Err(Refused::Url.into());
         } else if endpoint.circuit.state == State::Open {
             HeldReason::Circuit
         } else if endpoint.is_paused() {

@@ -8,6 +8,7 @@ use crate::broker::topology::Topology;
 use crate::domain::backoff::Policies;
 use crate::domain::sealing;
 use crate::http::client::Client;
+use crate::http::rules::Rules;
 use crate::store::Db;
 use crate::telemetry::readiness::Readiness;
 
@@ -19,6 +20,8 @@ pub struct Parts {
     pub topology: Topology,
     pub policies: Arc<Policies>,
     pub key: sealing::Key,
+    /// Which URLs may be sent to.
+    pub rules: Rules,
     pub limits: Limits,
     /// Names this worker in the attempts table and in the broker's list of connections.
     pub name: String,

@@ -8,6 +8,9 @@ use uuid::Uuid;
 use crate::domain::circuit::{Circuit, State};
 use crate::domain::sealing::{Key, SealError};
 use crate::domain::signing_key::SigningKey;
+use crate::http::own_tls::OwnTls;
+use crate::http::rules::Rules;
+use crate::http::target;
 use crate::store::sendable::Sendable;
 
 /// An endpoint ready to send to.
@@ -29,6 +32,10 @@ pub struct Ready {
     secret_ends_ms: Vec<i64>,
     /// Custom headers, decrypted.
     pub headers: Vec<(String, String)>,
+    /// Certificates of its own, decrypted.
+    pub own_tls: Option<OwnTls>,
+    /// Why its URL must not be sent to.
+    pub refused: Option<String>,
     /// The configured key does not open the secrets: a fault of ours.
     pub unreadable: bool,
     /// Of the rows that this was made from.
@@ -58,14 +65,18 @@ impl Ready {
         self.paused_until.is_some_and(|until| Instant::now() < until)
     }
 
-    pub fn open(stored: Sendable, key: &Key) -> Ready {
+    pub fn open(stored: Sendable, key: &Key, rules: &Rules) -> Ready {
         let opened = open_secrets(&stored, key);
         let headers = open_headers(&stored, key);
-        if let Some(error) = opened.as_ref().err().or(headers.as_ref().err()) {
+        let own_tls = open_tls(&stored, key);
+        let errors = [opened.as_ref().err(), headers.as_ref().err(), own_tls.as_ref().err()];
+        let error = errors.into_iter().flatten().next();
+        if let Some(error) = error {
             tracing::error!(endpoint_id = %stored.id, %error, "the endpoint's secrets cannot be opened");
         }
-        let unreadable = opened.is_err() || headers.is_err();
+        let unreadable = error.is_some();
         Ready {
+            refused: refused(&stored, rules),
             id: stored.id,
             url: stored.url,
             enabled: stored.status == "enabled",
@@ -82,6 +93,7 @@ impl Ready {
             secrets: opened.unwrap_or_default(),
             secret_ends_ms: stored.secret_ends_ms,
             headers: headers.unwrap_or_default(),
+            own_tls: own_tls.unwrap_or_default(),
             unreadable,
             version: stored.version,
         }
@@ -105,12 +117,29 @@ fn open_secrets(stored: &Sendable, key: &Key) -> Result<Vec<SigningKey>, SealErr
         .collect()
 }
 
-/// The blob of custom headers: the key's id, then the sealed JSON list of pairs.
+/// A blob: the id of the key that sealed it, then what it sealed.
+fn open_blob(stored: &Sendable, blob: &[u8], key: &Key) -> Result<Vec<u8>, SealError> {
+    let (key_id, sealed) = blob.split_at_checked(8).ok_or(SealError::Damaged)?;
+    key.open(&String::from_utf8_lossy(key_id), stored.id.as_bytes(), sealed)
+}
+
+/// A JSON list of pairs.
 fn open_headers(stored: &Sendable, key: &Key) -> Result<Vec<(String, String)>, SealError> {
     let Some(blob) = &stored.headers else { return Ok(Vec::new()) };
-    let (key_id, sealed) = blob.split_at_checked(8).ok_or(SealError::Damaged)?;
-    let plain = key.open(&String::from_utf8_lossy(key_id), stored.id.as_bytes(), sealed)?;
-    serde_json::from_slice(&plain).map_err(|_| SealError::Damaged)
+    serde_json::from_slice(&open_blob(stored, blob, key)?).map_err(|_| SealError::Damaged)
+}
+
+/// Both are PEM.
+fn open_tls(stored: &Sendable, key: &Key) -> Result<Option<OwnTls>, SealError> {
+    let open = |blob: &Option<Vec<u8>>| blob.as_ref().map(|blob| open_blob(stored, blob, key)).transpose();
+    let (identity, ca) = (open(&stored.client_identity)?, open(&stored.ca)?);
+    OwnTls::open(identity.as_deref(), ca.as_deref()).map_err(|_| SealError::Damaged)
+}
+
+/// What cannot even be parsed is an attempt's failure.
+fn refused(stored: &Sendable, rules: &Rules) -> Option<String> {
+    let url = target::check_url(&stored.url).ok()?;
+    rules.check(&url, stored.require_https).err().map(|refused| refused.to_string())
 }
 
 #[cfg(test)]
@@ -133,13 +162,16 @@ mod tests {
                 paused_ms: None,
                 resumed_us: 0,
                 headers: None,
+                client_identity: None,
+                ca: None,
+                require_https: false,
                 secret_kinds: Vec::new(),
                 secret_key_ids: Vec::new(),
                 secrets: Vec::new(),
                 secret_ends_ms: Vec::new(),
                 version: String::new(),
             };
-            Ready::open(stored, &Key::from_bytes([0; 32]))
+            Ready::open(stored, &Key::from_bytes([0; 32]), &Rules::default())
         }
     }
 

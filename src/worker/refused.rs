@@ -20,6 +20,9 @@ pub enum Refused {
     /// Something of ours has failed.
     OurFault,
     EndpointRemoved,
+    /// Its endpoint's URL is not allowed. The endpoint is disabled, as one that answered 410 is: nothing is sent, no attempt
+    /// is spent, and somebody has to give it another URL and enable it.
+    Url,
     /// It has killed its workers, or what ran in them, again and again.
     Poison(&'static str),
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::database::{Stopping, until_answered};
-use super::gone::Disabling;
+use super::disabling::Disabling;
 use super::job::{Job, Recorded};
 use super::quarantine::Quarantine;
 use super::successors::{Follow, Owed, Successors, follow};

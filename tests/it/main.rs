@@ -30,6 +30,8 @@ mod long_history;
 mod lost_answers;
 mod migrations;
 mod operations;
+mod outgoing;
+mod outgoing_tls;
 mod pacing;
 mod panics;
 mod partitions;

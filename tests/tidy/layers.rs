@@ -43,11 +43,12 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
 ];
 
 /// The only places that may name the library. The inbox is in the database of those who receive.
-const HOMES: [(&str, &[&str]); 4] = [
+const HOMES: [(&str, &[&str]); 5] = [
     ("sqlx", &["src/store", "src/receiver/inbox"]),
     ("sqlx_macros", &["src/store"]),
     ("lapin", &["src/broker"]),
-    ("reqwest", &["src/http"]),
+    ("hyper_util::client", &["src/http"]),
+    ("tokio_rustls", &["src/http"]),
 ];
 
 /// Time, chance and the outside world come into the domain as arguments.
@@ -55,7 +56,7 @@ const IMPURE: [&str; 11] = [
     "tokio",
     "sqlx",
     "lapin",
-    "reqwest",
+    "hyper",
     "SystemTime::now",
     "Instant::now",
     "Utc::now",

@@ -37,12 +37,17 @@ pub fn seal(key: &Key, owner: Uuid, plain: &[u8]) -> Result<Vec<u8>, Failure> {
     key.seal(nonce, owner.as_bytes(), plain).map_err(|error| Failure::Failed(error.to_string()))
 }
 
-/// The key's id, then the sealed JSON list of names and values.
+/// The key's id, then what it has sealed.
+pub fn blob(key: &Key, owner: Uuid, plain: &[u8]) -> Result<Vec<u8>, Failure> {
+    Ok([key.id().into_bytes(), seal(key, owner, plain)?].concat())
+}
+
+/// A JSON list of names and values.
 pub fn sealed_headers(key: &Key, owner: Uuid, headers: &[Header]) -> Result<Option<Vec<u8>>, Failure> {
     if headers.is_empty() {
         return Ok(None);
     }
     let pairs: Vec<(&str, &str)> = headers.iter().map(|h| (h.name.as_str(), h.value.as_str())).collect();
     let plain = serde_json::to_vec(&pairs).map_err(|error| Failure::Failed(error.to_string()))?;
-    Ok(Some([key.id().into_bytes(), seal(key, owner, &plain)?].concat()))
+    Ok(Some(blob(key, owner, &plain)?))
 }

@@ -164,7 +164,16 @@ pub fn print(endpoint: &Endpoint) -> Outcome {
         ("rate limit", endpoint.rate_limit_per_second.map_or_else(|| "-".into(), |rate| format!("{rate}/s"))),
         ("timeout", endpoint.timeout_ms.map_or_else(|| "-".into(), |ms| format!("{ms} ms"))),
         ("retry policy", endpoint.retry_policy.clone().unwrap_or_else(|| "default".into())),
+        ("client certificate", client_certificate(endpoint)),
+        ("authorities", endpoint.ca_sha256.as_ref().map_or_else(|| "the system's".into(), |ca| ca.join(", "))),
     ])
+}
+
+/// The fingerprint of the certificate, which is no secret.
+fn client_certificate(endpoint: &Endpoint) -> String {
+    let until = endpoint.client_certificate_expires_at.map(|at| format!(", until {}", at.format("%F %T UTC")));
+    let shown = |sha256: &String| format!("{sha256}{}", until.unwrap_or_default());
+    endpoint.client_certificate_sha256.as_ref().map_or_else(|| "-".into(), shown)
 }
 
 fn circuit(endpoint: &Endpoint) -> String {

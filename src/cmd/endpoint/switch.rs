@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::super::compose;
 use super::super::failure::{Failure, Outcome};
 use super::known::{existing, unknown};
-use super::show;
+use super::{show, url};
 use crate::cli::EndpointId;
 use crate::config::Config;
 use crate::store::pauses::{self, Pause};
@@ -23,6 +23,8 @@ pub async fn disable(config: &Config, args: &EndpointId, reason: &str) -> Outcom
 
 pub async fn enable(config: &Config, args: &EndpointId) -> Outcome {
     let db = compose::command_db(config)?;
+    // It would be disabled again at its next delivery.
+    url::may_be_sent_to(config, &db, &existing(&db, args.id).await?).await?;
     let before = pauses::of(&db, &[args.id]).await?;
     if !endpoints::enable(&db, args.id, config.circuit.enabled).await? {
         return Err(unknown(args.id));

@@ -39,6 +39,15 @@ fn a_value_of_the_wrong_type_names_the_key_and_how_to_write_it() {
             "delivery.allow_cidrs: item 2 ('lan') is not a network",
         ),
         ("[retry]\npermanent_status_codes = 400", "write it like [400, 422]"),
+        ("[delivery]\nallow_ports = 443", "write it like [443, \"8000-8999\"]"),
+        (
+            "[delivery]\nallow_ports = [443, \"https\"]",
+            "delivery.allow_ports: item 2 ('https') is not a port; write it like",
+        ),
+        ("[delivery]\nallow_ports = [65536]", "item 1 ('65536') is not a port"),
+        ("[delivery]\nallow_ports = [0]", "item 1 ('0') is not a port"),
+        ("[delivery]\nallow_ports = [\"9000-8000\"]", "item 1 ('9000-8000') is not a port"),
+        ("[delivery]\nrequire_https = \"yes\"", "delivery.require_https: is a text, not true or false"),
         ("[worker]\nconcurrency = \"8\"", "worker.concurrency: is a text, not a whole number; write it like 1440"),
         ("[worker]\nconcurrency = 8.5", "worker.concurrency: is a number, not a whole number"),
         ("[circuit]\nenabled = \"yes\"", "circuit.enabled: is a text, not true or false; write it like true"),
@@ -91,6 +100,13 @@ fn an_empty_listen_address_turns_the_server_off_and_port_zero_is_allowed() {
     assert_eq!(loaded(&[("POSTHASTE_TELEMETRY__LISTEN", "")]).telemetry.listen, None);
     let any = loaded(&[("POSTHASTE_TELEMETRY__LISTEN", "0.0.0.0:0")]).telemetry.listen;
     assert_eq!(any, Some(([0, 0, 0, 0], 0).into()));
+}
+
+#[test]
+fn ports_are_numbers_or_ranges() {
+    let ports = |text: &str| loaded(&[("POSTHASTE_DELIVERY__ALLOW_PORTS", text)]).delivery.allow_ports;
+    assert_eq!(ports(r#"[443, "80", "8000-8999", "1 - 65535"]"#), [443..=443, 80..=80, 8000..=8999, 1..=65535]);
+    assert_eq!(ports("[]"), []);
 }
 
 #[test]

@@ -11,6 +11,9 @@ fn urls_and_keys_are_never_printed_whole() {
         ("AMQP_URL", "amqps://u:hunter4@mq:5671/%2f"),
         ("POSTHASTE_SECURITY__ENCRYPTION_KEY", KEY),
     ]);
+    let proxied = loaded(&[("POSTHASTE_DELIVERY__PROXY", "http://u:hunter5@proxy:3128")]);
+    assert!(!format!("{proxied:?}").contains("hunter"));
+    assert_eq!(proxied.delivery.proxy.unwrap().expose(), "http://u:hunter5@proxy:3128");
     let printed = format!("{config:?} {}", config.database_url().unwrap());
     assert!(printed.contains("postgresql://u:***@db/x") && printed.contains("mq:5671"), "{printed}");
     assert!(!printed.contains("hunter") && !printed.contains("AAEC"), "{printed}");
@@ -27,6 +30,10 @@ fn a_refused_secret_is_not_repeated() {
         ("AMQP_URL", "http://u:hunter2@mq", "broker.url: begins with http://; use amqp:// or amqps://"),
         ("AMQP_URL", "amqp:hunter2", "broker.url: has no // after amqp:"),
         ("AMQP_URL", "hunter2", "broker.url: is not a URL"),
+        ("POSTHASTE_DELIVERY__PROXY", "socks5://u:hunter2@proxy", "delivery.proxy: begins with socks5://; use http://"),
+        ("POSTHASTE_DELIVERY__PROXY", "u:hunter2@proxy:3128", "delivery.proxy: begins with u://"),
+        ("POSTHASTE_DELIVERY__PROXY", "http://u:hunter2@proxy:3128/x", "delivery.proxy: has something after the port"),
+        ("POSTHASTE_DELIVERY__PROXY", "http://u:hunter2@proxy:3128?x", "delivery.proxy: has something after the port"),
         ("POSTHASTE_SECURITY__ENCRYPTION_KEY", "hunter2", "security.encryption_key: is not base64"),
         ("POSTHASTE_SECURITY__ENCRYPTION_KEY", "AAEC", "holds 3 bytes, not 32; make one with `posthaste keygen`"),
     ];

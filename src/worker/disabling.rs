@@ -1,4 +1,5 @@
-//! 410: the endpoint says that it is gone for good, and is disabled.
+//! Endpoints that are disabled by a worker: one that answered 410, and says that it is gone for good, and one whose URL
+//! is not allowed (any more).
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,9 +11,10 @@ use uuid::Uuid;
 use super::database::{Stopping, until_answered};
 use super::endpoints::EndpointCache;
 use super::job::Job;
+use super::ready::Ready;
 use crate::domain::dead_reason::DeadReason;
 use crate::domain::decision::Decision;
-use crate::store::{Db, endpoints};
+use crate::store::{Db, StoreError, endpoints};
 use crate::supervise::Helpers;
 
 /// Between two looks at a row that somebody has locked. A statement that waited for it would keep a connection meanwhile.
@@ -30,6 +32,13 @@ pub struct Disabling {
 
 #[derive(Clone, Default)]
 pub struct UnderWay(Arc<Mutex<HashSet<Uuid>>>);
+
+/// Why endpoints are disabled.
+#[derive(Clone)]
+enum Why {
+    Gone,
+    Refused { url: String, reason: String },
+}
 
 impl UnderWay {
     fn lock(&self) -> MutexGuard<'_, HashSet<Uuid>> {
@@ -49,25 +58,36 @@ impl Disabling {
         }
         ids.retain(|id| self.under_way.lock().insert(*id));
         if !ids.is_empty() {
-            let disabling = self.clone().until_disabled(ids.into_iter().collect());
-            tokio::spawn(self.helpers.watched("disabling an endpoint", disabling));
+            self.begin(ids.into_iter().collect(), Why::Gone);
         }
     }
 
-    async fn until_disabled(self, ids: Vec<Uuid>) {
+    /// Nothing was sent to it. Until it is disabled, whoever asks next is answered in the same way.
+    pub fn refuse(&self, endpoint: &Ready, reason: &str) {
+        if self.under_way.lock().insert(endpoint.id) {
+            tracing::warn!(endpoint_id = %endpoint.id, reason, "the endpoint's URL is not allowed; it is disabled");
+            self.begin(vec![endpoint.id], Why::Refused { url: endpoint.url.clone(), reason: reason.to_owned() });
+        }
+    }
+
+    fn begin(&self, ids: Vec<Uuid>, why: Why) {
+        let disabling = self.clone().until_disabled(ids, why);
+        tokio::spawn(self.helpers.watched("disabling an endpoint", disabling));
+    }
+
+    async fn until_disabled(self, ids: Vec<Uuid>, why: Why) {
         // Err: the worker is stopping.
-        let _ = self.try_again_and_again(&ids).await;
+        let _ = self.try_again_and_again(&ids, &why).await;
         let mut under_way = self.under_way.lock();
         ids.iter().for_each(|id| {
             under_way.remove(id);
         });
     }
 
-    async fn try_again_and_again(&self, ids: &[Uuid]) -> Result<(), Stopping> {
+    async fn try_again_and_again(&self, ids: &[Uuid], why: &Why) -> Result<(), Stopping> {
         let mut left = ids.to_vec();
         loop {
-            left =
-                until_answered(&self.abandon, "disable endpoints", || endpoints::disable_gone(&self.db, &left)).await?;
+            left = until_answered(&self.abandon, "disable endpoints", || self.disable_free(&left, why)).await?;
             if left.is_empty() {
                 break;
             }
@@ -79,5 +99,17 @@ impl Disabling {
         // Whoever read one before it was disabled has to read it again.
         ids.iter().for_each(|id| self.endpoints.forget(*id));
         Ok(())
+    }
+
+    /// Those that are still as they were: somebody has their rows locked.
+    async fn disable_free(&self, ids: &[Uuid], why: &Why) -> Result<Vec<Uuid>, StoreError> {
+        let Why::Refused { url, reason } = why else { return endpoints::disable_gone(&self.db, ids).await };
+        let mut left = Vec::new();
+        for id in ids {
+            if endpoints::disable_url(&self.db, *id, url, reason).await? {
+                left.push(*id);
+            }
+        }
+        Ok(left)
     }
 }

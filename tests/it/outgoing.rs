@@ -140,7 +140,9 @@ async fn a_port_that_is_not_allowed_any_more_disables_the_endpoint() {
 #[tokio::test]
 async fn requests_go_through_the_proxy_and_its_faults_spend_no_attempt() {
     let proxy = ConnectProxy::start();
-    let stack = Stack::with(&[LOCAL, ("delivery.proxy", &proxy.url("user:hunter2@"))]).await;
+    // The time-out is not what this is about.
+    let patient = ("delivery.connect_timeout", "20s");
+    let stack = Stack::with(&[LOCAL, patient, ("delivery.proxy", &proxy.url("user:hunter2@"))]).await;
     let (authority, files) = (Authority::new("an authority"), PemFiles::new());
     let receiver = SecureReceiver::start(&authority.server(&["localhost"]), None, Duration::ZERO);
     let url = receiver.url("localhost", "/");

@@ -85,7 +85,7 @@ async fn provisional_answers_without_end_end_at_the_deadline() {
 
 async fn post_large(client: &Client, server: &Server, timeout: Duration) -> Exchange {
     let (body, url) = (Bytes::from(vec![b' '; HUGE]), server.url());
-    client.deliver(Request { url: &url, headers: vec![], body, timeout }).await
+    client.deliver(Request { url: &url, headers: vec![], body, timeout, own_tls: None }).await
 }
 
 /// Reads the head alone.
@@ -254,9 +254,9 @@ async fn a_large_body_arrives_as_it_is_and_its_connection_is_used_again() {
     })
     .await;
     let client = client();
-    for length in [16_384, 16_385, 32_768, 1_000_003] {
+    for length in [16_384usize, 16_385, 32_768, 1_000_003] {
         let body: Bytes = (0..length).map(|n| (n * 7 % 251) as u8).collect();
-        let request = Request { url: &server.url(), headers: vec![], body: body.clone(), timeout: AMPLE };
+        let request = Request { url: &server.url(), headers: vec![], body: body.clone(), timeout: AMPLE, own_tls: None };
         assert_eq!(client.deliver(request).await.outcome, response(200));
         let (head, arrived) = received.recv().await.unwrap();
         assert!(head.contains(&format!("content-length: {length}")) && !head.contains("transfer-encoding"), "{head}");

@@ -15,16 +15,16 @@ const PASSWORD: &str = "not-a-secret";
 /// Applies the script as it is printed, and gives the users a password.
 async fn make(own: &OwnServers, stack: &Stack) {
     let script = stack.cli(&["roles", "rabbitmq", "--prefix", &stack.prefix]).await.ok().stdout;
-    let script = format!("PATH={}:$PATH\n{script}", own.rabbitmq.bin.display());
+    let script = format!("PATH={}:$PATH\n{script}", own.native.rabbitmq.bin.display());
     for _ in 0..2 {
-        let mut shell = own.rabbitmq.daemon.command(Path::new("sh"), &own.rabbitmq.environment);
+        let mut shell = own.native.rabbitmq.daemon.command(Path::new("sh"), &own.native.rabbitmq.environment);
         shell.args(["-c", &script]);
         let done = tokio::process::Command::from(shell).output().await.unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
     for user in USERS {
         let name = format!("{}_{user}", stack.prefix);
-        own.rabbitmq.control(&["change_password", &name, PASSWORD]).await.unwrap();
+        own.native.rabbitmq.control(&["change_password", &name, PASSWORD]).await.unwrap();
     }
 }
 
@@ -57,7 +57,7 @@ async fn deliveries_retries_dead_letters_and_requeues_go_their_way_under_the_use
 
     stack.wait_status(retried, "delivered").await;
     stack.wait_status(failed, "dead").await;
-    stack.letters(1).await;
+    stack.dead_letters(1).await;
     receiver.at("/dead", |_| Reply::ok());
     stack.cli_with(&["requeue", "--all", "--yes"], &operator).await.ok();
     stack.wait_status(failed, "delivered").await;

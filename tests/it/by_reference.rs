@@ -37,12 +37,12 @@ async fn attempts_retries_and_dead_letters_need_no_payload_in_the_broker() {
     stack.wait_status(retried, "delivered").await;
     stack.wait_status(dead, "dead").await;
     assert_arrived(&receiver, retried, 3);
-    let letter = stack.letters(1).await.pop().unwrap();
-    assert!(letter.body.is_empty());
+    let dead_letter = stack.dead_letters(1).await.pop().unwrap();
+    assert!(dead_letter.body.is_empty());
     // What PostgreSQL says without looking into it: with the length of the length.
-    let told: usize = letter.header("payload-bytes").parse().unwrap();
+    let told: usize = dead_letter.header("payload-bytes").parse().unwrap();
     assert!((PAYLOAD.len()..=PAYLOAD.len() + 4).contains(&told), "{told}");
-    assert_eq!((letter.header("dead-reason"), letter.header("attempts")), ("exhausted", "3"));
+    assert_eq!((dead_letter.header("dead-reason"), dead_letter.header("attempts")), ("exhausted", "3"));
     receiver.at("/dead", |_| Reply::ok());
     stack.cli(&["requeue", "--event", &dead.to_string(), "--yes"]).await.ok();
     stack.wait_status(dead, "delivered").await;

@@ -220,8 +220,8 @@ async fn look_at_the_broker(run: &Run) {
     let mut headers = lapin::types::FieldTable::default();
     headers.insert("authorization".into(), AMQPValue::LongString(HEADER.into()));
     stack.publish("deliver", BasicProperties::default().with_headers(headers), PAYLOAD.as_bytes()).await;
-    for letter in stack.letters(u32::try_from(before).unwrap() + 1).await {
-        run.note("headers of a dead letter", written(&letter.properties), &[]);
+    for dead_letter in stack.dead_letters(u32::try_from(before).unwrap() + 1).await {
+        run.note("headers of a dead letter", written(&dead_letter.properties), &[]);
     }
     run.note("headers of a message in a delay queue", written(&stack.take("delay.3600000").await), &[]);
 }

@@ -68,7 +68,7 @@ async fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Done {
 async fn postgres(files: &Files) -> Option<Postgres> {
     let options =
         ["fsync=off", "ssl=on", "ssl_cert_file=../server.crt", "ssl_key_file=../server.key", "ssl_ca_file=../ca.crt"];
-    let mut postgres = Postgres::create(&Programs::find()?, files.directory.path(), &options).unwrap();
+    let mut postgres = Postgres::create(&Programs::find().ok()?, files.directory.path(), &options).unwrap();
     serve_postgres(&postgres, &files.authority.server(&[HOST]));
     postgres.daemon.write("ca.crt", &files.authority.pem()).unwrap();
     let hba = "hostssl all shop_relay all cert\nhostssl all all all scram-sha-256\n";
@@ -161,7 +161,7 @@ async fn rabbitmq(files: &Files) -> Option<(RabbitMq, u16)> {
          ssl_options.keyfile = server.key\nssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n\
          auth_mechanisms.1 = PLAIN\nauth_mechanisms.2 = EXTERNAL\nssl_cert_login_from = common_name\n"
     );
-    let programs = Programs::find()?;
+    let programs = Programs::find().ok()?;
     let mut rabbitmq =
         RabbitMq::create(&programs, files.directory.path(), &settings, "rabbitmq_auth_mechanism_ssl").unwrap();
     serve_rabbitmq(&rabbitmq, &files.authority.server(&[HOST]));

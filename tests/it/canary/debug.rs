@@ -8,13 +8,13 @@ use clap::Parser;
 use posthaste::cli::Cli;
 use posthaste::config::{Config, Sources};
 use posthaste::domain::key_pair::PrivateKey;
-use posthaste::domain::message::Message;
+use posthaste::domain::message::{Body, Carried, Message};
 use posthaste::domain::sealing::Key;
 use posthaste::domain::signature::Secret;
 use posthaste::domain::signing_key::SigningKey;
 use posthaste::receiver::event::Event;
 use posthaste::receiver::verify::Verifier;
-use posthaste::{broker, store};
+use posthaste::{broker, store, tls};
 
 use super::disguises::found;
 use super::{ALL, ENCRYPTION, HEADER, PASSWORD, PAYLOAD, PRIVATE, SECRET, TOKEN};
@@ -35,7 +35,7 @@ fn message() -> Message {
         endpoint_id: uuid::Uuid::nil(),
         tenant: "acme".into(),
         event_type: "order.created".into(),
-        body: PAYLOAD.into(),
+        body: Body::Here(PAYLOAD.into()),
         attempt: 1,
         max_attempts: 1,
         base_attempts: 0,
@@ -50,6 +50,7 @@ fn servers() -> String {
     let flags = format!("{:?}", Cli::try_parse_from(flags).unwrap());
     let store = store::Options {
         url: database.into(),
+        tls: tls::Files::default(),
         max_connections: 1,
         connect_timeout: Duration::ZERO,
         statement_timeout: Duration::ZERO,
@@ -57,9 +58,16 @@ fn servers() -> String {
         application_name: String::new(),
         service: false,
         asynchronous_commit: false,
+        by_reference: false,
     };
     let zero = Duration::ZERO;
-    let broker = broker::Settings { url: broker.into(), operation_timeout: zero, heartbeat: zero };
+    let broker = broker::Settings {
+        url: broker.into(),
+        tls: tls::Files::default(),
+        carried: Carried::Payload,
+        operation_timeout: zero,
+        heartbeat: zero,
+    };
     format!("{flags} {store:?} {broker:?}")
 }
 

@@ -33,12 +33,17 @@ pub struct OwnServers {
 impl Native {
     /// With further options of PostgreSQL, and lines of rabbitmq.conf.
     pub async fn start(options: &[&str], settings: &str) -> Result<Native, String> {
-        let directory = tempfile::Builder::new().prefix("posthaste-it-").tempdir().expect("a directory for servers");
-        // The servers' users must be able to pass through it.
-        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o711)).expect("our own directory");
+        let directory = directory();
         let (postgres, rabbitmq) = operate::start(directory.path(), options, settings, "").await?;
         Ok(Native { postgres, rabbitmq, _directory: directory })
     }
+}
+
+/// For servers, whose users must be able to pass through it.
+pub fn directory() -> TempDir {
+    let directory = tempfile::Builder::new().prefix("posthaste-it-").tempdir().expect("a directory for servers");
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o711)).expect("our own directory");
+    directory
 }
 
 impl OwnServers {

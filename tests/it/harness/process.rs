@@ -85,7 +85,7 @@ impl Process {
 
     /// What it takes of memory, in KiB, and of files.
     pub fn holds(&self) -> (usize, usize) {
-        let of_it = format!("/proc/{}", self.child().id());
+        let of_it = format!("/proc/{}", self.0.process.id());
         let status = std::fs::read_to_string(format!("{of_it}/status")).expect("it runs");
         let memory =
             status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());

@@ -256,7 +256,8 @@ async fn a_large_body_arrives_as_it_is_and_its_connection_is_used_again() {
     let client = client();
     for length in [16_384usize, 16_385, 32_768, 1_000_003] {
         let body: Bytes = (0..length).map(|n| (n * 7 % 251) as u8).collect();
-        let request = Request { url: &server.url(), headers: vec![], body: body.clone(), timeout: AMPLE, own_tls: None };
+        let request =
+            Request { url: &server.url(), headers: vec![], body: body.clone(), timeout: AMPLE, own_tls: None };
         assert_eq!(client.deliver(request).await.outcome, response(200));
         let (head, arrived) = received.recv().await.unwrap();
         assert!(head.contains(&format!("content-length: {length}")) && !head.contains("transfer-encoding"), "{head}");

@@ -115,10 +115,13 @@ async fn upkeep(metrics: PrometheusHandle) {
 
 fn router(metrics: PrometheusHandle, readiness: Readiness) -> Router {
     Router::new()
-        .route("/metrics", get({
-            let readiness = readiness.clone();
-            move || async move { scrape(&metrics, &readiness) }
-        }))
+        .route(
+            "/metrics",
+            get({
+                let readiness = readiness.clone();
+                move || async move { scrape(&metrics, &readiness) }
+            }),
+        )
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(move || async move { readyz(&readiness) }))
 }

@@ -140,7 +140,8 @@ async fn the_metrics_count_what_happened() {
 
 /// Where promtool is not there, as the gate installs it, nothing is checked.
 fn promtool_accepts(text: &str) {
-    let check = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let check =
+        Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut check = match check {
         Err(error) if error.kind() == ErrorKind::NotFound => return eprintln!("promtool is not there"),
         check => check.expect("promtool"),

@@ -2,9 +2,9 @@
 
 mod authority;
 mod broker;
+mod connect_proxy;
 #[path = "../../kit/servers/containers.rs"]
 mod containers;
-mod connect_proxy;
 mod database;
 mod own_servers;
 mod pooler;

@@ -12,6 +12,7 @@ pub struct User {
 }
 
 const NOTHING: &str = "^$";
+const TEMPLATE: &str = include_str!("users/template.sh");
 
 /// To publish takes the right to write to the exchange. Newer brokers tell a queue's length only to those who have some right to
 /// the queue: writing to one is harmless, since nobody publishes to a queue. To consume takes the right to read.
@@ -34,29 +35,14 @@ pub fn users(names: &Names) -> [User; 4] {
     ]
 }
 
-/// For a POSIX shell on a node of the broker. A new user gets no password: with an empty one nobody can log in.
+/// For a POSIX shell on a node of the broker. A new user gets no password: nobody can log in as it.
 pub fn script(prefix: &str, vhost: &str, names: &Names) -> String {
-    let vhost = quoted(vhost);
-    let mut lines = vec![
-        "# Users of Posthaste with no more rights than they need. Printed by `posthaste roles rabbitmq`; see docs/roles.md.".to_owned(),
-        "# Run it where rabbitmqctl works. Running it again changes nothing. A new user cannot log in until you say how:".to_owned(),
-        format!("#   rabbitmqctl change_password {prefix}_relay"),
-        "set -eu".to_owned(),
-        "user() {".to_owned(),
-        "    # Every user begins with some password; this one is forgotten at once.".to_owned(),
-        "    rabbitmqctl -q list_users | cut -f 1 | grep -qxF -e \"$1\" || {".to_owned(),
-        "        rabbitmqctl -q add_user \"$1\" \"$(od -An -N 24 -tx1 /dev/urandom | tr -d ' \\n')\"".to_owned(),
-        "        rabbitmqctl -q clear_password \"$1\"".to_owned(),
-        "    }".to_owned(),
-        "    rabbitmqctl -q set_user_tags \"$1\"".to_owned(),
-        format!("    rabbitmqctl -q set_permissions -p {vhost} \"$1\" \"$2\" \"$3\" \"$4\""),
-        "}".to_owned(),
-    ];
-    for user in users(names) {
+    let line = |user: &User| {
         let patterns = [&user.configure, &user.write, &user.read].map(|pattern| quoted(pattern)).join(" ");
-        lines.push(format!("user {prefix}_{} {patterns}", user.role));
-    }
-    lines.join("\n")
+        format!("user {prefix}_{} {patterns}", user.role)
+    };
+    let lines: Vec<String> = users(names).iter().map(line).collect();
+    TEMPLATE.replace("{prefix}", prefix).replace("{users}", &lines.join("\n")).replace("{vhost}", &quoted(vhost))
 }
 
 /// For the shell.

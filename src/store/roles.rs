@@ -3,24 +3,13 @@
 //! What each may do is one list; the statements are derived from it, and a test runs the service under exactly these.
 
 mod list;
+mod role;
+
+pub use role::Role;
 
 use list::{FUNCTIONS, SEQUENCES, TABLES};
 
 const TEMPLATE: &str = include_str!("roles/template.sql");
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// An application that emits events.
-    Producer,
-    Relay,
-    Worker,
-    /// Endpoints, requeues, looking at what happened.
-    Operator,
-    /// Reads figures and states; no payload, no body of an answer, no secret.
-    Observer,
-    /// Owns the schema.
-    Migrator,
-}
 
 /// What a role may do with one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,22 +20,6 @@ pub struct Grant {
     /// `table outbox`, `function uuid_v7()` or `sequence wake`, in the schema `posthaste`.
     pub kind: &'static str,
     pub name: &'static str,
-}
-
-impl Role {
-    pub const ALL: [Role; 6] =
-        [Role::Producer, Role::Relay, Role::Worker, Role::Operator, Role::Observer, Role::Migrator];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::Producer => "producer",
-            Role::Relay => "relay",
-            Role::Worker => "worker",
-            Role::Operator => "operator",
-            Role::Observer => "observer",
-            Role::Migrator => "migrator",
-        }
-    }
 }
 
 /// All grants. `by_reference`: messages carry no payload, so workers read it here.

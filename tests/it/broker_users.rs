@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel};
+use lapin::{BasicProperties, Channel, Connection};
 
 use crate::harness::{OwnServers, Receiver, Reply, Stack, eventually};
 use crate::kit::broker::connect;
@@ -12,25 +12,29 @@ use crate::kit::broker::connect;
 const USERS: [&str; 4] = ["relay", "worker", "operator", "migrator"];
 const PASSWORD: &str = "not-a-secret";
 
+/// Of the users' names; they are the broker's, and a test that comes later gets new permissions for them.
+const PREFIX: &str = "shop";
+
 /// Applies the script as it is printed, and gives the users a password.
 async fn make(own: &OwnServers, stack: &Stack) {
-    let script = stack.cli(&["roles", "rabbitmq", "--prefix", &stack.prefix]).await.ok().stdout;
-    let script = format!("PATH={}:$PATH\n{script}", own.native.rabbitmq.bin.display());
-    for _ in 0..2 {
-        let mut shell = own.native.rabbitmq.daemon.command(Path::new("sh"), &own.native.rabbitmq.environment);
-        shell.args(["-c", &script]);
-        let done = tokio::process::Command::from(shell).output().await.unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    }
+    apply(own, stack).await;
     for user in USERS {
-        let name = format!("{}_{user}", stack.prefix);
-        own.native.rabbitmq.control(&["change_password", &name, PASSWORD]).await.unwrap();
+        own.native.rabbitmq.control(&["change_password", &format!("{PREFIX}_{user}"), PASSWORD]).await.unwrap();
     }
+}
+
+async fn apply(own: &OwnServers, stack: &Stack) {
+    let script = stack.cli(&["roles", "rabbitmq", "--prefix", PREFIX]).await.ok().stdout;
+    let script = format!("PATH={}:$PATH\n{script}", own.native.rabbitmq.bin.display());
+    let mut shell = own.native.rabbitmq.daemon.command(Path::new("sh"), &own.native.rabbitmq.environment);
+    shell.args(["-c", &script]);
+    let done = tokio::process::Command::from(shell).output().await.unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 fn url(stack: &Stack, user: &str) -> String {
     let mut url = url::Url::parse(&stack.binary.amqp_url).unwrap();
-    url.set_username(&format!("{}_{user}", stack.prefix)).unwrap();
+    url.set_username(&format!("{PREFIX}_{user}")).unwrap();
     url.set_password(Some(PASSWORD)).unwrap();
     url.into()
 }
@@ -42,6 +46,8 @@ async fn deliveries_retries_dead_letters_and_requeues_go_their_way_under_the_use
     let own = own.as_ref().unwrap();
     let (stack, receiver) = (Stack::on(&own.servers, &[]).await, Receiver::start());
     make(own, &stack).await;
+    // It takes nobody's password away.
+    apply(own, &stack).await;
     let urls = USERS.map(|user| url(&stack, user));
     let [relay, worker, operator, migrator] = urls.each_ref().map(|url| [("broker.url", url.as_str())]);
     stack.cli_with(&["topology", "declare"], &migrator).await.ok();
@@ -78,8 +84,11 @@ async fn deliveries_retries_dead_letters_and_requeues_go_their_way_under_the_use
     }
 }
 
-async fn channel(stack: &Stack, user: &str) -> Channel {
-    connect(&url(stack, user)).await.unwrap().create_channel().await.unwrap()
+/// The connection ends with what it is part of.
+async fn channel(stack: &Stack, user: &str) -> (Connection, Channel) {
+    let connection = connect(&url(stack, user)).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    (connection, channel)
 }
 
 /// What a user must not do, and the broker's answer to it.
@@ -100,14 +109,15 @@ async fn what_a_user_of_the_broker_must_not_do_is_refused() {
         ("operator", &dead, true),
     ];
     for (user, queue, allowed) in reads {
-        let got = channel(&stack, user).await.basic_get(queue.into(), BasicGetOptions::default()).await;
+        let (_connection, channel) = channel(&stack, user).await;
+        let got = channel.basic_get(queue.into(), BasicGetOptions::default()).await;
         assert_eq!(got.is_ok(), allowed, "{user} reads {queue}: {got:?}");
     }
     for user in ["relay", "worker", "operator"] {
         let own_queue = format!("{}.own", stack.prefix);
         let options = QueueDeclareOptions::default();
-        let declared =
-            channel(&stack, user).await.queue_declare(own_queue.into(), options, FieldTable::default()).await;
+        let (_connection, channel) = channel(&stack, user).await;
+        let declared = channel.queue_declare(own_queue.into(), options, FieldTable::default()).await;
         assert!(declared.is_err(), "{user} declares a queue");
     }
     let writes: [(&str, String, bool); 5] = [
@@ -118,7 +128,7 @@ async fn what_a_user_of_the_broker_must_not_do_is_refused() {
         ("worker", "amq.direct".to_owned(), false),
     ];
     for (user, exchange, allowed) in writes {
-        let channel = channel(&stack, user).await;
+        let (_connection, channel) = channel(&stack, user).await;
         let options = BasicPublishOptions::default();
         let published = channel
             .basic_publish(exchange.as_str().into(), "nowhere".into(), options, b"{}", BasicProperties::default())

@@ -3,7 +3,7 @@
 //! A statement that locks rows needs the right to update some column of them; where nothing is updated, it is one that does no
 //! harm. `ctid` and `xmin` can be read only with a right to the whole table.
 
-use super::Role::{self, Observer, Operator, Producer, Relay, Worker};
+use super::role::Role::{self, Observer, Operator, Producer, Relay, Worker};
 
 type List = &'static [(&'static str, &'static [(Role, &'static str)])];
 

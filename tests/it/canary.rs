@@ -242,9 +242,14 @@ async fn every_command(run: &Run, delivered: Uuid) {
     let dead = "select event_id::text from posthaste.deliveries where dead_reason = 'exhausted' limit 1";
     let dead: String = sqlx::query_scalar(dead).fetch_one(&run.stack.db).await.unwrap();
     let (secret, key) = (run.secret(), run.file("key"));
-    let commands: [(&[&str], &'static [&'static str]); 30] = [
+    let commands: [(&[&str], &'static [&'static str]); 35] = [
         (&["topology", "prune", "--yes"], &[]),
         (&["keygen"], &[]),
+        (&["roles", "sql"], &[]),
+        (&["roles", "rabbitmq"], &[]),
+        (&["tenant", "set", "ok", "--require-https", "false"], &[]),
+        (&["tenant", "list", "--json"], &[]),
+        (&["tenant", "show", "ok"], &[]),
         (&["completions", "bash"], &[]),
         (&["stats"], &[]),
         (&["stats", "--json"], &[]),

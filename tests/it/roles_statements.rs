@@ -88,7 +88,7 @@ async fn a_relay_may_run_each_of_its_statements() {
     for of_endpoints in
         [circuits::half_open_due(&db).await, circuits::disable_stale(&db, HOUR).await, pauses::end(&db).await]
     {
-        assert_eq!(done(of_endpoints), [Uuid::nil(); 0]);
+        assert!(done(of_endpoints).is_empty());
     }
     done(circuits::close_all(&db).await);
     done(circuits::count_open(&db).await);
@@ -174,7 +174,7 @@ async fn a_worker_may_run_each_of_its_statements() {
         response_body: None,
     };
     assert!(done(settle::settle(&db, "a worker", &[&settlement]).await)[0].is_some());
-    assert_eq!(done(endpoints::disable_gone(&db, &ids).await), [Uuid::nil(); 0], "the settlement has disabled it");
+    assert!(done(endpoints::disable_gone(&db, &ids).await).is_empty(), "the settlement has disabled it");
     stack.execute("update posthaste.endpoints set status = 'enabled'").await;
     done(endpoints::disable_gone(&db, &ids).await);
     stack.execute("update posthaste.deliveries set status = 'pending'").await;

@@ -197,6 +197,9 @@ async fn every_command_works_under_the_role_that_it_is_for_and_no_other() {
         &["endpoint", "rotate-secret", &id, "--scheme", "v1a"],
         &["endpoint", "jwks", &id],
         &["endpoint", "test", &id],
+        &["tenant", "set", "acme", "--require-https", "false"],
+        &["tenant", "list"],
+        &["tenant", "show", "acme"],
     ];
     for command in for_operators {
         system.run("operator", command).await.ok();

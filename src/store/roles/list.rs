@@ -100,7 +100,8 @@ pub const TABLES: List = &[
                 Observer,
                 "select (id, tenant, url, description, event_types, event_like, status, disabled_reason, disabled_at,
                          max_in_flight, rate_limit_per_second, timeout_ms, retry_policy, circuit_state, circuit_trips,
-                         circuit_opened_at, circuit_until, paused_at, paused_until, resumed_at, created_at, updated_at)",
+                         circuit_opened_at, circuit_until, paused_at, paused_until, resumed_at, created_at, updated_at,
+                         client_certificate_sha256, client_certificate_expires_at, ca_sha256)",
             ),
         ],
     ),
@@ -137,8 +138,9 @@ pub const TABLES: List = &[
         ],
     ),
     ("requeues", &[(Operator, "select, insert, update"), (Observer, "select")]),
-    // Whoever declares queues remembers them: the migrator, who owns the table.
-    ("delay_queues", &[(Observer, "select")]),
+    // Whoever declares queues remembers them: the migrator, who owns the table. The relay counts what waits in them.
+    ("delay_queues", &[(Relay, "select"), (Observer, "select")]),
+    ("tenant_settings", &[(Worker, "select"), (Operator, "select, insert, update"), (Observer, "select")]),
     (
         "schema_migrations",
         &[(Relay, "select (version, success)"), (Worker, "select (version, success)"), (Observer, "select")],

@@ -182,7 +182,7 @@ async fn every_command_works_under_the_role_that_it_is_for_and_no_other() {
     system.stack.wait_statuses("delivered", 1).await;
     let emit = ["event", "emit", "--tenant", "acme", "--type", "a.b", "--payload", "{}"];
     let show = ["event", "show", &event];
-    let for_operators: [&[&str]; 14] = [
+    let for_operators: [&[&str]; 17] = [
         &show,
         &["event", "list"],
         &["dead", "list"],

@@ -6,10 +6,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{Door, Receiver, Reply, Stack, eventually, in_a_thread, within};
+use crate::harness::{Door, Receiver, Reply, Stack, eventually, in_a_thread, raise_open_files, within};
 use crate::kit::connections::{accept, listener};
 use crate::kit::database::unfinished;
-use crate::kit::raise_open_files;
 
 const BROKEN: &str = "the exchange broke before a complete response";
 const WAITING: &str = "time-out while waiting for the response";

@@ -32,14 +32,3 @@ pub fn signal(process: u32, number: libc::c_int) -> bool {
     // SAFETY: kill takes plain numbers; a process that is gone is an error, which is the answer.
     unsafe { libc::kill(process as libc::pid_t, number) == 0 }
 }
-
-/// As many open files as this process may ask for; those that it starts may have as many.
-pub fn raise_open_files() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls are given a limit of our own, which lives longer than they take.
-    unsafe {
-        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
-        limit.rlim_cur = limit.rlim_max;
-        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
-    }
-}

@@ -37,6 +37,7 @@ pub use secure::{PemFiles, SecureReceiver, certificate};
 pub use servers::{Servers, make_template};
 pub use stack::{Done, Stack, nowhere};
 pub use terminal::at_a_terminal;
+pub use unix::raise_open_files;
 
 /// How long anything may take before a test gives up. Far more than needed, for a machine that is busy elsewhere.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -19,3 +19,14 @@ pub fn terminal() -> (OwnedFd, OwnedFd) {
         (OwnedFd::from_raw_fd(person), OwnedFd::from_raw_fd(program))
     }
 }
+
+/// As many open files as this process may ask for; those that it starts may have as many.
+pub fn raise_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls are given a limit of our own, which lives longer than they take.
+    unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+    }
+}

@@ -7,6 +7,8 @@ mod alerts;
 mod circles;
 #[path = "tidy/dependencies.rs"]
 mod dependencies;
+#[path = "tidy/deployment.rs"]
+mod deployment;
 #[path = "tidy/docs.rs"]
 mod docs;
 #[path = "tidy/habits.rs"]

@@ -94,6 +94,7 @@ fn relay_parts(config: &Config, readiness: &Readiness) -> Result<relay::Parts, F
             circuits: config.circuit.enabled,
             disable_after: config.circuit.disable_after,
             held_ttl: config.delivery.held_ttl,
+            retention: config.retention.rule(),
             max_in_flight: config.delivery.max_in_flight.try_into().unwrap_or(u32::MAX),
             places: released(config.worker.capacity),
             reconcile_interval: config.reconcile.interval,

@@ -80,10 +80,10 @@ pub fn endpoint(added: &str) -> Option<(uuid::Uuid, String)> {
     Some((added["id"].as_str()?.parse().ok()?, added["secret"].as_str()?.to_owned()))
 }
 
-/// Status and body of an answer.
+/// Status and body of an answer. By HTTP/1.0, in which no body comes in chunks.
 pub async fn get(address: impl ToSocketAddrs, path: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut text = String::new();
     stream.read_to_string(&mut text).await?;

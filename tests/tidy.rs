@@ -17,6 +17,8 @@ mod habits;
 mod layers;
 #[path = "tidy/mask.rs"]
 mod mask;
+#[path = "tidy/migrations.rs"]
+mod migrations;
 #[path = "tidy/source.rs"]
 mod source;
 

@@ -42,6 +42,7 @@ pub mod roles;
 pub mod secrets;
 pub mod sendable;
 mod session;
+pub mod settings;
 pub mod settle;
 pub mod slices;
 pub mod stats;

@@ -182,7 +182,7 @@ async fn every_command_works_under_the_role_that_it_is_for_and_no_other() {
     system.stack.wait_statuses("delivered", 1).await;
     let emit = ["event", "emit", "--tenant", "acme", "--type", "a.b", "--payload", "{}"];
     let show = ["event", "show", &event];
-    let for_operators: [&[&str]; 17] = [
+    let for_operators: [&[&str]; 21] = [
         &show,
         &["event", "list"],
         &["dead", "list"],
@@ -200,6 +200,10 @@ async fn every_command_works_under_the_role_that_it_is_for_and_no_other() {
         &["tenant", "set", "acme", "--require-https", "false"],
         &["tenant", "list"],
         &["tenant", "show", "acme"],
+        &["keys", "list"],
+        &["keys", "rotate"],
+        &["resend", "--endpoint", &id, "--yes"],
+        &["retry-now", "--all", "--yes"],
     ];
     for command in for_operators {
         system.run("operator", command).await.ok();
@@ -260,7 +264,7 @@ async fn a_benchmark_takes_the_roles_of_a_producer_and_of_an_operator() {
 }
 
 /// What is to be refused, with the role that tries.
-const REFUSED: [(&str, &str); 30] = [
+const REFUSED: [(&str, &str); 32] = [
     ("producer", "select payload from posthaste.outbox"),
     ("producer", "select id from posthaste.events"),
     ("producer", "select * from posthaste.deliveries"),
@@ -290,10 +294,12 @@ const REFUSED: [(&str, &str); 30] = [
     ),
     ("worker", "select payload from posthaste.events"),
     ("worker", "delete from posthaste.deliveries"),
+    ("worker", "select posthaste.seal_with('00000000')"),
     ("worker", "select * from posthaste.attempts"),
     ("operator", "select posthaste.emit('a', 'a.b', '{}')"),
     ("operator", "create or replace function posthaste.max_payload_bytes() returns int language sql return 1"),
     ("operator", "delete from posthaste.attempts"),
+    ("operator", "delete from posthaste.encryption_keys"),
     ("operator", "select posthaste.create_partitions(current_date, current_date)"),
     ("observer", "select payload from posthaste.events"),
     ("observer", "select key_ciphertext from posthaste.endpoint_secrets"),

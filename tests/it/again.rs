@@ -120,14 +120,10 @@ async fn a_resend_that_was_killed_goes_on_by_its_number_and_sends_nothing_twice(
     assert!(unknown.code == 1 && unknown.stderr.contains("there is no resend 4711"), "{unknown:?}");
 }
 
-#[tokio::test]
-async fn conditions_take_exactly_what_they_name() {
-    let stack = Stack::new().await;
-    stack.cli(&["topology", "declare"]).await.ok();
-    let one = stack.endpoint("a", "https://1.1.1.1/", &[]).await.id;
-    let two = stack.endpoint("b", "https://1.1.1.1/", &[]).await.id;
+/// One that was delivered, and five that died in different ways.
+fn of_every_kind(one: Uuid, two: Uuid) -> [Ended<'static>; 6] {
     let dead = |endpoint| Ended { status: "dead", ..delivered(endpoint) };
-    let all = [
+    [
         Ended { tenant: "a", minutes: 180, code: Some(204), ..delivered(one) },
         Ended {
             tenant: "a",
@@ -147,9 +143,17 @@ async fn conditions_take_exactly_what_they_name() {
         },
         Ended { tenant: "b", minutes: 10, code: None, error: Some("connection refused"), ..dead(two) },
         Ended { tenant: "b", minutes: 10, code: Some(404), error: Some("status 404"), ..dead(two) },
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn conditions_take_exactly_what_they_name() {
+    let stack = Stack::new().await;
+    stack.cli(&["topology", "declare"]).await.ok();
+    let one = stack.endpoint("a", "https://1.1.1.1/", &[]).await.id;
+    let two = stack.endpoint("b", "https://1.1.1.1/", &[]).await.id;
     let mut events = Vec::new();
-    for ended in &all {
+    for ended in of_every_kind(one, two) {
         events.push(ended.store(&stack).await);
     }
     delivered(Uuid::now_v7()).store(&stack).await;

@@ -1,7 +1,7 @@
 //! What is sent: the producer's exact bytes, signed anew for every attempt.
 
 use std::collections::HashSet;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;

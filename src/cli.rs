@@ -3,7 +3,9 @@
 mod again;
 mod bench;
 mod endpoint;
+mod erase;
 mod event;
+mod history;
 mod keys;
 mod output;
 mod parse;
@@ -23,7 +25,9 @@ use secrecy::SecretString;
 pub use again::{AgainFilter, Resend, RetryNow};
 pub use bench::{Bench, Burst, ReceiverArgs};
 pub use endpoint::{AddEndpoint, Endpoint, EndpointId, ListEndpoints, RotateSecret, Scheme, SetEndpoint};
+pub use erase::Erase;
 pub use event::{Dead, DeadFilter, DeliveryId, Emit, Event, ListDead, ListEvents, Reconcile, Requeue};
+pub use history::{DropDays, History};
 pub use keys::{Keys, RotateKeys};
 pub use output::Output;
 pub use parse::{Header, Payload, Setting};
@@ -110,6 +114,11 @@ pub enum Command {
     /// Dead letters: deliveries that are not tried again unless requeued.
     #[command(subcommand)]
     Dead(Dead),
+    /// Erase payloads, headers and answers; rows and counts stay.
+    Erase(Erase),
+    /// The days of history: events, deliveries and attempts.
+    #[command(subcommand)]
+    History(History),
     /// Counts of pending events and of deliveries by status.
     Stats(Output),
     /// A test receiver that verifies signatures and fails in the way it is told to.

@@ -178,9 +178,11 @@ pub async fn find(db: &Db, selection: &Selection, way: Way, day: Day, after: Pos
                  from x
                 cross join lateral (
                   select d.* from {deliveries} d where d.event_id = x.event_id and d.endpoint_id = x.endpoint_id offset 0) d
-                cross join lateral (select e.tenant, e.event_type from {events} e where e.id = x.event_id offset 0) e
+                cross join lateral (
+                  select e.tenant, e.event_type, e.erased_at from {events} e where e.id = x.event_id offset 0) e
                  left join posthaste.endpoints p on p.id = d.endpoint_id
                 where d.status = any ($8) and d.updated_at < $9
+                  and e.erased_at is null and d.dead_reason is distinct from 'erased'
                   and ($10::timestamptz is null or d.next_attempt_at > $10)
                   and ($4::uuid is null or d.endpoint_id = $4) and ($5::uuid[] is null or d.event_id = any ($5))
                   and d.event_id >= $6 and d.event_id < $7
@@ -236,8 +238,8 @@ pub struct Chosen {
 }
 
 /// `domain::delivery::resend` and `retry_now` in SQL. Where the endpoint gets nothing just now, or is behind, the delivery is held
-/// and due. What is to be published now that it is committed is listed under `relay` until it is confirmed: if the command is
-/// killed in between, a relay adopts it.
+/// and due. What is erased, event or delivery, is left alone. What is to be published now that it is committed is listed under
+/// `relay` until it is confirmed: if the command is killed in between, a relay adopts it.
 pub async fn grant(db: &Db, relay: i64, selection: &Selection, day: Day, chosen: &[Chosen]) -> Result<due::Made> {
     if chosen.is_empty() {
         return Ok(due::Made::default());
@@ -253,7 +255,9 @@ pub async fn grant(db: &Db, relay: i64, selection: &Selection, day: Day, chosen:
                  join {deliveries} d on ",
             same_key!("k"),
             "    join posthaste.endpoints ep on ep.id = d.endpoint_id
+                 join {events} e on e.id = any (array[k.event_id])
                 where coalesce(d.status, '') = any ($4) and d.updated_at < $5
+                  and e.erased_at is null and d.dead_reason is distinct from 'erased'
                 order by d.event_id, d.endpoint_id for update of d skip locked
              ), u as (
                update {deliveries} d

@@ -242,7 +242,7 @@ async fn every_command(run: &Run, delivered: Uuid) {
     let dead = "select event_id::text from posthaste.deliveries where dead_reason = 'exhausted' limit 1";
     let dead: String = sqlx::query_scalar(dead).fetch_one(&run.stack.db).await.unwrap();
     let (secret, key) = (run.secret(), run.file("key"));
-    let commands: [(&[&str], &'static [&'static str]); 41] = [
+    let commands: [(&[&str], &'static [&'static str]); 45] = [
         (&["topology", "prune", "--yes"], &[]),
         (&["keygen"], &[]),
         (&["keys", "list"], &[]),
@@ -283,6 +283,10 @@ async fn every_command(run: &Run, delivered: Uuid) {
         (&["requeue", "--error", "timeout", "--dry-run", "--json"], &[]),
         (&["reconcile", "--dry-run", "--json"], &[]),
         (&["reconcile"], &[]),
+        (&["history", "show"], &[]),
+        (&["history", "show", "--json"], &[]),
+        (&["history", "drop", "--before", "2026-01-01", "--yes"], &[]),
+        (&["erase", "--tenant", "nobody", "--yes"], &[]),
         (&["bench", "burst", "--events", "5", "--json"], &[]),
     ];
     for (arguments, may_show) in commands {

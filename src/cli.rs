@@ -1,10 +1,12 @@
 //! The command line: clap types only. What a command does is in `cmd`.
 
+mod again;
 mod bench;
 mod endpoint;
 mod erase;
 mod event;
 mod history;
+mod keys;
 mod output;
 mod parse;
 mod roles;
@@ -20,11 +22,13 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 
+pub use again::{AgainFilter, Resend, RetryNow};
 pub use bench::{Bench, Burst, ReceiverArgs};
 pub use endpoint::{AddEndpoint, Endpoint, EndpointId, ListEndpoints, RotateSecret, Scheme, SetEndpoint};
 pub use erase::Erase;
 pub use event::{Dead, DeadFilter, DeliveryId, Emit, Event, ListDead, ListEvents, Reconcile, Requeue};
 pub use history::{DropDays, History};
+pub use keys::{Keys, RotateKeys};
 pub use output::Output;
 pub use parse::{Header, Payload, Setting};
 pub use roles::Roles;
@@ -81,6 +85,10 @@ pub enum Command {
     Worker,
     /// Give dead deliveries a fresh set of attempts.
     Requeue(Requeue),
+    /// Send what has ended once more, delivered or dead: with the same webhook-id, and a new series of attempts.
+    Resend(Resend),
+    /// Try at once what waits for a later attempt.
+    RetryNow(RetryNow),
     /// Publish again what the broker has lost, and set the dead-letter queue right.
     Reconcile(Reconcile),
     /// The exchanges and queues in RabbitMQ.
@@ -91,6 +99,9 @@ pub enum Command {
     Roles(Roles),
     /// Make an encryption key for `security.encryption_key`.
     Keygen,
+    /// The encryption keys: which there are, and changing them.
+    #[command(subcommand)]
+    Keys(Keys),
     /// The endpoints that webhooks are sent to.
     #[command(subcommand)]
     Endpoint(Endpoint),

@@ -45,7 +45,7 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// What was accepted in another form than written; to be logged once logging works.
     pub warnings: Vec<String>,
-    encryption_key: Option<EncryptionKey>,
+    encryption_keys: Vec<EncryptionKey>,
 }
 
 impl Config {
@@ -73,7 +73,7 @@ impl Config {
             telemetry: Telemetry::read(&values)?,
             retention,
             shutdown: Shutdown::read(&values)?,
-            encryption_key: secrets::encryption_key(&values)?,
+            encryption_keys: secrets::encryption_keys(&values)?,
             warnings,
         })
     }
@@ -88,8 +88,9 @@ impl Config {
         self.broker.url.as_ref().ok_or(ConfigError::Missing { key: "broker.url", fix })
     }
 
-    pub fn encryption_key(&self) -> Result<&EncryptionKey, ConfigError> {
+    /// The first one, which is to seal, and the others, which open.
+    pub fn encryption_keys(&self) -> Result<(&EncryptionKey, &[EncryptionKey]), ConfigError> {
         let fix = "make one with `posthaste keygen` and set it as POSTHASTE_SECURITY__ENCRYPTION_KEY";
-        self.encryption_key.as_ref().ok_or(ConfigError::Missing { key: "security.encryption_key", fix })
+        self.encryption_keys.split_first().ok_or(ConfigError::Missing { key: "security.encryption_key", fix })
     }
 }

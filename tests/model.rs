@@ -78,6 +78,11 @@ fn requeues_can_be_killed_and_run_again() {
 }
 
 #[test]
+fn a_retry_before_its_time_costs_no_more_than_a_doubled_copy() {
+    assert_holds(scenarios::early_retries());
+}
+
+#[test]
 fn a_fault_does_not_echo_through_a_long_life() {
     assert_holds(scenarios::long_lives());
 }

@@ -115,7 +115,7 @@ pub struct AddEndpoint {
     /// Authorities that the endpoint's certificate must come from, a PEM file; the system's do not count then.
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
-    /// Seal with a key that has sealed nothing in this database yet.
+    /// From now on the database is sealed with the first configured key, though the one before is lost.
     #[arg(long)]
     pub new_key: bool,
     #[command(flatten)]
@@ -175,7 +175,7 @@ pub struct SetEndpoint {
     /// Stop signing by this scheme, at once; it must sign by the other one too.
     #[arg(long, value_name = "SCHEME")]
     pub end_scheme: Option<Scheme>,
-    /// Seal with a key that has sealed nothing in this database yet.
+    /// From now on the database is sealed with the first configured key, though the one before is lost.
     #[arg(long)]
     pub new_key: bool,
     #[command(flatten)]
@@ -210,7 +210,7 @@ pub struct RotateSecret {
     /// A file with the new private key for v1a, whsk_ and base64; - is stdin [default: a new one].
     #[arg(long, value_name = "FILE")]
     pub private_key_file: Option<PathBuf>,
-    /// Seal with a key that has sealed nothing in this database yet.
+    /// From now on the database is sealed with the first configured key, though the one before is lost.
     #[arg(long)]
     pub new_key: bool,
     #[command(flatten)]

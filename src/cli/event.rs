@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::output::Output;
 use super::parse::{self, Payload};
 use crate::domain::dead_reason::DeadReason;
+use crate::domain::outcome::ErrorClass;
 
 #[derive(Debug, Subcommand)]
 pub enum Event {
@@ -114,6 +115,13 @@ pub struct DeadFilter {
     /// Deliveries that died for this reason, like exhausted.
     #[arg(long, value_parser = parse::dead_reason)]
     pub reason: Option<DeadReason>,
+    /// Deliveries whose last attempt was answered with this status code; may be repeated.
+    #[arg(long = "status-code", value_name = "CODE", value_parser = parse::status_code)]
+    pub status_codes: Vec<i32>,
+    /// Deliveries whose last attempt failed without an answer, like timeout or refused; may be repeated. With --status-code:
+    /// either of the two.
+    #[arg(long = "error", value_name = "ERROR", value_parser = parse::error_class)]
+    pub errors: Vec<ErrorClass>,
     /// Deliveries that died at or after this time, or so long ago: 2026-05-01T12:00:00Z or 2h.
     #[arg(long, value_name = "TIME", value_parser = parse::moment)]
     pub since: Option<DateTime<Utc>>,
@@ -124,17 +132,21 @@ pub struct DeadFilter {
 
 #[derive(Debug, Args)]
 #[group(id = "selection", required = true, multiple = true, args = [
-    "events", "endpoint", "tenant", "event_type", "reason", "since", "until", "all",
+    "events", "endpoint", "tenant", "event_type", "reason", "status_codes", "errors", "since", "until", "all",
 ])]
 pub struct Requeue {
     #[command(flatten)]
     pub filter: DeadFilter,
     /// Every dead delivery.
-    #[arg(long, conflicts_with_all = ["events", "endpoint", "tenant", "event_type", "reason", "since", "until"])]
+    #[arg(long, conflicts_with_all = [
+        "events", "endpoint", "tenant", "event_type", "reason", "status_codes", "errors", "since", "until",
+    ])]
     pub all: bool,
     /// Replay what the endpoint has missed: events created in the given time that it was never owed, because it was added
     /// or changed later; and its dead deliveries of events of that time.
-    #[arg(long, requires_all = ["endpoint", "since"], conflicts_with_all = ["events", "tenant", "event_type", "reason", "all"])]
+    #[arg(long, requires_all = ["endpoint", "since"], conflicts_with_all = [
+        "events", "tenant", "event_type", "reason", "status_codes", "errors", "all",
+    ])]
     pub missing: bool,
     /// Only say how many deliveries are meant.
     #[arg(long)]

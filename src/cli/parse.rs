@@ -9,7 +9,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::config::parse_duration;
 use crate::domain::dead_reason::DeadReason;
+use crate::domain::delivery::Status;
 use crate::domain::event_type;
+use crate::domain::outcome::ErrorClass;
 use crate::domain::signature::Secret;
 
 /// A value that `none` takes back to the default.
@@ -184,4 +186,22 @@ pub fn dead_reason(text: &str) -> Result<DeadReason, String> {
         let known: Vec<&str> = DeadReason::ALL.iter().map(|reason| reason.as_str()).collect();
         format!("use one of {}", known.join(", "))
     })
+}
+
+pub fn status_code(text: &str) -> Result<i32, String> {
+    count(text, 100, 599)
+}
+
+pub fn error_class(text: &str) -> Result<ErrorClass, String> {
+    ErrorClass::parse(text).ok_or_else(|| {
+        let known = ErrorClass::ALL.map(ErrorClass::as_str).join(", ");
+        format!("use one of {known}; --status-code is for what was answered")
+    })
+}
+
+/// A delivery that is sent again has ended.
+pub fn finished(text: &str) -> Result<Status, String> {
+    let known = [Status::Delivered, Status::Dead];
+    let found = known.into_iter().find(|status| status.as_str() == text);
+    found.ok_or_else(|| "use delivered or dead; leave it out for both".into())
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::failure::{Failure, Outcome};
-use super::{compose, output};
+use super::{compose, endpoint, output};
 use crate::cli::{Bench, Burst};
 use crate::config::Config;
 use crate::domain::ids;
@@ -87,7 +87,7 @@ async fn add_endpoints(
     receiver: SocketAddr,
     count: u32,
 ) -> Result<Vec<Uuid>, Failure> {
-    let key = compose::key(config)?;
+    let key = endpoint::sealing_key(config, db, false).await?;
     let mut added = Vec::new();
     for number in 0..count {
         let id = ids::new_v7(Utc::now().timestamp_millis() as u64, rand::random());

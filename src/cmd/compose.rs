@@ -10,7 +10,7 @@ use crate::config::{Config, LogFormat, Overrides};
 use crate::domain::backoff::Policies;
 use crate::domain::circuit;
 use crate::domain::message::Carried;
-use crate::domain::sealing::Key;
+use crate::domain::sealing::{Key, Keyring};
 use crate::http::client;
 use crate::http::ports::Ports;
 use crate::http::rules::Rules;
@@ -76,8 +76,10 @@ pub fn topology(config: &Config) -> Topology {
     Topology::new(&config.broker.prefix, config.retry.delays())
 }
 
-pub fn key(config: &Config) -> Result<Key, Failure> {
-    Ok(Key::from_bytes(*config.encryption_key()?.expose()))
+pub fn keys(config: &Config) -> Result<Keyring, Failure> {
+    let (first, others) = config.encryption_keys()?;
+    let others = others.iter().map(|key| Key::from_bytes(*key.expose())).collect();
+    Ok(Keyring::new(Key::from_bytes(*first.expose()), others))
 }
 
 pub fn ceilings(policies: &Policies) -> Ceilings {

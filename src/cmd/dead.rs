@@ -1,15 +1,13 @@
 //! `dead list`, `dead show` and `requeue`.
 
 use std::fmt::Display;
-use std::io::IsTerminal;
 use std::num::NonZeroU32;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::failure::{Failure, Outcome};
 use super::output::{self, or_dash, time};
-use super::{compose, confirm, endpoint, event};
+use super::{compose, confirm, endpoint, event, progress};
 use crate::broker::publisher::Publisher;
 use crate::cli::{Dead, DeadFilter, DeliveryId, ListDead};
 use crate::config::Config;
@@ -20,9 +18,9 @@ use crate::relay;
 use crate::requeue::sweep::{GRACE, Sweep, Swept};
 use crate::requeue::{Done, Missing, Plan, Requeue};
 use crate::store::locks::Role;
-use crate::store::replay::{self, Window};
-use crate::store::requeue::{self, Filter};
-use crate::store::{Db, attempts, deliveries};
+use crate::store::replay::Window;
+use crate::store::requeue::{self, Filter, Last};
+use crate::store::{Db, accounts, attempts, deliveries};
 
 /// How a run ends that somebody has interrupted.
 const STOPPED: &str = "stopped by a signal";
@@ -44,6 +42,7 @@ fn filter(filter: DeadFilter) -> Filter {
         since: filter.since,
         until: filter.until,
         window: None,
+        last: Last { status_codes: filter.status_codes, errors: filter.errors },
     }
 }
 
@@ -148,13 +147,13 @@ pub async fn requeue(config: &Config, args: crate::cli::Requeue) -> Outcome {
 
 /// The run and its account.
 async fn grant(db: &Db, requeue: &Requeue, plan: &Plan, selection: &Value) -> Result<Done, Failure> {
-    let account = replay::begin(db, selection, plan.deliveries() as i64).await?;
-    let bar = progress(plan.deliveries());
+    let (account, _) = accounts::begin(db, "requeue", selection, plan.deliveries() as i64).await?;
+    let bar = progress::bar(plan.deliveries(), "requeued");
     let done = requeue.run(plan, account, |done| bar.set_position(done)).await;
     bar.finish_and_clear();
     let stopped = requeue.stop.is_cancelled().then(|| STOPPED.to_owned());
     let error = done.as_ref().err().map(ToString::to_string).or(stopped);
-    replay::finish(db, account, error.as_deref()).await?;
+    accounts::finish(db, account, error.as_deref()).await?;
     done.map_err(|error| {
         Failure::Failed(format!(
             "{error}; nothing is lost: what was granted is published by a relay, and the rest by running the same again"
@@ -173,6 +172,7 @@ fn selection(args: &crate::cli::Requeue) -> Value {
     json!({
         "events": filter.events, "endpoint": filter.endpoint, "tenant": filter.tenant, "event_type": filter.event_type,
         "reason": filter.reason.map(DeadReason::as_str), "since": filter.since, "until": filter.until, "all": args.all,
+        "status_codes": filter.status_codes, "errors": filter.errors.iter().map(|class| class.as_str()).collect::<Vec<_>>(),
         "missing": args.missing, "rate": args.rate,
     })
 }
@@ -188,17 +188,6 @@ async fn missing(config: &Config, db: &Db, args: &crate::cli::Requeue) -> Result
     };
     let ceiling = config.retry.get(endpoint.retry_policy.as_deref()).max_attempts();
     Ok(Some(Missing { endpoint: id, window: Window { since, until }, ceiling }))
-}
-
-fn progress(total: u64) -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(total), target);
-    let template = "{wide_bar} {pos}/{len} requeued, {per_sec}, {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn report(as_json: bool, plan: &Plan, done: Done, dry_run: bool, swept: Option<Swept>) -> Outcome {

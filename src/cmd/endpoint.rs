@@ -34,6 +34,7 @@ pub(super) use keys::jwk_set;
 use known::unknown;
 pub(super) use known::{existing, warn_of_unknown};
 use own_tls::OwnTls;
+pub(super) use sealing::key as sealing_key;
 use sealing::sealed_headers;
 
 pub async fn run(config: &Config, command: Endpoint) -> Outcome {
@@ -174,7 +175,7 @@ async fn test(config: &Config, args: &EndpointId) -> Outcome {
     let db = compose::command_db(config)?;
     let endpoint = existing(&db, args.id).await?;
     url::may_be_sent_to(config, &db, &endpoint).await?;
-    let loaded = worker::load(&db, &compose::key(config)?, &compose::url_rules(config), args.id).await?;
+    let loaded = worker::load(&db, &compose::keys(config)?, &compose::url_rules(config), args.id).await?;
     let Some(ready) = loaded else { return Err(unknown(args.id)) };
     let payload = bytes::Bytes::from_static(br#"{"test":true}"#);
     let message = Message {

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+mod again;
 mod bench;
 mod compose;
 mod confirm;
@@ -11,8 +12,10 @@ mod erase;
 mod event;
 mod failure;
 mod history;
+mod keys;
 mod open_files;
 mod output;
+mod progress;
 mod public_keys;
 mod receiver;
 mod reconcile;
@@ -60,11 +63,14 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Run => serve::run(&compose::load(&overrides)?, serve::Roles::BOTH).await,
         Command::Relay => serve::run(&compose::load(&overrides)?, serve::Roles::RELAY).await,
         Command::Worker => serve::run(&compose::load(&overrides)?, serve::Roles::WORKER).await,
+        Command::Keys(command) => keys::run(&compose::load(&overrides)?, command).await,
         Command::Endpoint(command) => endpoint::run(&compose::load(&overrides)?, command).await,
         Command::Tenant(command) => tenant::run(&compose::load(&overrides)?, command).await,
         Command::Event(command) => event::run(&compose::load(&overrides)?, command).await,
         Command::Dead(command) => dead::run(&compose::load(&overrides)?, command).await,
         Command::Requeue(args) => dead::requeue(&compose::load(&overrides)?, args).await,
+        Command::Resend(args) => again::resend(&compose::load(&overrides)?, args).await,
+        Command::RetryNow(args) => again::retry_now(&compose::load(&overrides)?, args).await,
         Command::Reconcile(args) => reconcile::run(&compose::load(&overrides)?, args).await,
         Command::Topology(command) => topology::run(&compose::load(&overrides)?, command).await,
         Command::Roles(command) => roles::run(&compose::load(&overrides)?, &command),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{Failure, Outcome};
-use super::{compose, open_files, public_keys};
+use super::{compose, keys, open_files, public_keys};
 use crate::config::{Config, Wake};
 use crate::domain::places::released;
 use crate::lifecycle::{EXIT_FORCED, Shutdown, signals};
@@ -111,7 +111,7 @@ fn worker_parts(config: &Config, readiness: &Readiness) -> Result<worker::Parts,
         broker: compose::broker_settings(config)?,
         topology: compose::topology(config),
         policies: compose::policies(config),
-        key: compose::key(config)?,
+        keys: compose::keys(config)?,
         rules: compose::url_rules(config),
         limits: worker::Limits {
             capacity: config.worker.capacity,
@@ -213,6 +213,9 @@ async fn prepare_once(db: &Db, parts: &Parts) -> Outcome {
     }
     parts.readiness.ready("database");
     relay::declare(db, &parts.broker, &parts.topology).await?;
+    if let Some(worker) = &parts.worker {
+        keys::check(db, &worker.keys).await?;
+    }
     parts.readiness.ready("broker");
     Ok(())
 }

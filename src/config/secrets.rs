@@ -12,6 +12,8 @@ use super::error::ConfigError;
 use super::values::Values;
 
 pub const KEY_BYTES: usize = 32;
+/// Keys that are configured at once. A rotation needs two.
+const MOST_KEYS: usize = 8;
 
 /// The URL of a server. Shown without its password and its query, which may hold one as well.
 #[derive(Clone)]
@@ -72,7 +74,7 @@ impl fmt::Debug for ServerUrl {
     }
 }
 
-/// The key that encrypts signing secrets and custom headers at rest. Never printed.
+/// A key that encrypts signing secrets and custom headers at rest. Never printed.
 #[derive(Clone)]
 pub struct EncryptionKey(Arc<SecretBox<[u8; KEY_BYTES]>>);
 
@@ -89,6 +91,24 @@ impl EncryptionKey {
             bytes.try_into().map_err(|_| format!("holds {length} bytes, not {KEY_BYTES}; {fix}"))?;
         Ok(EncryptionKey(Arc::new(SecretBox::new(Box::new(key)))))
     }
+}
+
+/// One key, or several with commas between them.
+fn encryption_keys_of(text: &str) -> Result<Vec<EncryptionKey>, String> {
+    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+    if parts.len() > MOST_KEYS {
+        return Err(format!("holds {} keys; use at most {MOST_KEYS}", parts.len()));
+    }
+    let mut keys: Vec<EncryptionKey> = Vec::new();
+    for (number, part) in (1..).zip(&parts) {
+        let named = |problem: String| if parts.len() > 1 { format!("key {number} {problem}") } else { problem };
+        let key = EncryptionKey::parse(part).map_err(named)?;
+        if let Some(same) = keys.iter().position(|other| other.expose() == key.expose()) {
+            return Err(format!("key {number} is the same as key {}; leave one of them out", same + 1));
+        }
+        keys.push(key);
+    }
+    Ok(keys)
 }
 
 impl fmt::Debug for EncryptionKey {
@@ -120,8 +140,9 @@ pub fn proxy_url(values: &Values) -> Result<Option<ServerUrl>, ConfigError> {
     })
 }
 
-pub fn encryption_key(values: &Values) -> Result<Option<EncryptionKey>, ConfigError> {
-    optional(values, "security.encryption_key", EncryptionKey::parse)
+/// In their order; none where it is not set.
+pub fn encryption_keys(values: &Values) -> Result<Vec<EncryptionKey>, ConfigError> {
+    Ok(optional(values, "security.encryption_key", encryption_keys_of)?.unwrap_or_default())
 }
 
 fn optional<T>(

@@ -72,7 +72,7 @@ fn what_a_command_needs_and_is_not_set_is_named_with_the_way_to_set_it() {
     let missing = config.database_url().unwrap_err().to_string();
     assert!(missing.starts_with("database.url: is not set") && missing.contains("DATABASE_URL"), "{missing}");
     assert!(config.amqp_url().unwrap_err().to_string().contains("AMQP_URL"));
-    assert!(config.encryption_key().unwrap_err().to_string().contains("posthaste keygen"));
+    assert!(config.encryption_keys().unwrap_err().to_string().contains("posthaste keygen"));
 }
 
 proptest! {

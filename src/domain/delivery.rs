@@ -209,6 +209,29 @@ pub fn requeue(row: &Row) -> Option<Row> {
     })
 }
 
+/// Sends a finished delivery again, one that was delivered too: as a requeue, it grants a fresh set of attempts, and `attempts`
+/// goes on counting. No copy asks for the attempt that comes next, since nobody has asked for it before.
+pub fn resend(row: &Row) -> Option<Row> {
+    match row.status {
+        Status::Dead => requeue(row),
+        Status::Delivered => {
+            Some(Row { status: Status::Pending, base_attempts: row.attempts, due_in_ms: Some(0), ..*row })
+        }
+        Status::Pending | Status::Retrying | Status::Held => None,
+    }
+}
+
+/// What waits is due now, and no attempt is spent. The message to publish is a second copy of attempt `attempts + 1`; the one in
+/// the delay queue comes when it comes, and is dropped if the attempt was recorded before. What is held stays with the release.
+pub fn retry_now(row: &Row) -> Option<Row> {
+    let status = match row.status {
+        Status::Retrying => Status::Pending,
+        Status::Held => Status::Held,
+        Status::Pending | Status::Delivered | Status::Dead => return None,
+    };
+    Some(Row { status, due_in_ms: Some(0), ..*row })
+}
+
 impl Status {
     pub const ALL: [Status; 5] = [Status::Pending, Status::Retrying, Status::Held, Status::Delivered, Status::Dead];
 

@@ -139,6 +139,46 @@ impl Outcome {
     }
 }
 
+/// Kinds of errors without a status code, as operators name them and as the metrics do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    Timeout,
+    Failed(Failure),
+}
+
+impl ErrorClass {
+    pub const ALL: [ErrorClass; 8] = [
+        ErrorClass::Timeout,
+        ErrorClass::Failed(Failure::Dns),
+        ErrorClass::Failed(Failure::Refused),
+        ErrorClass::Failed(Failure::Reset),
+        ErrorClass::Failed(Failure::Tls),
+        ErrorClass::Failed(Failure::BlockedAddress),
+        ErrorClass::Failed(Failure::InvalidRequest),
+        ErrorClass::Failed(Failure::Protocol),
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorClass::Timeout => Outcome::Timeout(Phase::Connect).status_class(),
+            ErrorClass::Failed(failure) => failure.class(),
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<ErrorClass> {
+        ErrorClass::ALL.into_iter().find(|class| class.as_str() == text)
+    }
+
+    /// What is recorded of such errors.
+    pub fn texts(self) -> Vec<String> {
+        let outcomes = match self {
+            ErrorClass::Timeout => [Phase::Connect, Phase::Response, Phase::Body].map(Outcome::Timeout).to_vec(),
+            ErrorClass::Failed(failure) => vec![Outcome::Failed(failure)],
+        };
+        outcomes.iter().filter_map(Outcome::error).collect()
+    }
+}
+
 impl Failure {
     fn text(self) -> &'static str {
         match self {
@@ -177,5 +217,22 @@ impl OurFault {
             OurFault::ProxyLogin => "the proxy does not accept our credentials (delivery.proxy)",
             OurFault::ProxyRefuses => "the proxy refused to connect (delivery.proxy); its log says why",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_of_errors_is_found_by_its_name_and_by_what_is_recorded() {
+        for class in ErrorClass::ALL {
+            assert_eq!(ErrorClass::parse(class.as_str()), Some(class));
+        }
+        let of_timeouts = ErrorClass::Timeout.texts();
+        assert_eq!(of_timeouts.len(), 3);
+        assert!(of_timeouts.iter().all(|text| text.starts_with("time-out while")), "{of_timeouts:?}");
+        assert_eq!(ErrorClass::Failed(Failure::Refused).texts(), ["connection refused"]);
+        assert_eq!(ErrorClass::parse("5xx"), None);
     }
 }

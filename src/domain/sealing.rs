@@ -1,7 +1,7 @@
-//! Encryption of secrets at rest: XChaCha20-Poly1305 under a key from the environment.
+//! Encryption of secrets at rest: XChaCha20-Poly1305 under keys from the environment.
 //!
 //! A sealed value is the nonce followed by the ciphertext. The owner (the endpoint's id) is authenticated with it, so a
-//! ciphertext copied to another row does not open.
+//! ciphertext copied to another row does not open. Beside it stands the id of the key, which is computed from the key.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,10 +12,19 @@ use thiserror::Error;
 
 pub const KEY_BYTES: usize = 32;
 pub const NONCE_BYTES: usize = 24;
+/// Of a key's id, in hexadecimal.
+pub const ID_BYTES: usize = 8;
 
 #[derive(Clone)]
 pub struct Key {
     bytes: [u8; KEY_BYTES],
+}
+
+/// The keys that are configured: the first one is to seal, and all of them open.
+#[derive(Debug, Clone)]
+pub struct Keyring {
+    first: Key,
+    others: Vec<Key>,
 }
 
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -24,7 +33,7 @@ pub enum SealError {
         "security.encryption_key: must be the base64 of {KEY_BYTES} bytes; make one with `posthaste keygen` and keep it outside the database"
     )]
     InvalidKey,
-    #[error("security.encryption_key: this key (id {ours}) cannot open a value sealed with key id {theirs}")]
+    #[error("security.encryption_key: no key that is configured (id {ours}) opens a value sealed with key id {theirs}")]
     WrongKey { ours: String, theirs: String },
     #[error("a sealed value is damaged")]
     Damaged,
@@ -55,10 +64,12 @@ impl Key {
         Ok([&nonce[..], &sealed].concat())
     }
 
-    pub fn open(&self, key_id: &str, owner: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-        if key_id != self.id() {
-            return Err(SealError::WrongKey { ours: self.id(), theirs: key_id.chars().take(16).collect() });
-        }
+    /// The key's id, then what it has sealed.
+    pub fn seal_blob(&self, nonce: [u8; NONCE_BYTES], owner: &[u8], plain: &[u8]) -> Result<Vec<u8>, SealError> {
+        Ok([self.id().into_bytes(), self.seal(nonce, owner, plain)?].concat())
+    }
+
+    fn open(&self, owner: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
         let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(SealError::Damaged)?;
         self.cipher()
             .decrypt(&XNonce::from(*nonce), Payload { msg: ciphertext, aad: owner })
@@ -67,6 +78,47 @@ impl Key {
 
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new(&self.bytes.into())
+    }
+}
+
+impl Keyring {
+    pub fn new(first: Key, others: Vec<Key>) -> Keyring {
+        Keyring { first, others }
+    }
+
+    /// The one that a rotation seals with.
+    pub fn first(&self) -> &Key {
+        &self.first
+    }
+
+    pub fn by_id(&self, key_id: &str) -> Option<&Key> {
+        self.keys().find(|key| key.id() == key_id)
+    }
+
+    pub fn ids(&self) -> Vec<String> {
+        self.keys().map(Key::id).collect()
+    }
+
+    pub fn open(&self, key_id: &str, owner: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        let wrong =
+            || SealError::WrongKey { ours: self.ids().join(", "), theirs: key_id.chars().take(2 * ID_BYTES).collect() };
+        self.by_id(key_id).ok_or_else(wrong)?.open(owner, sealed)
+    }
+
+    /// Opens what `Key::seal_blob` made.
+    pub fn open_blob(&self, owner: &[u8], blob: &[u8]) -> Result<Vec<u8>, SealError> {
+        let (key_id, sealed) = blob.split_at_checked(ID_BYTES).ok_or(SealError::Damaged)?;
+        self.open(&String::from_utf8_lossy(key_id), owner, sealed)
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+}
+
+impl From<Key> for Keyring {
+    fn from(key: Key) -> Keyring {
+        Keyring::new(key, Vec::new())
     }
 }
 
@@ -84,14 +136,31 @@ mod tests {
     fn a_value_opens_only_with_its_key_for_its_owner_and_unchanged() {
         let key = Key::from_bytes([1; 32]);
         let sealed = key.seal([9; 24], b"owner", b"secret").unwrap();
-        assert_eq!(key.open(&key.id(), b"owner", &sealed).unwrap(), b"secret");
-        assert_eq!(key.open(&key.id(), b"other", &sealed), Err(SealError::Damaged));
+        let keys = Keyring::from(key.clone());
+        assert_eq!(keys.open(&key.id(), b"owner", &sealed).unwrap(), b"secret");
+        assert_eq!(keys.open(&key.id(), b"other", &sealed), Err(SealError::Damaged));
         let mut changed = sealed.clone();
         *changed.last_mut().unwrap() ^= 1;
-        assert_eq!(key.open(&key.id(), b"owner", &changed), Err(SealError::Damaged));
-        assert_eq!(key.open(&key.id(), b"owner", &sealed[..10]), Err(SealError::Damaged));
-        let other = Key::from_bytes([2; 32]);
+        assert_eq!(keys.open(&key.id(), b"owner", &changed), Err(SealError::Damaged));
+        assert_eq!(keys.open(&key.id(), b"owner", &sealed[..10]), Err(SealError::Damaged));
+        let other = Keyring::from(Key::from_bytes([2; 32]));
         assert!(matches!(other.open(&key.id(), b"owner", &sealed), Err(SealError::WrongKey { .. })));
+    }
+
+    #[test]
+    fn any_key_of_a_ring_opens_what_it_has_sealed() {
+        let [old, new, unknown] = [1, 2, 3].map(|byte| Key::from_bytes([byte; 32]));
+        let ring = Keyring::new(new.clone(), vec![old.clone()]);
+        for key in [&old, &new] {
+            let blob = key.seal_blob([9; 24], b"owner", b"secret").unwrap();
+            assert_eq!(ring.open_blob(b"owner", &blob).unwrap(), b"secret");
+        }
+        let blob = unknown.seal_blob([9; 24], b"owner", b"secret").unwrap();
+        let ours = format!("{}, {}", new.id(), old.id());
+        assert_eq!(ring.open_blob(b"owner", &blob), Err(SealError::WrongKey { ours, theirs: unknown.id() }));
+        assert_eq!(ring.open_blob(b"owner", b"short"), Err(SealError::Damaged));
+        assert_eq!((ring.first().id(), ring.by_id(&unknown.id()).is_none()), (new.id(), true));
+        assert_eq!(new.id().len(), ID_BYTES);
     }
 
     #[test]

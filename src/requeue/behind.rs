@@ -1,5 +1,6 @@
 //! Whether an endpoint is behind, for a command that makes work for it.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -26,12 +27,18 @@ impl Behind {
         if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
             return Ok(self.is);
         }
-        self.is = false;
-        for day in held::days_with_any(db, &held::days(db).await?).await? {
-            let held = held::of(db, day, &[self.endpoint]).await?;
-            self.is |= held.iter().any(|held| held.due_in_ms < -BEHIND_MS);
-        }
+        self.is = !among(db, &[self.endpoint]).await?.is_empty();
         self.looked = Some(Instant::now());
         Ok(self.is)
     }
+}
+
+/// Those of the endpoints that are behind.
+pub(super) async fn among(db: &Db, endpoints: &[Uuid]) -> Result<HashSet<Uuid>, StoreError> {
+    let mut behind = HashSet::new();
+    for day in held::days_with_any(db, &held::days(db).await?).await? {
+        let held = held::of(db, day, endpoints).await?;
+        behind.extend(held.iter().filter(|held| held.due_in_ms < -BEHIND_MS).map(|held| held.endpoint_id));
+    }
+    Ok(behind)
 }

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub mod again;
 mod behind;
 mod error;
 pub mod lost;
@@ -22,7 +23,7 @@ use crate::broker::publisher::Publisher;
 use crate::store::due::Batch;
 use crate::store::replay::{self, Terms, Window};
 use crate::store::requeue::{self, Filter, Next};
-use crate::store::{Db, StoreError, endpoints, relay_batches};
+use crate::store::{Db, StoreError, accounts, endpoints, relay_batches};
 use behind::Behind;
 use publish::publish_due;
 use rate::Rate;
@@ -168,7 +169,7 @@ impl Requeue {
         if let Some(id) = batch.id {
             relay_batches::unlist(&self.db, &[id]).await?;
         }
-        Ok(replay::progress(&self.db, account, done.requeued as i64, done.created as i64).await?)
+        Ok(accounts::progress(&self.db, account, done.requeued as i64, done.created as i64).await?)
     }
 
     /// Waits for the next batch's turn. False: there is none any more.

@@ -32,6 +32,8 @@ const TEXTS: &[(i64, &str, &str)] = &[
     (20, "roles", include_str!("migrations/0020_roles.sql")),
     (21, "retention", include_str!("migrations/0021_retention.sql")),
     (22, "erasure", include_str!("migrations/0022_erasure.sql")),
+    (24, "encryption_keys", include_str!("migrations/0024_encryption_keys.sql")),
+    (25, "resends", include_str!("migrations/0025_resends.sql")),
 ];
 
 pub(super) fn all() -> Vec<Migration> {

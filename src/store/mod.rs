@@ -2,7 +2,9 @@
 //!
 //! One file for each table or transition; every function is one statement (or one transaction) with a time-out.
 
+pub mod accounts;
 pub mod activity;
+pub mod again;
 mod ahead;
 pub mod attempts;
 pub mod circuits;
@@ -15,6 +17,7 @@ mod db;
 pub mod delay_queues;
 pub mod deliveries;
 pub mod due;
+pub mod encryption_keys;
 pub mod ended;
 pub mod endpoints;
 pub mod erase;
@@ -38,6 +41,7 @@ pub mod relay_batches;
 pub mod release;
 pub mod replay;
 pub mod requeue;
+pub mod reseal;
 pub mod roles;
 pub mod secrets;
 pub mod sendable;

@@ -1,5 +1,4 @@
-//! Replay: events that an endpoint's filters match and that it was never owed, because it was added or changed later; and
-//! the account of requeues and replays.
+//! Replay: events that an endpoint's filters match and that it was never owed, because it was added or changed later.
 
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
@@ -92,42 +91,4 @@ pub async fn create(db: &Db, relay: i64, terms: Terms, slice: &Slice, limit: i64
         query.bind(relay).bind(terms.behind).fetch_all(c).await
     };
     Ok(due::Made::from(unless_dropped(db.run(create).await)?))
-}
-
-/// Opens the account of one run.
-pub async fn begin(db: &Db, selection: &serde_json::Value, matched: i64) -> Result<i64> {
-    db.run(async |c| {
-        sqlx::query_scalar("insert into posthaste.requeues (selection, matched) values ($1, $2) returning id")
-            .bind(selection)
-            .bind(matched)
-            .fetch_one(c)
-            .await
-    })
-    .await
-}
-
-/// Adds to the account, so that a run that is killed has said what it did.
-pub async fn progress(db: &Db, id: i64, requeued: i64, created: i64) -> Result<()> {
-    db.run(async |c| {
-        sqlx::query("update posthaste.requeues set requeued = $2, created = $3 where id = $1")
-            .bind(id)
-            .bind(requeued)
-            .bind(created)
-            .execute(c)
-            .await
-            .map(drop)
-    })
-    .await
-}
-
-pub async fn finish(db: &Db, id: i64, error: Option<&str>) -> Result<()> {
-    db.run(async |c| {
-        sqlx::query("update posthaste.requeues set finished_at = now(), error = $2 where id = $1")
-            .bind(id)
-            .bind(error)
-            .execute(c)
-            .await
-            .map(drop)
-    })
-    .await
 }

@@ -12,6 +12,7 @@ use super::{Conn, Db, Result};
 use crate::domain::dead_reason::DeadReason;
 use crate::domain::ids::{self, DeliveryKey};
 use crate::domain::message::Message;
+use crate::domain::outcome::ErrorClass;
 
 /// Which dead deliveries are meant. Empty fields mean all.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +27,29 @@ pub struct Filter {
     pub until: Option<DateTime<Utc>>,
     /// When the event was created, as its id tells it.
     pub window: Option<Window>,
+    /// What the last attempt ended with: one of these status codes, or one of these errors.
+    pub last: Last,
+}
+
+/// How the last attempt ended, as the delivery's row keeps it. Empty: in any way.
+#[derive(Debug, Clone, Default)]
+pub struct Last {
+    pub status_codes: Vec<i32>,
+    pub errors: Vec<ErrorClass>,
+}
+
+impl Last {
+    pub(super) fn codes(&self) -> Option<&[i32]> {
+        (!self.is_any()).then_some(self.status_codes.as_slice())
+    }
+
+    pub(super) fn texts(&self) -> Vec<String> {
+        self.errors.iter().flat_map(|class| class.texts()).collect()
+    }
+
+    fn is_any(&self) -> bool {
+        self.status_codes.is_empty() && self.errors.is_empty()
+    }
 }
 
 /// The filter as SQL, for the aliases `d` (delivery) and `e` (event); `$1` is the endpoint, `$2` the events. Where there
@@ -41,7 +65,8 @@ macro_rules! matching {
          and ($3::text is null or e.tenant = $3) and ($4::text is null or e.event_type = $4)
          and ($5::text is null or d.dead_reason = $5)
          and ($6::timestamptz is null or d.updated_at >= $6) and ($7::timestamptz is null or d.updated_at < $7)
-         and ($8::uuid is null or d.event_id >= $8) and ($9::uuid is null or d.event_id < $9)"
+         and ($8::uuid is null or d.event_id >= $8) and ($9::uuid is null or d.event_id < $9)
+         and ($10::int[] is null or d.last_status_code = any ($10) or d.last_error = any ($11::text[]))"
         )
     };
 }
@@ -93,6 +118,8 @@ macro_rules! bound {
             .bind($filter.until)
             .bind($filter.window.map(|window| window.from()))
             .bind($filter.window.map(|window| window.to()))
+            .bind($filter.last.codes())
+            .bind($filter.last.texts())
     };
 }
 
@@ -164,7 +191,7 @@ pub async fn list(db: &Db, filter: &Filter, limit: i64) -> Result<Vec<Dead>> {
                    from posthaste.deliveries d join posthaste.events e on e.id = d.event_id
                   where ",
                 matching!(any_endpoint!(), $events),
-                " order by d.updated_at desc, d.event_id desc limit $10"
+                " order by d.updated_at desc, d.event_id desc limit $12"
             )
         };
     }
@@ -207,7 +234,7 @@ pub async fn grant(db: &Db, relay: i64, filter: &Filter, next: Next) -> Result<d
                 "with p as materialized (
                    select case when ",
                 is_sent_to!(),
-                " and not $13 then 'pending' else 'held' end as status
+                " and not $15 then 'pending' else 'held' end as status
                      from posthaste.endpoints ep where ep.id = $1
                  ), r as materialized (
                    select d.event_id, d.endpoint_id
@@ -215,15 +242,15 @@ pub async fn grant(db: &Db, relay: i64, filter: &Filter, next: Next) -> Result<d
                     where ",
                 matching!(the_endpoint!(), $events),
                 not_erased!(),
-                "     and d.event_id > $10 and exists (select from p)
-                    order by d.event_id limit $11 for update of d skip locked
+                "     and d.event_id > $12 and exists (select from p)
+                    order by d.event_id limit $13 for update of d skip locked
                  ), u as (
                    update posthaste.deliveries d
                       set status = (select p.status from p), base_attempts = d.attempts, dead_reason = null,
                           next_attempt_at = now(), updated_at = now()
                      from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
                    returning d.event_id, d.endpoint_id, d.status, d.attempts, d.base_attempts, d.max_attempts)",
-                list_and_return!(relay = "$12", due = "u.status = 'pending'", events = "posthaste.events")
+                list_and_return!(relay = "$14", due = "u.status = 'pending'", events = "posthaste.events")
             )
         };
     }

@@ -83,18 +83,3 @@ pub async fn end(db: &Db, endpoint: Uuid, kind: &str) -> Result<u64> {
         .await?;
     Ok(ended.rows_affected())
 }
-
-/// A key that has sealed secrets here, if this one has not and others have: the one used last.
-pub async fn another_key(db: &Db, key_id: &str) -> Result<Option<String>> {
-    db.run(async |c| {
-        sqlx::query_scalar(
-            "select s.key_id from posthaste.endpoint_secrets s
-              where not exists (select from posthaste.endpoint_secrets o where o.key_id = $1)
-              order by s.id desc limit 1",
-        )
-        .bind(key_id)
-        .fetch_optional(c)
-        .await
-    })
-    .await
-}

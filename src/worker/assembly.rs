@@ -41,7 +41,7 @@ use crate::supervise::{Helpers, Supervised};
 /// What takes messages. Everything else is reached from it, or is one of the tasks.
 pub fn start(parts: &Parts, publisher: Publisher, tasks: &mut Supervised, abandon: &CancellationToken) -> Consumer {
     let (endpoints, finding) =
-        EndpointCache::new(parts.db.clone(), parts.key.clone(), parts.rules.clone(), abandon.clone());
+        EndpointCache::new(parts.db.clone(), parts.keys.clone(), parts.rules.clone(), abandon.clone());
     tasks.spawn("endpoint changes", endpoints.clone().keep_fresh(parts.limits.listen, abandon.clone()));
     tasks.spawn("endpoint reader", finding);
     let (reader, reading) = coalesce::row_reader(parts.db.clone(), abandon.clone());

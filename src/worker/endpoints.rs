@@ -13,7 +13,7 @@ use super::coalesce::{Together, together};
 use super::database::{Stopping, until_answered};
 use super::known::Known;
 use super::ready::Ready;
-use crate::domain::sealing::Key;
+use crate::domain::sealing::Keyring;
 use crate::http::rules::Rules;
 use crate::reconnect::Backoff;
 use crate::store::wake::{Alarm, ENDPOINTS, Wake};
@@ -40,15 +40,15 @@ pub struct EndpointCache {
 }
 
 /// The endpoint as it is now, `None` when there is no such endpoint: for commands.
-pub async fn load(db: &Db, key: &Key, rules: &Rules, id: Uuid) -> Result<Option<Ready>, StoreError> {
-    Ok(sendable::read(db, &[id]).await?.pop().map(|stored| Ready::open(stored, key, rules)))
+pub async fn load(db: &Db, keys: &Keyring, rules: &Rules, id: Uuid) -> Result<Option<Ready>, StoreError> {
+    Ok(sendable::read(db, &[id]).await?.pop().map(|stored| Ready::open(stored, keys, rules)))
 }
 
 impl EndpointCache {
     /// The cache, and the task that reads for it. One statement at a time, so an older answer never replaces a newer one.
     pub fn new(
         db: Db,
-        key: Key,
+        keys: Keyring,
         rules: Rules,
         abandon: CancellationToken,
     ) -> (EndpointCache, impl Future<Output = ()>) {
@@ -59,7 +59,7 @@ impl EndpointCache {
                 known.reading();
                 let stored = until_answered(&abandon, "read endpoints", || sendable::read(&db, ids)).await?;
                 let read: Vec<Arc<Ready>> =
-                    stored.into_iter().map(|s| Arc::new(Ready::open(s, &key, &rules))).collect();
+                    stored.into_iter().map(|s| Arc::new(Ready::open(s, &keys, &rules))).collect();
                 known.add(&read);
                 let found = |id| read.iter().find(|ready| ready.id == id).cloned();
                 Ok(ids.iter().map(|id| found(*id)).collect())

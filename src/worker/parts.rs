@@ -19,7 +19,7 @@ pub struct Parts {
     pub broker: broker::Settings,
     pub topology: Topology,
     pub policies: Arc<Policies>,
-    pub key: sealing::Key,
+    pub keys: sealing::Keyring,
     /// Which URLs may be sent to.
     pub rules: Rules,
     pub limits: Limits,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::domain::circuit::{Circuit, State};
-use crate::domain::sealing::{Key, SealError};
+use crate::domain::sealing::{Keyring, SealError};
 use crate::domain::signing_key::SigningKey;
 use crate::http::own_tls::OwnTls;
 use crate::http::rules::Rules;
@@ -36,7 +36,7 @@ pub struct Ready {
     pub own_tls: Option<OwnTls>,
     /// Why its URL must not be sent to.
     pub refused: Option<String>,
-    /// The configured key does not open the secrets: a fault of ours.
+    /// No configured key opens the secrets: a fault of ours.
     pub unreadable: bool,
     /// Of the rows that this was made from.
     pub version: String,
@@ -65,10 +65,10 @@ impl Ready {
         self.paused_until.is_some_and(|until| Instant::now() < until)
     }
 
-    pub fn open(stored: Sendable, key: &Key, rules: &Rules) -> Ready {
-        let opened = open_secrets(&stored, key);
-        let headers = open_headers(&stored, key);
-        let own_tls = open_tls(&stored, key);
+    pub fn open(stored: Sendable, keys: &Keyring, rules: &Rules) -> Ready {
+        let opened = open_secrets(&stored, keys);
+        let headers = open_headers(&stored, keys);
+        let own_tls = open_tls(&stored, keys);
         let errors = [opened.as_ref().err(), headers.as_ref().err(), own_tls.as_ref().err()];
         let error = errors.into_iter().flatten().next();
         if let Some(error) = error {
@@ -105,33 +105,28 @@ fn after(ms: i64) -> Option<Instant> {
     Instant::now().checked_add(Duration::from_millis(ms.unsigned_abs()))
 }
 
-fn open_secrets(stored: &Sendable, key: &Key) -> Result<Vec<SigningKey>, SealError> {
+fn open_secrets(stored: &Sendable, keys: &Keyring) -> Result<Vec<SigningKey>, SealError> {
     let sealed = stored.secret_key_ids.iter().zip(&stored.secrets);
     let kinds = stored.secret_kinds.iter();
     kinds
         .zip(sealed)
         .map(|(kind, (key_id, sealed))| {
-            let plain = key.open(key_id, stored.id.as_bytes(), sealed)?;
+            let plain = keys.open(key_id, stored.id.as_bytes(), sealed)?;
             SigningKey::stored(kind, plain).ok_or(SealError::Damaged)
         })
         .collect()
 }
 
-/// A blob: the id of the key that sealed it, then what it sealed.
-fn open_blob(stored: &Sendable, blob: &[u8], key: &Key) -> Result<Vec<u8>, SealError> {
-    let (key_id, sealed) = blob.split_at_checked(8).ok_or(SealError::Damaged)?;
-    key.open(&String::from_utf8_lossy(key_id), stored.id.as_bytes(), sealed)
-}
-
 /// A JSON list of pairs.
-fn open_headers(stored: &Sendable, key: &Key) -> Result<Vec<(String, String)>, SealError> {
+fn open_headers(stored: &Sendable, keys: &Keyring) -> Result<Vec<(String, String)>, SealError> {
     let Some(blob) = &stored.headers else { return Ok(Vec::new()) };
-    serde_json::from_slice(&open_blob(stored, blob, key)?).map_err(|_| SealError::Damaged)
+    serde_json::from_slice(&keys.open_blob(stored.id.as_bytes(), blob)?).map_err(|_| SealError::Damaged)
 }
 
 /// Both are PEM.
-fn open_tls(stored: &Sendable, key: &Key) -> Result<Option<OwnTls>, SealError> {
-    let open = |blob: &Option<Vec<u8>>| blob.as_ref().map(|blob| open_blob(stored, blob, key)).transpose();
+fn open_tls(stored: &Sendable, keys: &Keyring) -> Result<Option<OwnTls>, SealError> {
+    let open =
+        |blob: &Option<Vec<u8>>| blob.as_ref().map(|blob| keys.open_blob(stored.id.as_bytes(), blob)).transpose();
     let (identity, ca) = (open(&stored.client_identity)?, open(&stored.ca)?);
     OwnTls::open(identity.as_deref(), ca.as_deref()).map_err(|_| SealError::Damaged)
 }
@@ -145,6 +140,7 @@ fn refused(stored: &Sendable, rules: &Rules) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::sealing::Key;
 
     impl Ready {
         /// Enabled, without a secret.
@@ -171,7 +167,7 @@ mod tests {
                 secret_ends_ms: Vec::new(),
                 version: String::new(),
             };
-            Ready::open(stored, &Key::from_bytes([0; 32]), &Rules::default())
+            Ready::open(stored, &Key::from_bytes([0; 32]).into(), &Rules::default())
         }
     }
 

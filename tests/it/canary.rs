@@ -242,9 +242,12 @@ async fn every_command(run: &Run, delivered: Uuid) {
     let dead = "select event_id::text from posthaste.deliveries where dead_reason = 'exhausted' limit 1";
     let dead: String = sqlx::query_scalar(dead).fetch_one(&run.stack.db).await.unwrap();
     let (secret, key) = (run.secret(), run.file("key"));
-    let commands: [(&[&str], &'static [&'static str]); 39] = [
+    let commands: [(&[&str], &'static [&'static str]); 45] = [
         (&["topology", "prune", "--yes"], &[]),
         (&["keygen"], &[]),
+        (&["keys", "list"], &[]),
+        (&["keys", "list", "--json"], &[]),
+        (&["keys", "rotate", "--json"], &[]),
         (&["roles", "sql"], &[]),
         (&["roles", "rabbitmq"], &[]),
         (&["tenant", "set", "ok", "--require-https", "false"], &[]),
@@ -275,6 +278,9 @@ async fn every_command(run: &Run, delivered: Uuid) {
         (&["dead", "show", &dead, "--json"], SHOWS_REPLY),
         (&["requeue", "--all", "--dry-run"], &[]),
         (&["requeue", "--event", &dead, "--yes", "--json"], &[]),
+        (&["resend", "--event", &event, "--yes", "--json"], &[]),
+        (&["retry-now", "--all", "--dry-run"], &[]),
+        (&["requeue", "--error", "timeout", "--dry-run", "--json"], &[]),
         (&["reconcile", "--dry-run", "--json"], &[]),
         (&["reconcile"], &[]),
         (&["history", "show"], &[]),

@@ -125,6 +125,10 @@ async fn what_is_erased_cannot_be_sent_again_and_the_account_says_what_it_was() 
     for event in events {
         let done = stack.cli(&["requeue", "--event", &event.to_string(), "--yes", "--json"]).await.json();
         assert_eq!((&done["matched"], &done["requeued"]), (&json!(0), &json!(0)));
+        for command in ["resend", "retry-now"] {
+            let done = stack.cli(&[command, "--event", &event.to_string(), "--yes", "--json"]).await.json();
+            assert_eq!(done["matched"], json!(0), "{command}: {done}");
+        }
     }
     let missing = ["requeue", "--missing", "--endpoint", &failing, "--since", "1h", "--yes", "--json"];
     stack.execute("delete from posthaste.deliveries where dead_reason = 'erased'").await;
@@ -154,6 +158,9 @@ async fn an_event_is_erased_wherever_it_is_and_the_others_stay() {
     assert_eq!(shown["event"]["tenant"], "acme", "{shown}");
     stack.cli(&["erase", "--event", &second.to_string(), "--yes"]).await.ok();
     assert_nowhere(&stack).await;
+    assert_eq!(stack.delivery(second).await.status, "delivered");
+    let resent = stack.cli(&["resend", "--event", &second.to_string(), "--yes", "--json"]).await.json();
+    assert_eq!(resent["matched"], json!(0), "{resent}");
     assert_eq!(stack.delivery(second).await.status, "delivered");
 }
 

@@ -6,6 +6,7 @@ mod harness;
 #[path = "../kit/mod.rs"]
 mod kit;
 
+mod again;
 mod alarms;
 mod blame;
 mod broker_users;
@@ -17,6 +18,7 @@ mod clocks;
 mod commands;
 mod confined;
 mod days;
+mod documented;
 mod erase;
 mod held_at_scale;
 mod holding;
@@ -25,6 +27,7 @@ mod housekeeping;
 mod inbox;
 mod inbox_crashes;
 mod installations;
+mod keys;
 mod leading;
 mod locked_rows;
 mod long_history;

@@ -182,7 +182,7 @@ async fn every_command_works_under_the_role_that_it_is_for_and_no_other() {
     system.stack.wait_statuses("delivered", 1).await;
     let emit = ["event", "emit", "--tenant", "acme", "--type", "a.b", "--payload", "{}"];
     let show = ["event", "show", &event];
-    let for_operators: [&[&str]; 20] = [
+    let for_operators: [&[&str]; 24] = [
         &show,
         &["event", "list"],
         &["dead", "list"],
@@ -203,6 +203,10 @@ async fn every_command_works_under_the_role_that_it_is_for_and_no_other() {
         &["history", "show"],
         &["history", "drop", "--before", "2026-01-01", "--yes"],
         &["erase", "--tenant", "acme", "--yes"],
+        &["keys", "list"],
+        &["keys", "rotate"],
+        &["resend", "--endpoint", &id, "--yes"],
+        &["retry-now", "--all", "--yes"],
     ];
     for command in for_operators {
         system.run("operator", command).await.ok();
@@ -269,7 +273,7 @@ async fn a_benchmark_takes_the_roles_of_a_producer_and_of_an_operator() {
 }
 
 /// What is to be refused, with the role that tries.
-const REFUSED: [(&str, &str); 30] = [
+const REFUSED: [(&str, &str); 32] = [
     ("producer", "select payload from posthaste.outbox"),
     ("producer", "select id from posthaste.events"),
     ("producer", "select * from posthaste.deliveries"),
@@ -299,10 +303,12 @@ const REFUSED: [(&str, &str); 30] = [
     ),
     ("worker", "select payload from posthaste.events"),
     ("worker", "delete from posthaste.deliveries"),
+    ("worker", "select posthaste.seal_with('00000000')"),
     ("worker", "select * from posthaste.attempts"),
     ("operator", "select posthaste.emit('a', 'a.b', '{}')"),
     ("operator", "create or replace function posthaste.max_payload_bytes() returns int language sql return 1"),
     ("operator", "delete from posthaste.attempts"),
+    ("operator", "delete from posthaste.encryption_keys"),
     ("operator", "select posthaste.create_partitions(current_date, current_date)"),
     ("observer", "select payload from posthaste.events"),
     ("observer", "select key_ciphertext from posthaste.endpoint_secrets"),

@@ -245,7 +245,7 @@ fn hasty_requeue(world: &World, moves: &mut Moves<'_>) {
     {
         let mut next = *world;
         next.left.requeues -= 1;
-        let next = grant(&next, moves);
+        let next = grant(&next, moves.model.rules.requeue, moves);
         moves.fault(Who::Requeue, "starts before the dead letter is written", next);
     }
 }

@@ -12,8 +12,10 @@ fn require(holds: bool, rule: &str) -> Checked {
     if holds { Ok(()) } else { Err(rule.to_owned()) }
 }
 
+/// Faults, and early retries: what may double a copy.
 fn used(model: &Model, world: &World) -> u8 {
-    model.scenario.budget.faults - world.left.faults
+    let budget = model.scenario.budget;
+    budget.faults - world.left.faults + budget.early - world.left.early
 }
 
 /// In every state.
@@ -46,7 +48,8 @@ pub fn step(model: &Model, before: &World, taken: &Move) -> Checked {
     }
     require(new.attempts == old.attempts || new.attempts == old.attempts + 1, "attempts must grow one by one")?;
     require(new.base >= old.base, "the base of attempts only grows")?;
-    require(old.status != Status::Delivered, "delivered became something else")?;
+    let is_resent = taken.who == Who::Requeue && new.base == old.attempts;
+    require(old.status != Status::Delivered || is_resent, "delivered became something else without a resend")?;
     require(!rose_again(&old, &new, taken), "dead came back without a requeue or a success")?;
     let exhausted = new.reason == Some(DeadReason::Exhausted) && old.status != Status::Dead;
     let made = new.attempts - new.base;

@@ -170,6 +170,22 @@ fn attempts_that_are_reset_by_a_requeue_are_found() {
 }
 
 #[test]
+fn attempts_that_are_reset_by_a_resend_are_found() {
+    fn reset(row: &Row) -> Option<Row> {
+        delivery::resend(row).map(|row| Row { attempts: 0, base_attempts: 0, ..row })
+    }
+    assert_finds(scenarios::calm(), Rules { resend: reset, ..RULES }, "attempts must grow");
+}
+
+#[test]
+fn a_resend_that_grants_no_attempts_is_found() {
+    fn stingy(row: &Row) -> Option<Row> {
+        delivery::resend(row).map(|new| Row { base_attempts: row.base_attempts, ..new })
+    }
+    assert_finds(scenarios::calm(), Rules { resend: stingy, ..RULES }, "delivered became something else");
+}
+
+#[test]
 fn a_settle_without_the_compare_and_set_is_found() {
     fn blind(row: &Row, n: i32, decision: &Decision, budget: Option<u32>) -> Option<Row> {
         delivery::settle(&Row { attempts: n - 1, ..*row }, n, decision, budget)

@@ -4,7 +4,8 @@ use posthaste::domain::backoff::DelayQueues;
 use posthaste::domain::dead_reason::DeadReason;
 use posthaste::domain::decision::{Decision, Parked, decide};
 use posthaste::domain::delivery::{
-    Received, Row, Status, Step, Successor, hold, is_exhausted, mark_dead, receive, release, requeue, settle, successor,
+    Received, Row, Status, Step, Successor, hold, is_exhausted, mark_dead, receive, release, requeue, resend,
+    retry_now, settle, successor,
 };
 use posthaste::domain::ids::DeliveryKey;
 use proptest::prelude::*;
@@ -109,6 +110,26 @@ proptest! {
         if let Some(new) = requeue(&row) {
             prop_assert_eq!((new.status, new.attempts, new.base_attempts), (Status::Pending, row.attempts, row.attempts));
             prop_assert!(!is_exhausted(&new, None), "a requeue grants attempts");
+        }
+    }
+
+    #[test]
+    fn a_resend_grants_attempts_to_what_has_ended_and_an_early_retry_changes_only_times(row in rows()) {
+        let has_ended = matches!(row.status, Status::Delivered | Status::Dead) && !row.is_erased();
+        prop_assert_eq!(resend(&row).is_some(), has_ended);
+        prop_assert_eq!(retry_now(&row).is_some(), matches!(row.status, Status::Retrying | Status::Held));
+        if row.status == Status::Dead {
+            prop_assert_eq!(resend(&row), requeue(&row));
+        }
+        if let Some(new) = resend(&row) {
+            prop_assert_eq!((new.status, new.attempts, new.base_attempts), (Status::Pending, row.attempts, row.attempts));
+            prop_assert_eq!((new.due_in_ms, new.dead_reason), (Some(0), None));
+            prop_assert!(!is_exhausted(&new, None));
+        }
+        if let Some(new) = retry_now(&row) {
+            let unchanged = Row { status: row.status, due_in_ms: row.due_in_ms, ..new };
+            prop_assert_eq!((unchanged, new.due_in_ms), (row, Some(0)));
+            prop_assert_eq!(new.status == Status::Held, row.status == Status::Held);
         }
     }
 

@@ -157,24 +157,49 @@ fn choices(world: &World, moves: &mut Moves<'_>) {
         }
         moves.choice(Who::Operator, "enable the endpoint", next);
     }
+    retry_now(world, moves);
     let Some(row) = world.row.filter(|_| world.requeue == Requeue::Idle && world.left.requeues > 0) else { return };
     // What died within the grace is left alone: its worker may still be writing the dead letter.
     if row.status != Status::Dead || !writes_dead_letter(world, row) {
         start_requeue(world, moves);
     }
+    if row.status == Status::Delivered {
+        let mut next = *world;
+        next.left.requeues -= 1;
+        let next = grant(&next, moves.model.rules.resend, moves);
+        moves.choice(Who::Requeue, "start a resend", next);
+    }
+}
+
+/// What waits is due now, at an operator's wish, and published as what is released.
+fn retry_now(world: &World, moves: &mut Moves<'_>) {
+    if world.left.early == 0 || world.outgoing != Outgoing::Nothing {
+        return;
+    }
+    let row = world.row.map(|row| row.row(moves.model.scenario.max_attempts));
+    let Some(early) = row.and_then(|row| (moves.model.rules.retry_now)(&row)) else { return };
+    let mut next = *world;
+    next.left.early -= 1;
+    if early.status == Status::Pending && world.enabled {
+        next.commit(&early);
+        next.outgoing = Outgoing::Publish(early.attempts as u8 + 1);
+    } else {
+        next.commit(&Row { status: Status::Held, ..early });
+    }
+    moves.choice(Who::Operator, "retry before its time, committed", next);
 }
 
 fn start_requeue(world: &World, moves: &mut Moves<'_>) {
     let mut next = *world;
     next.left.requeues -= 1;
-    moves.choice(Who::Requeue, "start", grant(&next, moves));
+    moves.choice(Who::Requeue, "start", grant(&next, moves.model.rules.requeue, moves));
 }
 
 /// Grants and commits; with nothing to grant, only the sweep is left to do.
-pub fn grant(world: &World, moves: &Moves<'_>) -> World {
+pub fn grant(world: &World, rule: fn(&Row) -> Option<Row>, moves: &Moves<'_>) -> World {
     let row = world.row.map(|row| row.row(moves.model.scenario.max_attempts));
     let mut next = *world;
-    match row.and_then(|row| (moves.model.rules.requeue)(&row)) {
+    match row.and_then(|row| rule(&row)) {
         Some(_) if moves.model.rules.order.requeue_publishes_before_commit => {
             next.broker.add(retry(world.row.map_or(1, |row| row.next())));
             next.requeue = Requeue::Early;

@@ -21,6 +21,8 @@ pub struct Rules {
     pub mark_dead: fn(&Row, i32, DeadReason) -> Option<Row>,
     pub release: fn(&Row) -> Option<Row>,
     pub requeue: fn(&Row) -> Option<Row>,
+    pub resend: fn(&Row) -> Option<Row>,
+    pub retry_now: fn(&Row) -> Option<Row>,
     pub is_lost: fn(&Evidence<'_>) -> bool,
     pub judge: fn(Option<&Row>, i32, bool) -> Action,
     pub order: Order,
@@ -54,6 +56,8 @@ pub const RULES: Rules = Rules {
     mark_dead: delivery::mark_dead,
     release: delivery::release,
     requeue: delivery::requeue,
+    resend: delivery::resend,
+    retry_now: delivery::retry_now,
     is_lost: reconcile::is_lost,
     judge: sweep::judge,
     order: Order {

@@ -14,7 +14,7 @@ pub fn calm() -> Scenario {
     Scenario {
         name: "calm",
         max_attempts: 3,
-        budget: Budget { faults: 0, holds: 2, disables: 1, requeues: 1 },
+        budget: Budget { faults: 0, holds: 2, disables: 1, requeues: 1, early: 0 },
         faults: &[],
         answers: vec![Answer::Success, Answer::Failure, Answer::Gone, Answer::ComeBackLater],
         markers: Markers::Coarse,
@@ -49,19 +49,28 @@ pub fn relays() -> Scenario {
 pub fn losses() -> Scenario {
     Scenario {
         name: "losses",
-        budget: Budget { faults: 2, holds: 1, disables: 1, requeues: 0 },
+        budget: Budget { faults: 2, holds: 1, disables: 1, requeues: 0, early: 0 },
         faults: &Fault::ALL,
         markers: Markers::Coarse,
         ..crashes()
     }
 }
 
-/// Two faults of any kind while a delivery dies and is requeued twice.
+/// Two faults of any kind while a delivery dies or is delivered, and is requeued or sent again twice.
 pub fn requeues() -> Scenario {
     Scenario {
         name: "requeues",
         max_attempts: 1,
         budget: Budget { faults: 2, requeues: 2, ..Budget::default() },
+        ..losses()
+    }
+}
+
+/// One fault of any kind while an operator asks for a retry before its time, of what is held too.
+pub fn early_retries() -> Scenario {
+    Scenario {
+        name: "early retries",
+        budget: Budget { faults: 1, holds: 1, disables: 1, requeues: 0, early: 1 },
         ..losses()
     }
 }

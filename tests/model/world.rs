@@ -334,7 +334,10 @@ pub struct Budget {
     /// Holds of an enabled endpoint: it is busy, a cache is stale, a fault of ours.
     pub holds: u8,
     pub disables: u8,
+    /// Requeues, and resends of what was delivered.
     pub requeues: u8,
+    /// Retries that an operator asks for before their time. Each makes a second copy, as some faults do.
+    pub early: u8,
 }
 
 impl World {

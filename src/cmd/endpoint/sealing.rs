@@ -9,19 +9,24 @@ use crate::config::Config;
 use crate::domain::key_pair::{KEY_BYTES, PrivateKey};
 use crate::domain::sealing::{Key, NONCE_BYTES};
 use crate::domain::signature::Secret;
-use crate::store::{Db, secrets};
+use crate::store::{Db, encryption_keys};
 
-/// The configured key, if it is the database's. What another key seals, no worker can open: the endpoint would stand still.
+/// The key that seals in this database, if it is configured. What another one seals, no worker can open: the endpoint would stand
+/// still. Where nothing is sealed yet, the first key that is configured; with `is_new` it becomes the database's.
 pub async fn key(config: &Config, db: &Db, is_new: bool) -> Result<Key, Failure> {
-    let key = compose::key(config)?;
-    match secrets::another_key(db, &key.id()).await? {
-        Some(theirs) if !is_new => Err(Failure::Failed(format!(
-            "security.encryption_key: this key (id {}) has sealed nothing in this database, whose secrets are sealed with key id {theirs}; \
-             set the key that the workers have, or add --new-key if they have this one from now on",
-            key.id()
-        ))),
-        _ => Ok(key),
+    let keys = compose::keys(config)?;
+    let Some(theirs) = encryption_keys::current(db).await? else { return Ok(keys.first().clone()) };
+    if is_new {
+        encryption_keys::seal_with(db, &keys.first().id()).await?;
+        return Ok(keys.first().clone());
     }
+    keys.by_id(&theirs).cloned().ok_or_else(|| {
+        Failure::Usage(format!(
+            "security.encryption_key: no key that is configured (id {}) is the one of this database, which has the id {theirs}; \
+             set the key that the workers have, or add --new-key if they have this one from now on",
+            keys.ids().join(", ")
+        ))
+    })
 }
 
 pub fn new_secret() -> Result<Secret, Failure> {
@@ -39,7 +44,7 @@ pub fn seal(key: &Key, owner: Uuid, plain: &[u8]) -> Result<Vec<u8>, Failure> {
 
 /// The key's id, then what it has sealed.
 pub fn blob(key: &Key, owner: Uuid, plain: &[u8]) -> Result<Vec<u8>, Failure> {
-    Ok([key.id().into_bytes(), seal(key, owner, plain)?].concat())
+    key.seal_blob(rand::random(), owner.as_bytes(), plain).map_err(|error| Failure::Failed(error.to_string()))
 }
 
 /// A JSON list of names and values.

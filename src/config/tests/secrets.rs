@@ -18,7 +18,25 @@ fn urls_and_keys_are_never_printed_whole() {
     assert!(printed.contains("postgresql://u:***@db/x") && printed.contains("mq:5671"), "{printed}");
     assert!(!printed.contains("hunter") && !printed.contains("AAEC"), "{printed}");
     assert_eq!(config.database_url().unwrap().expose(), "postgresql://u:hunter2@db/x?password=hunter3");
-    assert_eq!(config.encryption_key().unwrap().expose()[..3], [0, 1, 2]);
+    assert_eq!(config.encryption_keys().unwrap().0.expose()[..3], [0, 1, 2]);
+}
+
+#[test]
+fn several_keys_have_commas_between_them_and_keep_their_order() {
+    let other = "//////////////////////////////////////////8=";
+    let config = loaded(&[("POSTHASTE_SECURITY__ENCRYPTION_KEY", &format!(" {other},\n {KEY} "))]);
+    let (first, others) = config.encryption_keys().unwrap();
+    assert_eq!((first.expose()[0], others.len(), others[0].expose()[1]), (255, 1, 1));
+    assert!(!format!("{config:?}").contains("AAEC"));
+    for (value, expected) in [
+        (format!("{KEY},{KEY}"), "key 2 is the same as key 1; leave one of them out"),
+        (format!("{KEY},hunter2"), "key 2 is not base64"),
+        (format!("{KEY},"), "key 2 holds 0 bytes, not 32"),
+        (vec![KEY; 9].join(","), "holds 9 keys; use at most 8"),
+    ] {
+        let message = refused(&[("POSTHASTE_SECURITY__ENCRYPTION_KEY", &value)]);
+        assert!(message.contains(expected) && !message.contains("hunter2") && !message.contains("AAEC"), "{message}");
+    }
 }
 
 #[test]

@@ -116,10 +116,12 @@ pub const TABLES: List = &[
         &[
             (Relay, "select (id, expires_at), delete"),
             (Worker, "select"),
-            (Operator, "select, insert, update (expires_at), delete"),
+            (Operator, "select, insert, update (expires_at, key_id, key_ciphertext), delete"),
             (Observer, "select (id, endpoint_id, kind, key_id, public_key, created_at, expires_at)"),
         ],
     ),
+    // Ids only. Triggers write it, and the function that makes another key the one that seals.
+    ("encryption_keys", &[(Worker, "select"), (Operator, "select"), (Observer, "select")]),
     (
         "endpoint_activity",
         &[
@@ -181,6 +183,7 @@ pub const FUNCTIONS: List = &[
     ("uuid_v7()", &[(Producer, "execute")]),
     ("uuid_v7_floor(timestamptz)", &[(Relay, "execute"), (Operator, "execute"), (Observer, "execute")]),
     ("create_partitions(date, date)", &[(Relay, "execute")]),
+    ("seal_with(text)", &[(Operator, "execute")]),
     // They take no day away that is not over, or in which something is unfinished.
     ("detach_day(date)", &[(Relay, "execute"), (Operator, "execute")]),
     ("drop_day(date)", &[(Relay, "execute"), (Operator, "execute")]),

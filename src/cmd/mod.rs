@@ -6,11 +6,13 @@ mod bench;
 mod compose;
 mod confirm;
 mod dead;
+mod doctor;
 mod endpoint;
 mod event;
 mod failure;
 mod open_files;
 mod output;
+mod policy;
 mod public_keys;
 mod receiver;
 mod reconcile;
@@ -60,13 +62,15 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Worker => serve::run(&compose::load(&overrides)?, serve::Roles::WORKER).await,
         Command::Endpoint(command) => endpoint::run(&compose::load(&overrides)?, command).await,
         Command::Tenant(command) => tenant::run(&compose::load(&overrides)?, command).await,
+        Command::Policy(command) => policy::run(&compose::load(&overrides)?, command).await,
         Command::Event(command) => event::run(&compose::load(&overrides)?, command).await,
         Command::Dead(command) => dead::run(&compose::load(&overrides)?, command).await,
         Command::Requeue(args) => dead::requeue(&compose::load(&overrides)?, args).await,
         Command::Reconcile(args) => reconcile::run(&compose::load(&overrides)?, args).await,
         Command::Topology(command) => topology::run(&compose::load(&overrides)?, command).await,
         Command::Roles(command) => roles::run(&compose::load(&overrides)?, &command),
-        Command::Stats(output) => stats::run(&compose::load(&overrides)?, output.json).await,
+        Command::Doctor(args) => doctor::run(&compose::load(&overrides)?, &args).await,
+        Command::Stats(args) => stats::run(&compose::load(&overrides)?, &args).await,
         Command::Receiver(args) => receiver::run(args).await,
         Command::Bench(command) => bench::run(&compose::load(&overrides)?, command).await,
     }

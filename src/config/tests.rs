@@ -4,6 +4,7 @@ mod precedence;
 mod refusals;
 mod secrets;
 mod trust;
+mod variables;
 
 use std::time::Duration;
 

@@ -141,9 +141,15 @@ pub const TABLES: List = &[
     // Whoever declares queues remembers them: the migrator, who owns the table. The relay counts what waits in them.
     ("delay_queues", &[(Relay, "select"), (Observer, "select")]),
     ("tenant_settings", &[(Worker, "select"), (Operator, "select, insert, update"), (Observer, "select")]),
+    ("retry_budgets", &[(Worker, "select"), (Operator, "select, insert, update, delete"), (Observer, "select")]),
     (
         "schema_migrations",
-        &[(Relay, "select (version, success)"), (Worker, "select (version, success)"), (Observer, "select")],
+        &[
+            (Relay, "select (version, success)"),
+            (Worker, "select (version, success)"),
+            (Operator, "select (version, success)"),
+            (Observer, "select"),
+        ],
     ),
 ];
 

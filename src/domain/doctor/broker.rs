@@ -108,7 +108,7 @@ pub fn alarm(probe: Probe) -> Check {
     let name = "broker.alarm";
     let fix = "`rabbitmq-diagnostics alarms` names it: free memory or disk of the broker; nothing is lost meanwhile";
     match probe {
-        Probe::Confirmed => Check::ok(name, "no alarm: a message was taken and confirmed"),
+        Probe::Confirmed => Check::ok(name, "no alarm: messages were taken and confirmed"),
         Probe::Blocked => Check::fail(name, "the broker has an alarm and takes no messages", fix),
         Probe::Silent => Check::fail(name, "a message was not confirmed in time", fix),
         Probe::Refused => Check::unknown(

@@ -3,7 +3,9 @@
 mod bench;
 mod doctor;
 mod endpoint;
+mod erase;
 mod event;
+mod history;
 mod output;
 mod parse;
 mod policy;
@@ -24,7 +26,9 @@ use secrecy::SecretString;
 pub use bench::{Bench, Burst, ReceiverArgs};
 pub use doctor::Doctor;
 pub use endpoint::{AddEndpoint, Endpoint, EndpointId, ListEndpoints, RotateSecret, Scheme, SetEndpoint};
+pub use erase::Erase;
 pub use event::{Dead, DeadFilter, DeliveryId, Emit, Event, ListDead, ListEvents, Reconcile, Requeue, ShowEvent};
+pub use history::{DropDays, History};
 pub use output::Output;
 pub use parse::{Header, Payload, Setting};
 pub use policy::{Policy, SetPolicy};
@@ -110,6 +114,11 @@ pub enum Command {
     Dead(Dead),
     /// Check servers, schema, rights, queues and this host: one line each, with what to do. Exits with 1 if a check fails.
     Doctor(Doctor),
+    /// Erase payloads, headers and answers; rows and counts stay.
+    Erase(Erase),
+    /// The days of history: events, deliveries and attempts.
+    #[command(subcommand)]
+    History(History),
     /// Counts of pending events and of deliveries by status, and this month's objective; or what is going on just now.
     Stats(Stats),
     /// A test receiver that verifies signatures and fails in the way it is told to.

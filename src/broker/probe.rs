@@ -24,7 +24,8 @@ pub async fn probe(link: &Link, names: &Names) -> Result<Probe> {
     let confirmed = within(limit, "confirm of a probe", async {
         for _ in 0..MESSAGES {
             let options = BasicPublishOptions::default();
-            let publish = channel.basic_publish(names.work().into(), KEY.into(), options, b"", BasicProperties::default());
+            let publish =
+                channel.basic_publish(names.work().into(), KEY.into(), options, b"", BasicProperties::default());
             publish.await?.await?;
         }
         Ok(())

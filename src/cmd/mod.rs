@@ -8,8 +8,10 @@ mod confirm;
 mod dead;
 mod doctor;
 mod endpoint;
+mod erase;
 mod event;
 mod failure;
+mod history;
 mod open_files;
 mod output;
 mod policy;
@@ -70,6 +72,8 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Topology(command) => topology::run(&compose::load(&overrides)?, command).await,
         Command::Roles(command) => roles::run(&compose::load(&overrides)?, &command),
         Command::Doctor(args) => doctor::run(&compose::load(&overrides)?, &args).await,
+        Command::Erase(args) => erase::run(&compose::load(&overrides)?, args).await,
+        Command::History(command) => history::run(&compose::load(&overrides)?, command).await,
         Command::Stats(args) => stats::run(&compose::load(&overrides)?, &args).await,
         Command::Receiver(args) => receiver::run(args).await,
         Command::Bench(command) => bench::run(&compose::load(&overrides)?, command).await,

@@ -38,6 +38,7 @@ impl Publishing {
     async fn all(&self, target: &Target, messages: Vec<Message>) {
         let mut open = Unconfirmed::to(target, messages);
         while let Some(error) = open.offer(&self.publisher, count).await {
+            open.again();
             match error {
                 PublishError::Returned(_) => self.declare_again().await,
                 // The broker closed the channel over one message and does not say which; it may be one of another batch.

@@ -46,11 +46,11 @@ pub async fn get(db: &Db, id: Uuid) -> Result<Option<Event>> {
     .await
 }
 
-/// One event's payload as the producer wrote it, from the record or from the outbox.
+/// One event's payload as the producer wrote it, from the record or from the outbox; none if it was erased.
 pub async fn payload(db: &Db, id: Uuid) -> Result<Option<String>> {
     db.run(async |c| {
         sqlx::query_scalar(
-            "select payload::text from posthaste.events where id = $1
+            "select payload::text from posthaste.events where id = $1 and erased_at is null
              union all select payload::text from posthaste.outbox where id = $1 limit 1",
         )
         .bind(id)
@@ -60,7 +60,7 @@ pub async fn payload(db: &Db, id: Uuid) -> Result<Option<String>> {
     .await
 }
 
-/// The payloads of recorded events, byte for byte; an event that is not there has none.
+/// The payloads of recorded events, byte for byte; an event that is not there, or was erased, has none.
 pub async fn payloads(db: &Db, ids: &[Uuid]) -> Result<HashMap<Uuid, Bytes>> {
     let distinct: BTreeSet<Uuid> = ids.iter().copied().collect();
     let arguments = || {
@@ -75,4 +75,5 @@ pub async fn payloads(db: &Db, ids: &[Uuid]) -> Result<HashMap<Uuid, Bytes>> {
 
 /// Compared as deliveries are with keys (`days::same_key`).
 const PAYLOADS: &str = "select e.id, e.payload::text
-  from unnest($1::uuid[]) as k(id) join posthaste.events{day} e on e.id = any (array[k.id])";
+  from unnest($1::uuid[]) as k(id) join posthaste.events{day} e on e.id = any (array[k.id])
+ where e.erased_at is null";

@@ -34,7 +34,7 @@ pub struct Settlement {
 }
 
 /// The row decides: whether the attempts are exhausted comes from its own ceiling, and a dead row stays dead unless the
-/// attempt succeeded. `domain::delivery::settle` says the same in Rust; a test holds the two against each other.
+/// attempt succeeded, or erased whatever comes. `domain::delivery::settle` says the same in Rust; a test holds the two against each other.
 ///
 /// An endpoint that answered 410 is disabled in the same statement, unless somebody has its row locked: the attempts of
 /// others must not wait for that. Then `endpoints::disable_gone` does it.
@@ -65,7 +65,7 @@ with u as (
    where ",
     same_key!("s"),
     "
-     and d.attempts = s.n - 1 and d.status <> 'delivered'
+     and d.attempts = s.n - 1 and d.status <> 'delivered' and d.dead_reason is distinct from 'erased'
   returning s.ord, d.next_attempt_at, s.reason, s.duration_ms, s.started_at, s.request_headers, s.response_headers,
             s.response_body, ",
     columns!(),
@@ -88,7 +88,7 @@ with u as (
     from free where e.id = free.id
 )
 select ord, event_id, endpoint_id, status, attempts, base_attempts, max_attempts, dead_reason, last_status_code,
-       last_error, due_in_ms
+       last_error, died_ms, due_in_ms
   from u"
 );
 

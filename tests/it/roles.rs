@@ -182,7 +182,7 @@ async fn every_command_works_under_the_role_that_it_is_for_and_no_other() {
     system.stack.wait_statuses("delivered", 1).await;
     let emit = ["event", "emit", "--tenant", "acme", "--type", "a.b", "--payload", "{}"];
     let show = ["event", "show", &event];
-    let for_operators: [&[&str]; 22] = [
+    let for_operators: [&[&str]; 25] = [
         &show,
         &["event", "show", &event, "--payload"],
         &["event", "list", "--status", "delivered"],
@@ -205,11 +205,14 @@ async fn every_command_works_under_the_role_that_it_is_for_and_no_other() {
         &["tenant", "set", "acme", "--require-https", "false"],
         &["tenant", "list"],
         &["tenant", "show", "acme"],
+        &["history", "show"],
+        &["history", "drop", "--before", "2026-01-01", "--yes"],
+        &["erase", "--tenant", "acme", "--yes"],
     ];
     for command in for_operators {
         system.run("operator", command).await.ok();
     }
-    let for_observers: [&[&str]; 7] = [
+    let for_observers: [&[&str]; 8] = [
         &["stats"],
         &["stats", "--watch", "--samples", "1"],
         &["policy", "list"],
@@ -217,6 +220,7 @@ async fn every_command_works_under_the_role_that_it_is_for_and_no_other() {
         &["endpoint", "show", &id],
         &["dead", "list"],
         &["reconcile", "--dry-run"],
+        &["history", "show"],
     ];
     for command in for_observers {
         system.run("observer", command).await.ok();

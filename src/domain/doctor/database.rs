@@ -178,7 +178,7 @@ pub fn retention(days: usize, configured: u32) -> Check {
     if days <= configured as usize + 10 {
         return Check::ok("database.retention", says);
     }
-    Check::warn("database.retention", says, "older days are still there: see docs/operations.md on history")
+    Check::warn("database.retention", says, "`posthaste history show` says what keeps the old days (docs/retention.md)")
 }
 
 pub fn outbox(pending: i64, oldest_s: f64) -> Check {

@@ -2,6 +2,7 @@
 
 mod again;
 mod bench;
+mod doctor;
 mod endpoint;
 mod erase;
 mod event;
@@ -9,7 +10,9 @@ mod history;
 mod keys;
 mod output;
 mod parse;
+mod policy;
 mod roles;
+mod stats;
 mod tenant;
 #[cfg(test)]
 mod tests;
@@ -24,14 +27,17 @@ use secrecy::SecretString;
 
 pub use again::{AgainFilter, Resend, RetryNow};
 pub use bench::{Bench, Burst, ReceiverArgs};
+pub use doctor::Doctor;
 pub use endpoint::{AddEndpoint, Endpoint, EndpointId, ListEndpoints, RotateSecret, Scheme, SetEndpoint};
 pub use erase::Erase;
-pub use event::{Dead, DeadFilter, DeliveryId, Emit, Event, ListDead, ListEvents, Reconcile, Requeue};
+pub use event::{Dead, DeadFilter, DeliveryId, Emit, Event, ListDead, ListEvents, Reconcile, Requeue, ShowEvent};
 pub use history::{DropDays, History};
 pub use keys::{Keys, RotateKeys};
 pub use output::Output;
 pub use parse::{Header, Payload, Setting};
+pub use policy::{Policy, SetPolicy};
 pub use roles::Roles;
+pub use stats::Stats;
 pub use tenant::{ListTenants, SetTenant, Tenant, TenantName};
 
 use crate::config::Overrides;
@@ -108,19 +114,24 @@ pub enum Command {
     /// Rules for all endpoints of a tenant.
     #[command(subcommand)]
     Tenant(Tenant),
+    /// Retry policies and their budgets.
+    #[command(subcommand)]
+    Policy(Policy),
     /// Events and how their deliveries went.
     #[command(subcommand)]
     Event(Event),
     /// Dead letters: deliveries that are not tried again unless requeued.
     #[command(subcommand)]
     Dead(Dead),
+    /// Check servers, schema, rights, queues and this host: one line each, with what to do. Exits with 1 if a check fails.
+    Doctor(Doctor),
     /// Erase payloads, headers and answers; rows and counts stay.
     Erase(Erase),
     /// The days of history: events, deliveries and attempts.
     #[command(subcommand)]
     History(History),
-    /// Counts of pending events and of deliveries by status.
-    Stats(Output),
+    /// Counts of pending events and of deliveries by status, and this month's objective; or what is going on just now.
+    Stats(Stats),
     /// A test receiver that verifies signatures and fails in the way it is told to.
     Receiver(ReceiverArgs),
     /// Measure a running installation.

@@ -16,6 +16,7 @@ mod shape;
 mod tests;
 mod trust;
 mod values;
+mod variables;
 
 pub use error::ConfigError;
 pub use layers::{FALLBACK_FILE, Overrides, REFERENCE, Sources};

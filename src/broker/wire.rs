@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use thiserror::Error;
@@ -111,6 +111,10 @@ fn base(message: &Message) -> BasicProperties {
 fn put_dead_letter_headers(headers: &mut FieldTable, dead: &DeadLetterHeaders) {
     put_text(headers, "dead-reason", dead.reason.as_str());
     put_number(headers, "attempts", dead.attempts);
+    if let Some(died_at) = dead.died_ms.and_then(DateTime::from_timestamp_millis) {
+        // A text: UIs show an AMQP timestamp as a number.
+        put_text(headers, "died-at", died_at.to_rfc3339_opts(SecondsFormat::Millis, true));
+    }
     if let Some(code) = dead.last_status_code {
         put_number(headers, "last-status-code", code);
     }

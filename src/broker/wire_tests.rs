@@ -38,12 +38,14 @@ fn a_dead_letter_tells_why_and_its_texts_are_cut() {
         last_status_code: Some(500),
         last_error: Some("é".repeat(5_000)),
         attempts: 5,
+        died_ms: Some(1_790_000_000_123),
     };
     let properties = dead_letter_properties(&message(), &dead);
     assert_eq!(dead_letter_attempts(&properties), Some(5));
     let headers = properties.headers().clone().unwrap();
     assert_eq!(text(&headers, "dead-reason").as_deref(), Some("exhausted"));
     assert_eq!(number(&headers, "last-status-code"), Some(500));
+    assert_eq!(text(&headers, "died-at").as_deref(), Some("2026-09-21T14:13:20.123Z"));
     assert_eq!(text(&headers, "last-error").unwrap().chars().count(), 500);
 }
 

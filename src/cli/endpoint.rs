@@ -62,6 +62,7 @@ pub enum Scheme {
 #[derive(Debug, Args)]
 pub struct EndpointId {
     /// Id of the endpoint.
+    #[arg(value_parser = parse::id)]
     pub id: Uuid,
     #[command(flatten)]
     pub output: Output,
@@ -129,6 +130,7 @@ pub struct AddEndpoint {
 ])]
 pub struct SetEndpoint {
     /// Id of the endpoint.
+    #[arg(value_parser = parse::id)]
     pub id: Uuid,
     /// Where to send: https://host/path.
     #[arg(long)]
@@ -197,6 +199,7 @@ pub struct ListEndpoints {
 #[derive(Debug, Args)]
 pub struct RotateSecret {
     /// Id of the endpoint.
+    #[arg(value_parser = parse::id)]
     pub id: Uuid,
     /// Which scheme gets a new key; it is added where it was not used [default: the one that is used, v1 if both].
     #[arg(long)]

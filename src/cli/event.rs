@@ -7,19 +7,15 @@ use uuid::Uuid;
 use super::output::Output;
 use super::parse::{self, Payload};
 use crate::domain::dead_reason::DeadReason;
+use crate::domain::delivery::Status;
 use crate::domain::outcome::ErrorClass;
 
 #[derive(Debug, Subcommand)]
 pub enum Event {
     /// Emit one event, as a producer would.
     Emit(Emit),
-    /// Show an event, its deliveries and their attempts.
-    Show {
-        /// Id of the event.
-        id: Uuid,
-        #[command(flatten)]
-        output: Output,
-    },
+    /// Show the life of an event: each delivery with its attempts, the answers, and what it waits for.
+    Show(ShowEvent),
     /// List events, the newest first.
     List(ListEvents),
 }
@@ -49,16 +45,50 @@ pub struct Emit {
 }
 
 #[derive(Debug, Args)]
+pub struct ShowEvent {
+    /// Id of the event.
+    #[arg(value_parser = parse::id)]
+    pub id: Uuid,
+    /// Only the delivery to this endpoint.
+    #[arg(long, value_name = "ID", value_parser = parse::id)]
+    pub endpoint: Option<Uuid>,
+    /// Print the payload, too.
+    #[arg(long)]
+    pub payload: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Which events are meant: those that meet every condition. Conditions on a delivery are met by one and the same.
+#[derive(Debug, Args)]
 pub struct ListEvents {
     /// Only those of this tenant.
     #[arg(long, value_parser = parse::tenant)]
     pub tenant: Option<String>,
     /// Only those of this type.
-    #[arg(long, value_name = "TYPE", value_parser = parse::event_type)]
+    #[arg(long, visible_alias = "type", value_name = "TYPE", value_parser = parse::event_type)]
     pub event_type: Option<String>,
+    /// Only those whose type is like this; * stands for anything: 'order.*', '*.failed'.
+    #[arg(long, value_name = "PATTERN", value_parser = parse::type_pattern)]
+    pub like: Option<String>,
+    /// Only those with a delivery in this state, like held.
+    #[arg(long, value_parser = parse::status)]
+    pub status: Option<Status>,
+    /// Only those with a delivery to this endpoint.
+    #[arg(long, value_name = "ID", value_parser = parse::id)]
+    pub endpoint: Option<Uuid>,
+    /// Only those with a delivery whose last attempt was answered with this status code.
+    #[arg(long, value_name = "CODE", value_parser = |text: &str| parse::count(text, 100, 999))]
+    pub code: Option<i32>,
     /// Only those since this time, or so long ago: 2026-05-01T12:00:00Z or 2h.
     #[arg(long, value_name = "TIME", value_parser = parse::moment)]
     pub since: Option<DateTime<Utc>>,
+    /// Only those before this time, or so long ago.
+    #[arg(long, value_name = "TIME", value_parser = parse::moment)]
+    pub until: Option<DateTime<Utc>>,
+    /// Only those older than this event: the next page, after the last row of the one before.
+    #[arg(long, value_name = "ID", value_parser = parse::id)]
+    pub before: Option<Uuid>,
     /// Rows at most.
     #[arg(long, value_name = "N", default_value = "100", value_parser = parse::limit)]
     pub limit: i64,
@@ -77,10 +107,14 @@ pub enum Dead {
 #[derive(Debug, Args)]
 pub struct DeliveryId {
     /// Id of the event.
+    #[arg(value_parser = parse::id)]
     pub id: Uuid,
     /// Only the delivery to this endpoint.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = parse::id)]
     pub endpoint: Option<Uuid>,
+    /// Print the payload, too.
+    #[arg(long)]
+    pub payload: bool,
     #[command(flatten)]
     pub output: Output,
 }
@@ -101,10 +135,10 @@ pub struct ListDead {
 #[command(next_help_heading = "Selection")]
 pub struct DeadFilter {
     /// Deliveries of this event; may be repeated.
-    #[arg(long = "event", value_name = "ID")]
+    #[arg(long = "event", value_name = "ID", value_parser = parse::id)]
     pub events: Vec<Uuid>,
     /// Deliveries to this endpoint.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = parse::id)]
     pub endpoint: Option<Uuid>,
     /// Deliveries of this tenant.
     #[arg(long, value_parser = parse::tenant)]

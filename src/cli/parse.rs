@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
 
 use crate::config::parse_duration;
 use crate::domain::dead_reason::DeadReason;
@@ -115,6 +116,11 @@ pub fn timeout(text: &str) -> Result<Duration, String> {
     within(text, Duration::from_millis(1), Duration::from_secs(600))
 }
 
+/// Between two looks.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_secs(1), Duration::from_secs(3600))
+}
+
 pub fn grace(text: &str) -> Result<Duration, String> {
     within(text, Duration::ZERO, Duration::from_secs(30 * 86_400))
 }
@@ -173,7 +179,30 @@ pub fn event_type(text: &str) -> Result<String, String> {
     event_type::validate(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 
+/// A part of an event type may be left open, anywhere. Returns it as SQL's LIKE writes it.
+pub fn type_pattern(text: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'*');
+    if !(1..=event_type::MAX_LENGTH).contains(&text.len()) || !text.bytes().all(allowed) {
+        return Err("use letters, digits, '_', '.' and * for anything, like 'order.*' or '*.failed'".into());
+    }
+    Ok(text.replace('_', "\\_").replace('*', "%"))
+}
+
+pub fn status(text: &str) -> Result<Status, String> {
+    Status::parse(text).ok_or_else(|| {
+        let known: Vec<&str> = Status::ALL.iter().map(|status| status.as_str()).collect();
+        format!("use one of {}", known.join(", "))
+    })
+}
+
+/// Of an event or an endpoint.
+pub fn id(text: &str) -> Result<Uuid, String> {
+    text.parse().map_err(|_| "is not an id; ids are UUIDs, like 0198c0de-0000-7000-8000-000000000001".into())
+}
+
+/// One of a list; a space after the comma is no part of it.
 pub fn event_filter(text: &str) -> Result<String, String> {
+    let text = text.trim();
     event_type::validate_filter(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 

@@ -52,6 +52,11 @@ fn every_command_parses_with_its_least_arguments() {
         "dead list",
         &format!("dead show {ID}"),
         "stats --json",
+        "stats --watch --interval 5s --samples 3",
+        "doctor",
+        "policy list",
+        "policy set default --budget 3",
+        "policy set gold --budget none",
         "receiver",
         "bench burst",
         "completions bash",
@@ -175,6 +180,10 @@ fn a_refused_value_names_the_flag_and_the_fix() {
         assert!(expected.iter().all(|part| message.contains(part)), "{message}");
     }
     assert!(refused(&["requeue", "--reason", "tired"]).contains("exhausted"));
+    assert!(refused(&["event", "list", "--like", "a%"]).contains("*.failed"));
+    assert!(refused(&["event", "list", "--status", "lost"]).contains("retrying"));
+    assert!(refused(&["policy", "set", "default", "--budget", "many"]).contains("or none for the default"));
+    assert!(refused(&["stats", "--watch", "--interval", "10ms"]).contains("use 1s to 1h"));
     assert!(refused(&["requeue", "--since", "x"]).contains("2h for two hours ago"));
     assert!(refused(&["event", "list", "--tenant", ""]).contains("1 to 128"));
     for prefix in ["", "Shop", "1shop", "shop; drop", &"s".repeat(41)] {
@@ -202,4 +211,11 @@ fn help_is_success_and_a_mistake_is_64() {
     assert_eq!(code(&["posthaste", "frobnicate"]), format!("{:?}", ExitCode::from(EXIT_USAGE)));
     assert_eq!(code(&["posthaste"]), format!("{:?}", ExitCode::from(EXIT_USAGE)));
     assert!(parse_from(["posthaste", "run"]).is_ok());
+}
+
+#[test]
+fn a_pattern_of_types_means_what_it_says_to_sql() {
+    assert_eq!(parse::type_pattern("user_a.*").unwrap(), "user\\_a.%");
+    assert_eq!(parse::type_pattern("*").unwrap(), "%");
+    assert_eq!(parse::event_filter(" invoice.paid").unwrap(), "invoice.paid");
 }

@@ -4,15 +4,19 @@ use std::fmt::Display;
 use std::num::NonZeroU32;
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
+use super::event::life::Origin;
+use super::event::show::{self, Found};
 use super::failure::{Failure, Outcome};
 use super::output::{self, or_dash, time};
-use super::{compose, confirm, endpoint, event, progress};
+use super::{compose, confirm, endpoint, progress};
 use crate::broker::publisher::Publisher;
 use crate::cli::{Dead, DeadFilter, DeliveryId, ListDead};
 use crate::config::Config;
 use crate::domain::dead_reason::DeadReason;
 use crate::domain::delivery::Status;
+use crate::domain::left::{Left, MOST_COUNTED};
 use crate::lifecycle::{EXIT_FORCED, Shutdown, signals};
 use crate::relay;
 use crate::requeue::sweep::{GRACE, Sweep, Swept};
@@ -20,10 +24,13 @@ use crate::requeue::{Done, Missing, Plan, Requeue};
 use crate::store::locks::Role;
 use crate::store::replay::Window;
 use crate::store::requeue::{self, Filter, Last};
-use crate::store::{Db, accounts, attempts, deliveries};
+use crate::store::{Db, accounts, events};
+use crate::telemetry::logging;
 
 /// How a run ends that somebody has interrupted.
 const STOPPED: &str = "stopped by a signal";
+/// Events by their ids that are looked for where nothing was found.
+const NAMED: usize = 20;
 
 pub async fn run(config: &Config, command: Dead) -> Outcome {
     match command {
@@ -49,9 +56,15 @@ fn filter(filter: DeadFilter) -> Filter {
 async fn list(config: &Config, args: ListDead) -> Outcome {
     let db = compose::command_db(config)?;
     let filter = filter(args.filter);
-    let dead = requeue::list(&db, &filter, args.limit).await?;
+    let mut dead = requeue::list(&db, &filter, args.limit + MOST_COUNTED).await?;
+    let left = dead.len().saturating_sub(args.limit as usize);
+    dead.truncate(args.limit as usize);
     if dead.is_empty() {
         endpoint::must_be_of(&db, filter.endpoint, filter.tenant.as_deref()).await?;
+    }
+    if left > 0 {
+        // Not on stdout, which is the list and nothing else.
+        logging::say(&format!("{}; --limit shows more, and --until TIME older ones", Left::exactly(left as i64)));
     }
     if args.output.json {
         return output::json(&dead);
@@ -74,18 +87,28 @@ async fn list(config: &Config, args: ListDead) -> Outcome {
 
 async fn show(config: &Config, args: DeliveryId) -> Outcome {
     let db = compose::command_db(config)?;
-    let found = deliveries::of_event(&db, args.id, args.endpoint, Some(Status::Dead)).await?;
-    if found.is_empty() {
+    let found = Found::read(&db, args.id, args.endpoint, Some(Status::Dead)).await?;
+    if found.deliveries.is_empty() {
         endpoint::must_be_of(&db, args.endpoint, None).await?;
         return Err(Failure::Failed(format!("event {}: has no dead delivery (that matches)", args.id)));
     }
-    let attempts = attempts::of_event(&db, args.id, args.endpoint).await?;
+    let payload = show::payload(&db, args.id, args.payload).await?;
     if args.output.json {
-        return output::json(&json!({"event_id": args.id, "deliveries": found, "attempts": attempts}));
+        let mut value = json!({
+            "event_id": args.id, "deliveries": found.json(&config.retry), "attempts": found.attempts,
+        });
+        show::add_payload(&mut value, payload);
+        return output::json(&value);
     }
+    let event = events::get(&db, args.id).await?;
     output::pairs(&[("event", args.id.to_string())])?;
-    event::print_deliveries(&found, &[])?;
-    event::print_attempts(&attempts)
+    payload.as_deref().map_or(Ok(()), show::print_payload)?;
+    let origin = Origin {
+        emitted: event.as_ref().map_or(found.now, |event| event.created_at),
+        claimed: event.and_then(|event| event.published_at),
+        now: found.now,
+    };
+    found.print(&config.retry, &origin)
 }
 
 pub async fn requeue(config: &Config, args: crate::cli::Requeue) -> Outcome {
@@ -117,6 +140,7 @@ pub async fn requeue(config: &Config, args: crate::cli::Requeue) -> Outcome {
     let plan = requeue.plan().await?;
     if plan == Plan::default() {
         endpoint::must_be_of(&db, requeue.filter.endpoint, requeue.filter.tenant.as_deref()).await?;
+        warn_of_unknown(&db, &requeue.filter.events).await?;
     }
     if args.dry_run {
         return report(args.output.json, &plan, Done::default(), true, None);
@@ -143,6 +167,16 @@ pub async fn requeue(config: &Config, args: crate::cli::Requeue) -> Outcome {
     let stopped = swept.is_none() && requeue.stop.is_cancelled();
     report(args.output.json, &plan, done, false, swept)?;
     if stopped { Err(Failure::Failed(format!("{STOPPED}; run the same again for the rest"))) } else { Ok(()) }
+}
+
+/// Nothing was found: perhaps since an id is wrong.
+async fn warn_of_unknown(db: &Db, named: &[Uuid]) -> Outcome {
+    for id in named.iter().take(NAMED) {
+        if events::get(db, *id).await?.is_none() {
+            tracing::warn!(event_id = %id, "there is no such event; it may be older than the retention");
+        }
+    }
+    Ok(())
 }
 
 /// The run and its account.

@@ -7,6 +7,7 @@ mod bench;
 mod compose;
 mod confirm;
 mod dead;
+mod doctor;
 mod endpoint;
 mod erase;
 mod event;
@@ -15,6 +16,7 @@ mod history;
 mod keys;
 mod open_files;
 mod output;
+mod policy;
 mod progress;
 mod public_keys;
 mod receiver;
@@ -66,6 +68,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Keys(command) => keys::run(&compose::load(&overrides)?, command).await,
         Command::Endpoint(command) => endpoint::run(&compose::load(&overrides)?, command).await,
         Command::Tenant(command) => tenant::run(&compose::load(&overrides)?, command).await,
+        Command::Policy(command) => policy::run(&compose::load(&overrides)?, command).await,
         Command::Event(command) => event::run(&compose::load(&overrides)?, command).await,
         Command::Dead(command) => dead::run(&compose::load(&overrides)?, command).await,
         Command::Requeue(args) => dead::requeue(&compose::load(&overrides)?, args).await,
@@ -74,9 +77,10 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Reconcile(args) => reconcile::run(&compose::load(&overrides)?, args).await,
         Command::Topology(command) => topology::run(&compose::load(&overrides)?, command).await,
         Command::Roles(command) => roles::run(&compose::load(&overrides)?, &command),
+        Command::Doctor(args) => doctor::run(&compose::load(&overrides)?, &args).await,
         Command::Erase(args) => erase::run(&compose::load(&overrides)?, args).await,
         Command::History(command) => history::run(&compose::load(&overrides)?, command).await,
-        Command::Stats(output) => stats::run(&compose::load(&overrides)?, output.json).await,
+        Command::Stats(args) => stats::run(&compose::load(&overrides)?, &args).await,
         Command::Receiver(args) => receiver::run(args).await,
         Command::Bench(command) => bench::run(&compose::load(&overrides)?, command).await,
     }

@@ -7,11 +7,16 @@ use crate::http::client::MAX_KEPT_HOSTS;
 /// For the connections to PostgreSQL and RabbitMQ, and whatever else.
 const OTHERS: usize = 256;
 
-/// Says so where the limit is too low. Systems without `/proc` are believed.
-pub fn warn(config: &Config) {
+/// Files that a worker with these settings may need, and what this process may open. Systems without `/proc` are believed.
+pub fn needed_and_allowed(config: &Config) -> (usize, Option<usize>) {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let needed = config.worker.capacity.requests + MAX_KEPT_HOSTS + OTHERS;
-    if let Some(allowed) = allowed(&limits).filter(|allowed| *allowed < needed) {
+    (config.worker.capacity.requests + MAX_KEPT_HOSTS + OTHERS, allowed(&limits))
+}
+
+/// Says so where the limit is too low.
+pub fn warn(config: &Config) {
+    let (needed, allowed) = needed_and_allowed(config);
+    if let Some(allowed) = allowed.filter(|allowed| *allowed < needed) {
         tracing::warn!(
             allowed,
             needed,

@@ -141,7 +141,11 @@ fn introduce(config: &Config) {
             schedule_ms = ?policy.schedule_ms().collect::<Vec<_>>(),
             max_attempts = policy.max_attempts(),
             delay_queues = policy.delays_ms().len(),
-            worst_case_to_dead_letter_s = policy.worst_case(config.delivery.timeout).as_secs(),
+            budget = policy.budget,
+            retries = policy.retries(policy.budget),
+            worst_case_to_dead_letter_s = policy.worst_case(policy.budget, config.delivery.timeout).as_secs(),
+            worst_case_with_retry_after_s =
+                policy.worst_case_when_asked(policy.budget, config.delivery.timeout).as_secs(),
             "retry policy"
         );
     }

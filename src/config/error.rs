@@ -11,6 +11,10 @@ use crate::domain::backoff::TooManyQueues;
 pub enum ConfigError {
     #[error("{key}: unknown key; did you mean {nearest}? ({origin})")]
     UnknownKey { key: String, nearest: String, origin: String },
+    #[error(
+        "{name}: is no setting; did you mean {nearest}? Names that begin with POSTHASTE_ are settings (docs/configuration.md): correct or unset it"
+    )]
+    UnknownVariable { name: String, nearest: String },
     #[error("{key}: {problem}{}", origin.as_ref().map(|origin| format!(" ({origin})")).unwrap_or_default())]
     Invalid { key: String, problem: String, origin: Option<String> },
     #[error("{key}: is not set; {fix}")]

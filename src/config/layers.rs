@@ -11,6 +11,7 @@ use secrecy::SecretString;
 
 use super::error::ConfigError;
 use super::shape;
+use super::variables::{self, PREFIX};
 
 /// What the command line says about the configuration.
 #[derive(Debug, Clone, Default)]
@@ -23,7 +24,6 @@ pub struct Overrides {
 pub const REFERENCE: &str = include_str!("../../config/posthaste.toml");
 /// Read when no `--config` is given and it exists.
 pub const FALLBACK_FILE: &str = "config/posthaste.toml";
-const PREFIX: &str = "POSTHASTE_";
 
 /// Everything that a configuration is made from; tests pass their own, so no test depends on the process's environment.
 #[derive(Clone, Default)]
@@ -60,6 +60,7 @@ impl Provider for Layer {
 
 pub(super) fn merge(sources: &Sources) -> Result<Figment, ConfigError> {
     let reference = reference();
+    variables::check(sources.environment.iter().map(|(name, _)| name.as_str()), &reference)?;
     let mut layers: Vec<Layer> = file(sources)?.into_iter().collect();
     layers.extend(well_known(&sources.environment));
     layers.extend(environment(&sources.environment, &reference)?);
@@ -121,7 +122,7 @@ fn url_layer(origin: String, section: &str, url: &str) -> Layer {
     Layer { origin, values: nest(&[section, "url"], url.into()) }
 }
 
-/// `POSTHASTE_<SECTION>__<KEY>`; a variable without `__`, such as one of the test scripts, is not configuration.
+/// `POSTHASTE_<SECTION>__<KEY>`; the others have been checked.
 fn environment(environment: &[(String, String)], reference: &Dict) -> Result<Vec<Layer>, ConfigError> {
     let mut variables: Vec<_> = environment
         .iter()

@@ -35,7 +35,7 @@ impl Retention {
             return;
         }
         for policy in std::iter::once(retry.default_policy()).chain(retry.named()) {
-            if policy.worst_case(timeout) > kept {
+            if policy.worst_case(policy.budget, timeout) > kept {
                 warnings.push(format!(
                     "retention.days: {days} is less than the retry policy '{}' may take; deliveries that are waiting then end as expired",
                     policy.name

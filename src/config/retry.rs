@@ -38,6 +38,15 @@ impl Section<'_> {
                 settings.schedule.len()
             ));
         }
+        // One point of an evenly spaced window is its middle.
+        if settings.jitter_bps > 0 && (settings.slots == 1 || most == 1) {
+            warnings.push(format!(
+                "{}: with 1 slot for each delay there is no jitter, and every retry comes at its base time, whatever {} is; use 2 or more slots, or set {} to 0",
+                self.key("slots"),
+                self.key("jitter_bps"),
+                self.key("jitter_bps"),
+            ));
+        }
         Policy::new(self.name.unwrap_or("default"), &settings).map_err(|error| self.refused(&error))
     }
 

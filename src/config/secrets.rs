@@ -127,6 +127,12 @@ pub fn amqp_url(values: &Values) -> Result<Option<ServerUrl>, ConfigError> {
     optional(values, "broker.url", |text| ServerUrl::parse(text, &["amqp", "amqps"], example))
 }
 
+/// By plain HTTP: it is asked from within the network that it is in.
+pub fn management_url(values: &Values) -> Result<Option<ServerUrl>, ConfigError> {
+    let example = "http://monitoring:password@localhost:15672";
+    optional(values, "broker.management_url", |text| ServerUrl::parse(text, &["http"], example))
+}
+
 pub fn proxy_url(values: &Values) -> Result<Option<ServerUrl>, ConfigError> {
     let example = "http://user:password@proxy.internal:3128";
     optional(values, "delivery.proxy", |text| {

@@ -21,6 +21,8 @@ pub struct Database {
 #[derive(Debug, Clone)]
 pub struct Broker {
     pub url: Option<ServerUrl>,
+    /// Of its management API, for the doctor.
+    pub management_url: Option<ServerUrl>,
     pub tls: Files,
     pub prefix: String,
     /// What messages carry of their payload.
@@ -45,6 +47,7 @@ impl Broker {
     pub(super) fn read(values: &Values) -> Result<Broker, ConfigError> {
         Ok(Broker {
             url: secrets::amqp_url(values)?,
+            management_url: secrets::management_url(values)?,
             tls: trust::broker(values)?,
             prefix: prefix(values)?,
             payload: values

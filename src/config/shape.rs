@@ -130,21 +130,5 @@ fn nearest(path: &[&str], reference: &Dict) -> String {
         let policy = |key: &String| format!("retry.policies.{name}.{key}");
         known.extend(retry(reference).into_iter().flat_map(Dict::keys).map(policy));
     }
-    known.into_iter().min_by_key(|key| distance(key, &wanted)).unwrap_or_default()
-}
-
-/// Levenshtein's edit distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, right) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(left != *right);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    known.into_iter().min_by_key(|key| strsim::levenshtein(key, &wanted)).unwrap_or_default()
 }

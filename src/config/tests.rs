@@ -5,6 +5,7 @@ mod refusals;
 mod retention;
 mod secrets;
 mod trust;
+mod variables;
 
 use std::time::Duration;
 

@@ -129,10 +129,28 @@ impl Policy {
         self.tiers.iter().flat_map(|tier| tier.slots.iter().copied()).collect()
     }
 
-    /// The longest time from commit to the dead letter, if every attempt takes its whole time-out.
-    pub fn worst_case(&self, timeout: Duration) -> Duration {
-        let waits: u64 = self.tiers.iter().map(|tier| tier.slots[tier.slots.len() - 1]).sum();
-        Duration::from_millis(waits) + timeout * self.max_attempts() as u32
+    /// Retries at most under this budget: one for each delay of the schedule, unless the budget ends sooner.
+    pub fn retries(&self, budget: Option<u32>) -> u32 {
+        let scheduled = self.tiers.len() as u32;
+        budget.map_or(scheduled, |budget| budget.min(scheduled))
+    }
+
+    /// The longest time from commit to the dead letter, if every attempt takes its whole time-out and no receiver asks for
+    /// time.
+    pub fn worst_case(&self, budget: Option<u32>, timeout: Duration) -> Duration {
+        self.worst(budget, timeout, Duration::ZERO)
+    }
+
+    /// The same where every answer asks for the longest wait that is granted. What is held for its endpoint comes on top.
+    pub fn worst_case_when_asked(&self, budget: Option<u32>, timeout: Duration) -> Duration {
+        self.worst(budget, timeout, self.max_retry_after)
+    }
+
+    fn worst(&self, budget: Option<u32>, timeout: Duration, asked: Duration) -> Duration {
+        let retries = self.retries(budget);
+        let longest = |tier: &Tier| Duration::from_millis(tier.slots[tier.slots.len() - 1]).max(asked);
+        let waits: Duration = self.tiers.iter().take(retries as usize).map(longest).sum();
+        waits + timeout * (retries + 1)
     }
 }
 
@@ -252,4 +270,4 @@ impl DelayQueues {
 
 #[cfg(test)]
 #[path = "backoff_tests.rs"]
-mod tests;
+pub mod tests;

@@ -57,8 +57,24 @@ fn without_jitter_there_is_one_queue_for_each_tier() {
 fn the_default_schedule_makes_sixty_four_queues_and_knows_its_worst_case() {
     let policy = policy(&[30_000, 120_000, 600_000, 3_600_000], 2_000, 16);
     assert_eq!(policy.delays_ms().len(), 64);
-    let worst = policy.worst_case(Duration::from_secs(10));
+    let worst = policy.worst_case(None, Duration::from_secs(10));
     assert!(worst > Duration::from_secs(4_350) && worst < Duration::from_secs(5_270), "{worst:?}");
+}
+
+#[test]
+fn a_budget_shortens_the_worst_case_and_what_receivers_ask_for_lengthens_it() {
+    let policy = policy(&[30_000, 120_000, 600_000], 0, 1);
+    let (ten, seconds) =
+        (Duration::from_secs(10), |budget| policy.worst_case(budget, Duration::from_secs(10)).as_secs());
+    assert_eq!([None, Some(1), Some(2), Some(3), Some(99)].map(seconds), [790, 50, 180, 790, 790]);
+    assert_eq!([None, Some(2), Some(9)].map(|budget| policy.retries(budget)), [3, 2, 3]);
+    let asked = policy.worst_case_when_asked(Some(2), ten);
+    assert_eq!(
+        asked,
+        policy.max_retry_after.max(Duration::from_secs(30))
+            + policy.max_retry_after.max(Duration::from_secs(120))
+            + 3 * ten
+    );
 }
 
 #[test]

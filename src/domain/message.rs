@@ -131,6 +131,8 @@ pub struct DeadLetterHeaders {
     pub last_status_code: Option<i32>,
     pub last_error: Option<String>,
     pub attempts: i32,
+    /// In Unix milliseconds, by the database's clock. Unknown of what was never a delivery.
+    pub died_ms: Option<i64>,
 }
 
 #[cfg(test)]

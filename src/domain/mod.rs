@@ -5,16 +5,20 @@
 
 pub mod backoff;
 pub mod bounds;
+pub mod budget;
 pub mod circuit;
 pub mod dead_reason;
 pub mod decision;
 pub mod delivery;
+#[cfg(feature = "service")]
+pub mod doctor;
 pub mod event_type;
 pub mod few;
 pub mod flows;
 pub mod gate;
 pub mod ids;
 pub mod key_pair;
+pub mod left;
 pub mod message;
 pub mod outcome;
 pub mod outgoing;
@@ -29,6 +33,7 @@ pub mod rooms;
 pub mod sealing;
 pub mod signature;
 pub mod signing_key;
+pub mod slo;
 pub mod throttle;
 pub mod turns;
 pub mod window;

@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub row: Row,
     pub last_status_code: Option<i32>,
     pub last_error: Option<String>,
+    /// When it died, in Unix milliseconds.
+    pub died_ms: Option<i64>,
     /// Its next attempt was begun before and did not end. Only what was read with `read` says so.
     pub suspected: bool,
 }
@@ -32,6 +34,7 @@ impl Snapshot {
             last_status_code: self.last_status_code,
             last_error: self.last_error.clone(),
             attempts: self.row.attempts,
+            died_ms: self.died_ms,
         }
     }
 }
@@ -48,6 +51,7 @@ pub(super) struct Raw {
     dead_reason: Option<String>,
     last_status_code: Option<i32>,
     last_error: Option<String>,
+    died_ms: Option<i64>,
     #[sqlx(default)]
     suspected: bool,
 }
@@ -79,6 +83,7 @@ impl Raw {
             },
             last_status_code: self.last_status_code,
             last_error: self.last_error,
+            died_ms: self.died_ms,
             suspected: self.suspected,
         })
     }
@@ -89,6 +94,7 @@ macro_rules! columns {
     () => {
         "d.event_id, d.endpoint_id, d.status, d.attempts, d.base_attempts, d.max_attempts, d.dead_reason,
          d.last_status_code, d.last_error,
+         case when d.status = 'dead' then (extract(epoch from d.updated_at) * 1000)::bigint end as died_ms,
          ceil(extract(epoch from d.next_attempt_at - now()) * 1000)::bigint as due_in_ms"
     };
 }
@@ -243,17 +249,19 @@ pub struct Listed {
     pub dead_reason: Option<String>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+    /// Of its endpoint, as it is now; null is the default one. Null, too, where the endpoint was removed.
+    pub retry_policy: Option<String>,
 }
 
 /// The deliveries of one event; with an endpoint or a status, only those.
 pub async fn of_event(db: &Db, event_id: Uuid, endpoint: Option<Uuid>, status: Option<Status>) -> Result<Vec<Listed>> {
     db.run(async |c| {
         sqlx::query_as(
-            "select event_id, endpoint_id, status, attempts, base_attempts, max_attempts, next_attempt_at,
-                    last_status_code, last_error, dead_reason, created_at, updated_at
-               from posthaste.deliveries
-              where event_id = $1 and ($2::uuid is null or endpoint_id = $2) and ($3::text is null or status = $3)
-              order by endpoint_id limit 1000",
+            "select d.event_id, d.endpoint_id, d.status, d.attempts, d.base_attempts, d.max_attempts, d.next_attempt_at,
+                    d.last_status_code, d.last_error, d.dead_reason, d.created_at, d.updated_at, p.retry_policy
+               from posthaste.deliveries d left join posthaste.endpoints p on p.id = d.endpoint_id
+              where d.event_id = $1 and ($2::uuid is null or d.endpoint_id = $2) and ($3::text is null or d.status = $3)
+              order by d.endpoint_id limit 1000",
         )
         .bind(event_id)
         .bind(endpoint)

@@ -34,6 +34,7 @@ const TEXTS: &[(i64, &str, &str)] = &[
     (22, "erasure", include_str!("migrations/0022_erasure.sql")),
     (24, "encryption_keys", include_str!("migrations/0024_encryption_keys.sql")),
     (25, "resends", include_str!("migrations/0025_resends.sql")),
+    (27, "retry_budgets", include_str!("migrations/0027_retry_budgets.sql")),
 ];
 
 pub(super) fn all() -> Vec<Migration> {

@@ -20,6 +20,12 @@ pub async fn unlist(db: &Db, ids: &[i64]) -> Result<()> {
     .await
 }
 
+/// Messages of the event are listed: the broker has not confirmed all of them.
+pub async fn lists(db: &Db, event: Uuid) -> Result<bool> {
+    let lists = "select exists (select from posthaste.relay_batches where event_ids @> array[$1::uuid])";
+    db.run(async |c| sqlx::query_scalar(lists).bind(event).fetch_one(c).await).await
+}
+
 /// Relays, other than this one, that have listed batches; those whose session is gone are to be adopted.
 pub async fn other_relays(db: &Db, relay: i64) -> Result<Vec<i64>> {
     db.run(async |c| {

@@ -2,25 +2,18 @@
 //!
 //! What each may do is one list; the statements are derived from it, and a test runs the service under exactly these.
 
+mod grant;
 mod list;
+mod rights;
 mod role;
 
+pub use grant::Grant;
+pub use rights::Right;
 pub use role::Role;
 
 use list::{FUNCTIONS, SEQUENCES, TABLES};
 
 const TEMPLATE: &str = include_str!("roles/template.sql");
-
-/// What a role may do with one thing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Grant {
-    pub role: Role,
-    /// As SQL has it: `select`, or with columns, `update (status, updated_at)`; several separated by commas.
-    pub privileges: &'static str,
-    /// `table outbox`, `function uuid_v7()` or `sequence wake`, in the schema `posthaste`.
-    pub kind: &'static str,
-    pub name: &'static str,
-}
 
 /// All grants. `by_reference`: messages carry no payload, so workers read it here.
 pub fn grants(by_reference: bool) -> Vec<Grant> {
@@ -33,6 +26,11 @@ pub fn grants(by_reference: bool) -> Vec<Grant> {
     let payloads =
         Grant { role: Role::Worker, privileges: "select (id, payload, erased_at)", kind: "table", name: "events" };
     of_list.chain(by_reference.then_some(payloads)).collect()
+}
+
+/// What a part needs, right by right.
+pub fn rights(part: Role, by_reference: bool) -> Vec<Right> {
+    grants(by_reference).iter().filter(|grant| grant.role == part).flat_map(rights::of).collect()
 }
 
 /// The tables and views that the list names: every one of the schema.

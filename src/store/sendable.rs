@@ -14,6 +14,9 @@ pub struct Sendable {
     pub rate_limit_per_second: Option<f64>,
     pub timeout_ms: Option<i32>,
     pub retry_policy: Option<String>,
+    /// Retry budgets that are stored for its policy, and for the default one.
+    pub policy_budget: Option<i32>,
+    pub default_budget: Option<i32>,
     pub circuit_state: String,
     pub circuit_trips: i32,
     /// Time until its pause is over; null or negative: there is none.
@@ -41,13 +44,17 @@ macro_rules! version {
     () => {
         "e.xmin::text || coalesce((select string_agg(' ' || v.id || ':' || v.xmin::text, '' order by v.id)
                              from posthaste.endpoint_secrets v where v.endpoint_id = e.id), '')
-           || coalesce((select ' ' || t.xmin::text from posthaste.tenant_settings t where t.tenant = e.tenant), '')"
+           || coalesce((select ' ' || t.xmin::text from posthaste.tenant_settings t where t.tenant = e.tenant), '')
+           || coalesce((select string_agg(' ' || b.policy || ':' || b.xmin::text, '' order by b.policy)
+                          from posthaste.retry_budgets b where b.policy in (e.retry_policy, 'default')), '')"
     };
 }
 
 const READ: &str = concat!(
     "select e.id, e.url, e.status, e.max_in_flight, e.rate_limit_per_second, e.timeout_ms, e.retry_policy,
        e.circuit_state, e.circuit_trips, e.headers, e.client_identity, e.ca, s.*,
+       (select b.budget from posthaste.retry_budgets b where b.policy = e.retry_policy) as policy_budget,
+       (select b.budget from posthaste.retry_budgets b where b.policy = 'default') as default_budget,
        coalesce((select t.require_https from posthaste.tenant_settings t where t.tenant = e.tenant), false) as require_https,
        ceil(extract(epoch from e.paused_until - now()) * 1000)::bigint as paused_ms,
        coalesce((extract(epoch from e.resumed_at) * 1000000)::bigint, 0) as resumed_us, ",

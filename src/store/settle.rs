@@ -88,7 +88,7 @@ with u as (
     from free where e.id = free.id
 )
 select ord, event_id, endpoint_id, status, attempts, base_attempts, max_attempts, dead_reason, last_status_code,
-       last_error, due_in_ms
+       last_error, died_ms, due_in_ms
   from u"
 );
 

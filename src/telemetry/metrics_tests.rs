@@ -102,8 +102,8 @@ fn values_are_those_recorded() {
         "posthaste_held_total{reason=\"retry_after\"} 1",
         "posthaste_endpoint_pauses{reason=\"slowed\"} 2",
         "posthaste_endpoint_pauses{reason=\"disabled\"} 0",
-        "posthaste_retention_pinned_days{reason=\"locked\"} 2",
-        "posthaste_retention_pinned_days{reason=\"outbox\"} 0",
+        "posthaste_retention_pinned{reason=\"locked\"} 2",
+        "posthaste_retention_pinned{reason=\"outbox\"} 0",
     ] {
         assert!(text.lines().any(|shown| shown == line), "{line}:\n{text}");
     }

@@ -72,9 +72,9 @@ table! {
         "Days after today that already have partitions.");
     RETENTION_OVERDUE = gauge("posthaste_retention_overdue_seconds", &[], "seconds",
         "How long ago the oldest day should have been dropped that is still there; 0 when there is none. Of the leader only.");
-    RETENTION_PINNED = gauge("posthaste_retention_pinned_days", &["reason"], "days",
+    RETENTION_PINNED = gauge("posthaste_retention_pinned", &["reason"], "days",
         "Days of history that are older than the retention and cannot be dropped. Of the leader only.");
-    DAYS_DROPPED = counter("posthaste_history_days_dropped_total", &[], "days",
+    DAYS_DROPPED = counter("posthaste_history_dropped_total", &[], "days",
         "Days of history that this relay has dropped.");
     LEADS = gauge("posthaste_relay_leads", &[], "relays",
         "1 in the relay that leads, 0 in the others.");

@@ -42,6 +42,7 @@ impl Reactions {
         let made = message.attempt - message.base_attempts;
         let decision = decide(&outcome, message.key(), message.attempt, made, policy, self.policies.delays());
         let decision = if reaction.keeps_failing { decision.in_postgres() } else { decision };
-        Ok(job::settlement(message, attempted, outcome, decision, policy.budget))
+        let budget = endpoint.budget.in_force(&self.policies, endpoint.retry_policy.as_deref());
+        Ok(job::settlement(message, attempted, outcome, decision, budget))
     }
 }

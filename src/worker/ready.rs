@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::domain::budget;
 use crate::domain::circuit::{Circuit, State};
 use crate::domain::sealing::{Keyring, SealError};
 use crate::domain::signing_key::SigningKey;
@@ -26,6 +27,8 @@ pub struct Ready {
     pub resumed_us: i64,
     pub timeout: Option<Duration>,
     pub retry_policy: Option<String>,
+    /// What is stored for its policy beside the configuration.
+    pub budget: budget::Stored,
     /// Newest first.
     secrets: Vec<SigningKey>,
     /// The Unix millisecond in which each ends; 0: never.
@@ -90,6 +93,10 @@ impl Ready {
             resumed_us: stored.resumed_us,
             timeout: stored.timeout_ms.map(|ms| Duration::from_millis(ms.max(1) as u64)),
             retry_policy: stored.retry_policy,
+            budget: budget::Stored {
+                named: stored.policy_budget.map(i32::unsigned_abs),
+                default: stored.default_budget.map(i32::unsigned_abs),
+            },
             secrets: opened.unwrap_or_default(),
             secret_ends_ms: stored.secret_ends_ms,
             headers: headers.unwrap_or_default(),
@@ -153,6 +160,8 @@ mod tests {
                 rate_limit_per_second: None,
                 timeout_ms: None,
                 retry_policy: None,
+                policy_budget: None,
+                default_budget: None,
                 circuit_state: "closed".into(),
                 circuit_trips: 0,
                 paused_ms: None,

@@ -39,6 +39,8 @@ const SHOWS_URL: &[&str] = &[TOKEN];
 const SHOWS_SECRET: &[&str] = &[TOKEN, SECRET];
 /// The beginning of what a receiver has answered is kept with the attempt.
 const SHOWS_REPLY: &[&str] = &[REPLY];
+/// Whoever asks for the payload sees it.
+const SHOWS_ALL: &[&str] = &[REPLY, PAYLOAD];
 
 struct Run {
     stack: Stack,
@@ -242,7 +244,7 @@ async fn every_command(run: &Run, delivered: Uuid) {
     let dead = "select event_id::text from posthaste.deliveries where dead_reason = 'exhausted' limit 1";
     let dead: String = sqlx::query_scalar(dead).fetch_one(&run.stack.db).await.unwrap();
     let (secret, key) = (run.secret(), run.file("key"));
-    let commands: [(&[&str], &'static [&'static str]); 45] = [
+    let commands: [(&[&str], &'static [&'static str]); 52] = [
         (&["topology", "prune", "--yes"], &[]),
         (&["keygen"], &[]),
         (&["keys", "list"], &[]),
@@ -268,13 +270,20 @@ async fn every_command(run: &Run, delivered: Uuid) {
         (&["endpoint", "enable", &ok, "--json"], SHOWS_URL),
         (&["endpoint", "resume", &ok], SHOWS_URL),
         (&["endpoint", "test", &ok], &[]),
-        (&["event", "show", &event], &[]),
+        (&["policy", "list"], &[]),
+        (&["policy", "set", "default", "--budget", "none"], &[]),
+        (&["doctor", "--json"], &[]),
+        (&["stats", "--watch", "--samples", "1", "--interval", "1s"], &[]),
+        (&["event", "show", &event], SHOWS_REPLY),
+        (&["event", "show", &event, "--payload"], SHOWS_ALL),
+        (&["event", "list", "--status", "delivered", "--like", "*"], &[]),
         (&["event", "show", &event, "--json"], SHOWS_REPLY),
         (&["event", "list"], &[]),
         (&["event", "list", "--json"], &[]),
         (&["dead", "list"], &[]),
         (&["dead", "list", "--json"], &[]),
-        (&["dead", "show", &dead], &[]),
+        (&["dead", "show", &dead], SHOWS_REPLY),
+        (&["dead", "show", &dead, "--payload", "--json"], SHOWS_ALL),
         (&["dead", "show", &dead, "--json"], SHOWS_REPLY),
         (&["requeue", "--all", "--dry-run"], &[]),
         (&["requeue", "--event", &dead, "--yes", "--json"], &[]),

@@ -66,7 +66,12 @@ async fn a_process_waits_for_servers_that_come_later() {
 
 #[tokio::test]
 async fn the_schedules_their_queues_and_the_worst_cases_are_said_at_start() {
-    let settings = [("retry.policies.gold.schedule", r#"["1h", "1s"]"#), ("retry.policies.gold.jitter_bps", "2000")];
+    let settings = [
+        ("retry.policies.gold.schedule", r#"["1h", "1s"]"#),
+        ("retry.policies.gold.jitter_bps", "2000"),
+        ("retry.policies.short.budget", "1"),
+        ("retry.policies.short.max_retry_after", "1h"),
+    ];
     let stack = Stack::with(&settings).await;
     let process = stack.run().await;
     for (policy, schedule, attempts, queues, worst) in
@@ -79,6 +84,11 @@ async fn the_schedules_their_queues_and_the_worst_cases_are_said_at_start() {
         let figures = (&line["delay_queues"], &line["worst_case_to_dead_letter_s"]);
         assert_eq!(figures, (&json!(queues), &json!(worst)), "{line}");
     }
+    let short = |line: &Value| (line["policy"] == "short").then(|| line.clone());
+    let line = process.logged("the policy with a budget", short).await;
+    // One wait of 300 ms, or of an hour where the receiver asks for it, and two time-outs.
+    let figures = ["max_attempts", "budget", "retries", "worst_case_to_dead_letter_s", "worst_case_with_retry_after_s"];
+    assert_eq!(figures.map(|figure| line[figure].clone()), [3, 1, 1, 20, 3620].map(|figure| json!(figure)), "{line}");
     let declared = stack.number("select count(*) from posthaste.delay_queues").await;
     assert_eq!(declared, 2 + 32, "what is said is what is declared");
 }

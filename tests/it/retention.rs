@@ -94,7 +94,7 @@ async fn a_finished_day_goes_and_one_that_is_not_is_expired_visibly_and_then_goe
     only(&stack, &[10]).await;
     assert_eq!(stack.statuses().await, [("held".to_owned(), 1)].into());
     let expired = relay.metrics().await["posthaste_dead_letters_total{reason=\"expired\"}"];
-    assert_eq!((expired, relay.metric("posthaste_history_days_dropped_total").await), (3.0, 2.0));
+    assert_eq!((expired, relay.metric("posthaste_history_dropped_total").await), (3.0, 2.0));
     eventually("each has a dead letter", async || (stack.depth("dead").await == 3).then_some(())).await;
     let account = "select expired from posthaste.history_days where dropped_at is not null order by day";
     let expired: Vec<i64> = sqlx::query_scalar(account).fetch_all(&stack.db).await.unwrap();
@@ -132,7 +132,7 @@ async fn a_day_can_be_kept_for_what_is_unfinished_and_a_metric_says_so() {
     eventually("it is seen", async || {
         let metrics = relay.metrics().await;
         let overdue = metrics.get("posthaste_retention_overdue_seconds").copied().unwrap_or_default();
-        let pinned = metrics.get("posthaste_retention_pinned_days{reason=\"unfinished\"}") == Some(&1.0);
+        let pinned = metrics.get("posthaste_retention_pinned{reason=\"unfinished\"}") == Some(&1.0);
         // Nine days and what has gone of the tenth.
         (pinned && (9.0..10.1).contains(&(overdue / 86_400.0))).then_some(())
     })
@@ -196,7 +196,7 @@ async fn a_day_that_somebody_uses_stays_and_keeps_nobody_waiting() {
     sqlx::query("select from posthaste.events where id = gen_random_uuid()").execute(&mut *backup).await.unwrap();
 
     let service = stack.run().await;
-    let locked = "posthaste_retention_pinned_days{reason=\"locked\"}";
+    let locked = "posthaste_retention_pinned{reason=\"locked\"}";
     // Half of these are sent while the locks are tried for.
     let mut sent = Vec::new();
     eventually("it gave up", async || {

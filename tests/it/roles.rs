@@ -182,8 +182,13 @@ async fn every_command_works_under_the_role_that_it_is_for_and_no_other() {
     system.stack.wait_statuses("delivered", 1).await;
     let emit = ["event", "emit", "--tenant", "acme", "--type", "a.b", "--payload", "{}"];
     let show = ["event", "show", &event];
-    let for_operators: [&[&str]; 24] = [
+    let for_operators: [&[&str]; 29] = [
         &show,
+        &["event", "show", &event, "--payload"],
+        &["event", "list", "--status", "delivered"],
+        &["policy", "set", "default", "--budget", "3"],
+        &["policy", "set", "default", "--budget", "none"],
+        &["stats", "--watch", "--samples", "1"],
         &["event", "list"],
         &["dead", "list"],
         &["stats"],
@@ -211,8 +216,10 @@ async fn every_command_works_under_the_role_that_it_is_for_and_no_other() {
     for command in for_operators {
         system.run("operator", command).await.ok();
     }
-    let for_observers: [&[&str]; 6] = [
+    let for_observers: [&[&str]; 8] = [
         &["stats"],
+        &["stats", "--watch", "--samples", "1"],
+        &["policy", "list"],
         &["endpoint", "list"],
         &["endpoint", "show", &id],
         &["dead", "list"],

@@ -54,6 +54,24 @@ fn more_slots_than_there_can_be_queues_are_reduced_with_a_warning() {
 }
 
 #[test]
+fn jitter_that_one_slot_leaves_without_effect_is_warned_of() {
+    let warned = |text: &str| from_file(text).unwrap().warnings;
+    let one = warned("[retry]\nslots = 1");
+    assert!(
+        one.len() == 1 && one[0].starts_with("retry.slots: with 1 slot for each delay there is no jitter"),
+        "{one:?}"
+    );
+    let of_a_policy = warned("[retry.policies.gold]\nslots = 1\n[retry.policies.plain]\n");
+    assert!(of_a_policy.len() == 1 && of_a_policy[0].starts_with("retry.policies.gold.slots: "), "{of_a_policy:?}");
+    let delays: Vec<String> = (1..=101).map(|minutes| format!("\"{minutes}m\"")).collect();
+    let crowded = warned(&format!("[retry]\nschedule = [{}]", delays.join(",")));
+    assert!(crowded.iter().any(|warning| warning.contains("there is no jitter")), "{crowded:?}");
+    for text in ["[retry]\nslots = 1\njitter_bps = 0", "[retry]\nslots = 2", ""] {
+        assert!(warned(text).is_empty(), "{text}: {:?}", warned(text));
+    }
+}
+
+#[test]
 fn an_impossible_policy_names_its_key_and_the_fix() {
     let cases = [
         ("[retry]\nschedule = []", "retry.schedule: is empty; list at least one delay"),

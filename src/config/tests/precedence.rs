@@ -32,13 +32,6 @@ fn a_named_file_replaces_the_fallback_and_must_exist() {
 }
 
 #[test]
-fn only_variables_with_two_underscores_are_configuration() {
-    let config = loaded(&[("POSTHASTE_TEST_DATABASE_URL", "x"), ("POSTHASTE_PREFIX", "y"), ("OTHER__KEY", "z")]);
-    assert_eq!(config.broker.prefix, "posthaste");
-    assert!(config.database.url.is_none());
-}
-
-#[test]
 fn the_environment_is_read_by_the_type_of_the_key_not_by_the_looks_of_the_value() {
     for prefix in ["123", "1.5", "true", "0x10", "-", "007"] {
         assert_eq!(loaded(&[("POSTHASTE_BROKER__PREFIX", prefix)]).broker.prefix, prefix);

@@ -169,9 +169,15 @@ pub const TABLES: List = &[
         ],
     ),
     ("tenant_settings", &[(Worker, "select"), (Operator, "select, insert, update"), (Observer, "select")]),
+    ("retry_budgets", &[(Worker, "select"), (Operator, "select, insert, update, delete"), (Observer, "select")]),
     (
         "schema_migrations",
-        &[(Relay, "select (version, success)"), (Worker, "select (version, success)"), (Observer, "select")],
+        &[
+            (Relay, "select (version, success)"),
+            (Worker, "select (version, success)"),
+            (Operator, "select (version, success)"),
+            (Observer, "select"),
+        ],
     ),
 ];
 

@@ -34,7 +34,7 @@ pub fn check(input: &[u8]) {
 fn accepted(config: &Config) {
     let policies = std::iter::once(config.retry.default_policy()).chain(config.retry.named());
     for policy in policies {
-        assert!(policy.max_attempts() > 1 && !policy.worst_case(config.delivery.timeout).is_zero());
+        assert!(policy.max_attempts() > 1 && !policy.worst_case(policy.budget, config.delivery.timeout).is_zero());
     }
     assert!(config.worker.capacity.requests >= 1 && config.relay.batch_size >= 1);
     assert!(!format!("{config:?}").is_empty());

@@ -44,7 +44,7 @@ pub fn check(input: &[u8]) {
     assert!((delay as f64 - base).abs() <= reach, "{delay} is further than {reach} from {base}");
 
     let longest: u64 = schedule.iter().map(|delay| delay.as_millis() as u64).sum();
-    let worst = policy.worst_case(Duration::from_secs(600));
+    let worst = policy.worst_case(policy.budget, Duration::from_secs(600));
     assert!(worst >= Duration::from_secs(600) * policy.max_attempts() as u32, "{worst:?} for {longest} ms of waiting");
     let policies = Policies::new(policy, [].into()).expect("one policy has no more queues than allowed");
     assert_eq!(policies.delays().at_least(delay), Some(delay));

@@ -106,7 +106,7 @@ async fn run(config: &Config, options: &Options, db: Db, kind: Kind, asked: Aske
     if meant.deliveries > 0 {
         confirm::ask(&format!("{} {} deliveries?", verb(kind), meant.deliveries), asked.yes)?;
     }
-    if !session.try_role(Role::Requeue).await? {
+    if !session.try_role_for_a_while(Role::Requeue).await? {
         return Err(Failure::Failed(
             "another requeue, resend or retry-now is running; wait for it or stop it first".into(),
         ));

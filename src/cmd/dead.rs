@@ -148,7 +148,7 @@ pub async fn requeue(config: &Config, args: crate::cli::Requeue) -> Outcome {
     if plan.deliveries() > 0 {
         confirm::ask(&format!("Requeue {} deliveries?", plan.deliveries()), args.yes)?;
     }
-    if !session.try_role(Role::Requeue).await? {
+    if !session.try_role_for_a_while(Role::Requeue).await? {
         return Err(Failure::Failed("another requeue is running; wait for it or stop it first".into()));
     }
     let signals = signals().map_err(|error| Failure::Failed(error.to_string()))?;

@@ -153,7 +153,7 @@ impl Run<'_> {
 
     /// A sweep drops the dead letters of what is erased.
     async fn sweep(&mut self, config: &Config, session: &Session) -> Outcome {
-        if !session.try_role(Role::Requeue).await? {
+        if !session.try_role_for_a_while(Role::Requeue).await? {
             let text = "a requeue or a reconcile is running, so dead letters were not looked through; run the same again after it";
             return Err(Failure::Failed(text.into()));
         }

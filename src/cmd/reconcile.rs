@@ -35,7 +35,7 @@ pub async fn run(config: &Config, args: Reconcile) -> Outcome {
     let republished = lost::republish(&db, &publisher, identity.into(), proofs)
         .await
         .map_err(|error| Failure::Failed(format!("{error}; nothing is lost: a relay publishes the rest")))?;
-    let swept = if session.try_role(Role::Requeue).await? {
+    let swept = if session.try_role_for_a_while(Role::Requeue).await? {
         let sweep = Sweep { db, broker, names, publisher: publisher.clone(), grace: GRACE };
         Some(sweep.run().await.map_err(|error| Failure::Failed(error.to_string()))?)
     } else {

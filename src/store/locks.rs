@@ -22,6 +22,9 @@ const ROLE: i32 = 0x7068_0002;
 const SILENCE: Duration = Duration::from_secs(15);
 /// So often it says that it is there, whatever its owner is busy with.
 const BEAT: Duration = Duration::from_secs(3);
+/// How often a command asks for a role that another session has, and how long it waits in between.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What only one process may do at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +79,17 @@ impl Session {
 
     pub async fn try_role(&self, role: Role) -> Result<bool> {
         self.try_lock(ROLE, role as i32).await
+    }
+
+    /// For a command: the leader takes it too, for the moments of a duty, and that is no reason to fail.
+    pub async fn try_role_for_a_while(&self, role: Role) -> Result<bool> {
+        for _ in 1..TRIES {
+            if self.try_role(role).await? {
+                return Ok(true);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.try_role(role).await
     }
 
     pub async fn release_relay(&self, relay: i32) -> Result<()> {

@@ -18,7 +18,7 @@ mod values;
 
 pub use error::ConfigError;
 pub use layers::{FALLBACK_FILE, Overrides, REFERENCE, Sources};
-pub use operation::{Circuit, LogFormat, Reconcile, Retention, Shutdown, Telemetry};
+pub use operation::{Circuit, LogFormat, Operations, Reconcile, Retention, Shutdown, Telemetry};
 pub use pipeline::{Delivery, Relay, Wake, Worker};
 pub use secrets::{EncryptionKey, ServerUrl};
 pub use servers::{Broker, Database};
@@ -38,6 +38,7 @@ pub struct Config {
     pub retry: Policies,
     pub circuit: Circuit,
     pub reconcile: Reconcile,
+    pub operations: Operations,
     pub telemetry: Telemetry,
     pub retention: Retention,
     pub shutdown: Shutdown,
@@ -64,6 +65,7 @@ impl Config {
             retry: retry::read(&values, &mut warnings)?,
             circuit: Circuit::read(&values)?,
             reconcile: Reconcile::read(&values)?,
+            operations: Operations::read(&values)?,
             telemetry: Telemetry::read(&values)?,
             retention: Retention::read(&values)?,
             shutdown: Shutdown::read(&values)?,

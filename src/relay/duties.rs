@@ -12,7 +12,7 @@ use super::duty::Ticker;
 use super::markers::Markers;
 use super::reconcile::Reconciler;
 use super::waiting::{self, Waiting};
-use crate::store::{Db, StoreError, activity, idempotency, partitions, suspects};
+use crate::store::{Db, StoreError, activity, idempotency, partitions, suspects, told};
 use crate::telemetry::names::Duty;
 
 const TICK: Duration = Duration::from_millis(200);
@@ -110,5 +110,6 @@ async fn clean(db: &Db, mut ticker: Ticker<'_>) {
 
 async fn remove_old(db: &Db) -> Result<(), StoreError> {
     activity::prune(db).await?;
+    told::prune(db).await?;
     suspects::remove_old(db).await.map(drop)
 }

@@ -28,6 +28,7 @@ pub mod reconcile;
 mod release;
 mod room;
 mod sender;
+mod trace;
 mod waiting;
 
 pub use declare::{DeclareFailure, declare};

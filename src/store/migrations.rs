@@ -30,6 +30,7 @@ const TEXTS: &[(i64, &str, &str)] = &[
     (18, "public_keys", include_str!("migrations/0018_public_keys.sql")),
     (19, "outgoing", include_str!("migrations/0019_outgoing.sql")),
     (20, "roles", include_str!("migrations/0020_roles.sql")),
+    (29, "operations", include_str!("migrations/0029_operations.sql")),
 ];
 
 pub(super) fn all() -> Vec<Migration> {

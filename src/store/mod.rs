@@ -43,6 +43,7 @@ pub mod slices;
 pub mod stats;
 pub mod suspects;
 pub mod tenants;
+pub mod told;
 pub mod wake;
 
 pub use db::Db;

@@ -137,6 +137,7 @@ pub const TABLES: List = &[
             (Observer, "select"),
         ],
     ),
+    ("operations_told", &[(Relay, "select (told_at), delete"), (Observer, "select")]),
     ("requeues", &[(Operator, "select, insert, update"), (Observer, "select")]),
     // Whoever declares queues remembers them: the migrator, who owns the table. The relay counts what waits in them.
     ("delay_queues", &[(Relay, "select"), (Observer, "select")]),
@@ -147,7 +148,8 @@ pub const TABLES: List = &[
     ),
 ];
 
-pub const SEQUENCES: List = &[("wake", &[(Relay, "update")])];
+pub const SEQUENCES: List =
+    &[("wake", &[(Relay, "update")]), ("operations_left_out", &[(Relay, "select"), (Observer, "select")])];
 
 pub const FUNCTIONS: List = &[
     ("emit(text, text, json, text, int, text)", &[(Producer, "execute")]),
@@ -155,4 +157,10 @@ pub const FUNCTIONS: List = &[
     ("uuid_v7()", &[(Producer, "execute")]),
     ("uuid_v7_floor(timestamptz)", &[(Relay, "execute"), (Operator, "execute"), (Observer, "execute")]),
     ("create_partitions(date, date)", &[(Relay, "execute")]),
+    // The statements that end deliveries.
+    ("operations_tenant()", &[(Relay, "execute"), (Worker, "execute"), (Operator, "execute")]),
+    (
+        "tell_dead(uuid[], uuid[], text[], int[], int[])",
+        &[(Relay, "execute"), (Worker, "execute"), (Operator, "execute")],
+    ),
 ];

@@ -2,7 +2,9 @@
 
 mod bench;
 mod endpoint;
+mod erase;
 mod event;
+mod history;
 mod output;
 mod parse;
 mod roles;
@@ -20,7 +22,9 @@ use secrecy::SecretString;
 
 pub use bench::{Bench, Burst, ReceiverArgs};
 pub use endpoint::{AddEndpoint, Endpoint, EndpointId, ListEndpoints, RotateSecret, Scheme, SetEndpoint};
+pub use erase::Erase;
 pub use event::{Dead, DeadFilter, DeliveryId, Emit, Event, ListDead, ListEvents, Reconcile, Requeue};
+pub use history::{DropDays, History};
 pub use output::Output;
 pub use parse::{Header, Payload, Setting};
 pub use roles::Roles;
@@ -99,6 +103,11 @@ pub enum Command {
     /// Dead letters: deliveries that are not tried again unless requeued.
     #[command(subcommand)]
     Dead(Dead),
+    /// Erase payloads, headers and answers; rows and counts stay.
+    Erase(Erase),
+    /// The days of history: events, deliveries and attempts.
+    #[command(subcommand)]
+    History(History),
     /// Counts of pending events and of deliveries by status.
     Stats(Output),
     /// A test receiver that verifies signatures and fails in the way it is told to.

@@ -7,6 +7,7 @@ mod error;
 mod layers;
 mod operation;
 mod pipeline;
+mod retention;
 mod retry;
 mod secrets;
 mod servers;
@@ -18,8 +19,9 @@ mod values;
 
 pub use error::ConfigError;
 pub use layers::{FALLBACK_FILE, Overrides, REFERENCE, Sources};
-pub use operation::{Circuit, LogFormat, Operations, Reconcile, Retention, Shutdown, Telemetry};
+pub use operation::{Circuit, LogFormat, Operations, Reconcile, Shutdown, Telemetry};
 pub use pipeline::{Delivery, Relay, Wake, Worker};
+pub use retention::Retention;
 pub use secrets::{EncryptionKey, ServerUrl};
 pub use servers::{Broker, Database};
 pub use values::duration as parse_duration;
@@ -56,18 +58,22 @@ impl Config {
     pub fn from_sources(sources: &Sources) -> Result<Config, ConfigError> {
         let values = Values::new(layers::merge(sources)?);
         let mut warnings = Vec::new();
+        let retention = Retention::read(&values)?;
+        let delivery = Delivery::read(&values, &retention)?;
+        let retry = retry::read(&values, &mut warnings)?;
+        retention.warn(&retry, (delivery.timeout, delivery.held_ttl), &mut warnings);
         Ok(Config {
             database: Database::read(&values)?,
             broker: Broker::read(&values)?,
             relay: Relay::read(&values)?,
             worker: Worker::read(&values, &mut warnings)?,
-            delivery: Delivery::read(&values)?,
-            retry: retry::read(&values, &mut warnings)?,
+            delivery,
+            retry,
             circuit: Circuit::read(&values)?,
             reconcile: Reconcile::read(&values)?,
             operations: Operations::read(&values)?,
             telemetry: Telemetry::read(&values)?,
-            retention: Retention::read(&values)?,
+            retention,
             shutdown: Shutdown::read(&values)?,
             encryption_key: secrets::encryption_key(&values)?,
             warnings,

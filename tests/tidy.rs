@@ -7,6 +7,8 @@ mod alerts;
 mod circles;
 #[path = "tidy/dependencies.rs"]
 mod dependencies;
+#[path = "tidy/deployment.rs"]
+mod deployment;
 #[path = "tidy/docs.rs"]
 mod docs;
 #[path = "tidy/habits.rs"]
@@ -15,6 +17,8 @@ mod habits;
 mod layers;
 #[path = "tidy/mask.rs"]
 mod mask;
+#[path = "tidy/migrations.rs"]
+mod migrations;
 #[path = "tidy/source.rs"]
 mod source;
 

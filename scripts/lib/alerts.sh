@@ -10,5 +10,6 @@ need_promtool() {
 check_alerts() {
     step "Alert rules"
     run promtool check config config/prometheus/prometheus.yml
+    run promtool check config config/prometheus/compose.yml
     run promtool test rules config/prometheus/alerts_test.yml
 }

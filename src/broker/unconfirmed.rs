@@ -20,6 +20,11 @@ impl Unconfirmed<(Target, Message)> {
         let open = messages.into_iter().map(|message| (target.clone(), message)).collect();
         Unconfirmed::new(open, |(target, message)| (target.clone(), message))
     }
+
+    /// What is still open will be published again.
+    pub fn again(&mut self) {
+        self.open.iter_mut().for_each(|(_, message)| message.published_again());
+    }
 }
 
 impl<T> Unconfirmed<T> {

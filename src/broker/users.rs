@@ -27,7 +27,7 @@ pub fn users(names: &Names) -> [User; 4] {
         read,
     };
     [
-        user("relay", NOTHING, format!("^{prefix}(\\.dead|\\.deliver|\\.retry)?$"), NOTHING.to_owned()),
+        user("relay", NOTHING, format!("^{prefix}(\\.dead|\\.deliver|\\.retry)?$"), format!("^{prefix}\\.dead$")),
         user("worker", NOTHING, format!("^{prefix}(\\.delay|\\.dead)?$"), format!("^{prefix}\\.(deliver|retry)$")),
         user("operator", NOTHING, format!("^{prefix}(\\.dead)?$"), format!("^{prefix}\\.dead$")),
         // Declaring a queue takes rights to what it is bound to and what it dead-letters into, too.
@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn the_permissions_follow_the_prefix_and_nothing_but_a_dot_in_it_is_special() {
         let [relay, worker, operator, migrator] = users(&Names::new("shop.eu-1"));
-        assert_eq!((relay.configure.as_str(), relay.read.as_str()), ("^$", "^$"));
+        assert_eq!((relay.configure.as_str(), relay.read.as_str()), ("^$", r"^shop\.eu-1\.dead$"));
         assert_eq!(relay.write, r"^shop\.eu-1(\.dead|\.deliver|\.retry)?$");
         assert_eq!(worker.read, r"^shop\.eu-1\.(deliver|retry)$");
         assert_eq!(operator.write, r"^shop\.eu-1(\.dead)?$");

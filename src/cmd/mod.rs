@@ -7,8 +7,10 @@ mod compose;
 mod confirm;
 mod dead;
 mod endpoint;
+mod erase;
 mod event;
 mod failure;
+mod history;
 mod open_files;
 mod output;
 mod public_keys;
@@ -67,6 +69,8 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Reconcile(args) => reconcile::run(&compose::load(&overrides)?, args).await,
         Command::Topology(command) => topology::run(&compose::load(&overrides)?, command).await,
         Command::Roles(command) => roles::run(&compose::load(&overrides)?, &command),
+        Command::Erase(args) => erase::run(&compose::load(&overrides)?, args).await,
+        Command::History(command) => history::run(&compose::load(&overrides)?, command).await,
         Command::Stats(output) => stats::run(&compose::load(&overrides)?, output.json).await,
         Command::Receiver(args) => receiver::run(args).await,
         Command::Bench(command) => bench::run(&compose::load(&overrides)?, command).await,

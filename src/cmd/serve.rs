@@ -11,7 +11,7 @@ use crate::config::{Config, Wake};
 use crate::domain::places::released;
 use crate::lifecycle::{EXIT_FORCED, Shutdown, signals};
 use crate::reconnect::Backoff;
-use crate::store::{Db, Options, migrate};
+use crate::store::{Db, Options, StoreError, migrate, settings};
 use crate::telemetry::logging;
 use crate::telemetry::readiness::Readiness;
 use crate::telemetry::server::{self, StartError};
@@ -97,6 +97,7 @@ fn relay_parts(config: &Config, readiness: &Readiness) -> Result<relay::Parts, F
             circuits: config.circuit.enabled,
             disable_after: config.circuit.disable_after,
             held_ttl: config.delivery.held_ttl,
+            retention: config.retention.rule(),
             max_in_flight: config.delivery.max_in_flight.try_into().unwrap_or(u32::MAX),
             places: released(config.worker.capacity),
             reconcile_interval: config.reconcile.interval,
@@ -209,6 +210,7 @@ async fn prepare(db: &Db, parts: &Parts, stop: &CancellationToken) -> Result<boo
 }
 
 async fn prepare_once(db: &Db, parts: &Parts) -> Outcome {
+    settings::must_arrive(db, parts.service.by_reference).await?;
     let missing = migrate::missing(db).await?;
     if !missing.is_empty() {
         return Err(Failure::Failed("the schema is not up to date: run `posthaste migrate` first".into()));
@@ -227,6 +229,7 @@ fn is_final(failure: &Failure) -> bool {
     match failure {
         Failure::Declare(DeclareFailure::Declare(DeclareError::Conflict(_))) => true,
         Failure::Declare(DeclareFailure::Declare(DeclareError::Broker(BrokerError::Url(_)))) => true,
+        Failure::Store(StoreError::SettingsDropped) => true,
         Failure::Declare(_) | Failure::Store(_) | Failure::Broker(_) => false,
         Failure::Usage(_) | Failure::Config(_) | Failure::Failed(_) => true,
     }

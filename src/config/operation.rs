@@ -1,4 +1,4 @@
-//! `[circuit]`, `[reconcile]`, `[operations]`, `[telemetry]`, `[retention]` and `[shutdown]`.
+//! `[circuit]`, `[reconcile]`, `[operations]`, `[telemetry]` and `[shutdown]`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
 use super::error::ConfigError;
-use super::values::{DAY, HOUR, MS, SECOND, Values};
+use super::values::{DAY, HOUR, MS, Values};
 use crate::domain::share::Share;
 
 #[derive(Debug, Clone)]
@@ -55,12 +55,6 @@ pub struct Telemetry {
 pub enum LogFormat {
     Human,
     Json,
-}
-
-#[derive(Debug, Clone)]
-pub struct Retention {
-    pub days: u32,
-    pub idempotency_keys: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -168,15 +162,6 @@ fn log_level(values: &Values) -> Result<String, ConfigError> {
         "is not a filter ('{text}'); use error, warn, info, debug or trace, or targets such as \"info,posthaste::relay=debug\""
     );
     Err(values.invalid(key, problem))
-}
-
-impl Retention {
-    pub(super) fn read(values: &Values) -> Result<Retention, ConfigError> {
-        Ok(Retention {
-            days: values.integer("retention.days", 1..=3650)?,
-            idempotency_keys: values.duration("retention.idempotency_keys", SECOND..=365 * DAY)?,
-        })
-    }
 }
 
 impl Shutdown {

@@ -7,9 +7,11 @@ use figment::value::Value;
 use ipnet::IpNet;
 
 use super::error::ConfigError;
+use super::retention::Retention;
 use super::secrets::{self, ServerUrl};
 use super::values::{DAY, MINUTE, MS, SECOND, Values};
 use crate::domain::places::Capacity;
+use crate::domain::retention::Unfinished;
 
 #[derive(Debug, Clone)]
 pub struct Relay {
@@ -78,7 +80,7 @@ impl Worker {
 }
 
 impl Delivery {
-    pub(super) fn read(values: &Values) -> Result<Delivery, ConfigError> {
+    pub(super) fn read(values: &Values, retention: &Retention) -> Result<Delivery, ConfigError> {
         Ok(Delivery {
             connect_timeout: values.duration("delivery.connect_timeout", MS..=5 * MINUTE)?,
             timeout: values.duration("delivery.timeout", MS..=10 * MINUTE)?,
@@ -89,8 +91,19 @@ impl Delivery {
             max_response_bytes: values.integer("delivery.max_response_bytes", 0..=1_048_576)?,
             max_payload_bytes: values.integer("delivery.max_payload_bytes", 1..=16_777_216)?,
             max_in_flight: values.integer("delivery.max_in_flight", 1..=4096)?,
-            held_ttl: values.duration("delivery.held_ttl", Duration::ZERO..=365 * DAY)?,
+            held_ttl: held_ttl(values, retention)?,
         })
+    }
+}
+
+/// Without one of its own, what is held ends as soon as its event is older than the history is kept; where history is kept for
+/// what is unfinished, never.
+fn held_ttl(values: &Values, retention: &Retention) -> Result<Duration, ConfigError> {
+    let key = "delivery.held_ttl";
+    match (values.text(key)?, retention.unfinished) {
+        ("", Unfinished::Expire) => Ok(retention.days * DAY),
+        ("", Unfinished::Keep) => Ok(Duration::ZERO),
+        _ => values.duration(key, Duration::ZERO..=3650 * DAY),
     }
 }
 

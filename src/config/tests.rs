@@ -2,6 +2,7 @@ mod documents;
 mod policies;
 mod precedence;
 mod refusals;
+mod retention;
 mod secrets;
 mod trust;
 

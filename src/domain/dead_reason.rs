@@ -10,12 +10,14 @@ pub enum DeadReason {
     Undecodable,
     Unpublishable,
     EndpointRemoved,
-    /// Held for longer than the configured time.
+    /// Held for longer than the configured time, or unfinished when its day of history ended.
     Expired,
+    /// Its payload was erased. It can never be sent again.
+    Erased,
 }
 
 impl DeadReason {
-    pub const ALL: [DeadReason; 8] = [
+    pub const ALL: [DeadReason; 9] = [
         DeadReason::Exhausted,
         DeadReason::Gone,
         DeadReason::PermanentStatus,
@@ -24,6 +26,7 @@ impl DeadReason {
         DeadReason::Unpublishable,
         DeadReason::EndpointRemoved,
         DeadReason::Expired,
+        DeadReason::Erased,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -36,6 +39,7 @@ impl DeadReason {
             DeadReason::Unpublishable => "unpublishable",
             DeadReason::EndpointRemoved => "endpoint_removed",
             DeadReason::Expired => "expired",
+            DeadReason::Erased => "erased",
         }
     }
 

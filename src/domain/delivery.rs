@@ -30,6 +30,13 @@ pub struct Row {
     pub dead_reason: Option<DeadReason>,
 }
 
+impl Row {
+    /// What it would send is gone for good.
+    pub fn is_erased(&self) -> bool {
+        self.dead_reason == Some(DeadReason::Erased)
+    }
+}
+
 /// A message as received, as far as the protocol is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Received {
@@ -118,7 +125,7 @@ pub fn receive(message: Received, row: Option<&Row>, queues: &DelayQueues) -> St
         Status::Pending if n == next => Step::Proceed,
         Status::Retrying if n == next => Step::Proceed,
         Status::Retrying if n == row.attempts => follow_if_redelivered(),
-        Status::Dead if n >= row.attempts => follow_if_redelivered(),
+        Status::Dead if n >= row.attempts && !row.is_erased() => follow_if_redelivered(),
         Status::Held => Step::Drop(DropReason::Held),
         Status::Pending | Status::Retrying | Status::Delivered | Status::Dead => Step::Drop(DropReason::Stale),
     }
@@ -134,6 +141,7 @@ pub fn successor(row: &Row, queues: &DelayQueues) -> Successor {
                 None => Successor::Retry { attempt },
             }
         }
+        Status::Dead if row.is_erased() => Successor::Nothing,
         Status::Dead => Successor::DeadLetter { attempts: row.attempts },
         Status::Pending | Status::Held | Status::Delivered => Successor::Nothing,
     }
@@ -148,7 +156,7 @@ fn delay_queue(due_in_ms: Option<i64>, queues: &DelayQueues) -> Option<u64> {
 ///
 /// The statement in `store::deliveries` does the same in SQL; a test holds the two against each other.
 pub fn settle(row: &Row, n: i32, decision: &Decision, budget: Option<u32>) -> Option<Row> {
-    if row.attempts != n - 1 || row.status == Status::Delivered {
+    if row.attempts != n - 1 || row.status == Status::Delivered || row.is_erased() {
         return None;
     }
     let recorded = Row { attempts: n, ..*row };
@@ -192,7 +200,7 @@ pub fn release(row: &Row) -> Option<Row> {
 
 /// Grants a dead delivery a fresh set of attempts. `attempts` is never reset, or old messages would ask for future ones.
 pub fn requeue(row: &Row) -> Option<Row> {
-    (row.status == Status::Dead).then_some(Row {
+    (row.status == Status::Dead && !row.is_erased()).then_some(Row {
         status: Status::Pending,
         base_attempts: row.attempts,
         due_in_ms: Some(0),

@@ -79,8 +79,8 @@ pub struct Message {
     pub max_attempts: i32,
     pub base_attempts: i32,
     pub traceparent: Option<Arc<str>>,
-    /// When its claim began, in Unix milliseconds; only on the copy that the claim itself publishes. Every other copy of a
-    /// first attempt (an adopted batch) comes later than `FRESH_MS` after that.
+    /// When its claim began, in Unix milliseconds; only on the copy that the claim itself publishes, and 0 on one that is
+    /// published again. Every other copy of a first attempt (an adopted batch) comes later than `FRESH_MS` after that.
     pub claimed_ms: Option<i64>,
 }
 
@@ -92,6 +92,12 @@ impl Message {
     /// The same delivery, asking for another attempt.
     pub fn asking_for(&self, attempt: i32) -> Message {
         Message { attempt, claimed_ms: None, ..self.clone() }
+    }
+
+    /// It is published again: the broker may have taken the copy before, and only its confirm was lost. Two workers may then
+    /// have one each, so neither may count on being the only one.
+    pub fn published_again(&mut self) {
+        self.claimed_ms = Some(0);
     }
 
     /// The same with its payload.
@@ -150,6 +156,9 @@ mod tests {
         let claimed = Message { claimed_ms: Some(60_000), ..adopted };
         assert!(claimed.is_fresh(59_000) && claimed.is_fresh(61_000) && !claimed.is_fresh(61_001));
         assert_eq!(claimed.asking_for(2).claimed_ms, None, "a successor is no claim's copy");
+        let mut again = claimed;
+        again.published_again();
+        assert!(!again.is_fresh(60_000), "there may be two copies");
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod places;
 pub mod poison;
 pub mod reconcile;
 pub mod reconnect;
+pub mod retention;
 pub mod retry_after;
 pub mod rooms;
 #[cfg(feature = "service")]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::domain::retention::Rule;
+
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub batch_size: u32,
@@ -18,6 +20,8 @@ pub struct Limits {
     pub places: u32,
     /// Deliveries that are still held when their event is this old become dead; zero: never.
     pub held_ttl: Duration,
+    /// When a day of history ends.
+    pub retention: Rule,
     /// Markers are published, and losses looked for, this often.
     pub reconcile_interval: Duration,
     pub grace: Grace,

@@ -23,9 +23,11 @@ mod idle;
 mod leader;
 mod limits;
 mod markers;
+mod old_dead_letters;
 mod publish;
 pub mod reconcile;
 mod release;
+pub mod retention;
 mod room;
 mod sender;
 mod trace;
@@ -39,8 +41,10 @@ use duties::Duties;
 use ended::Ending;
 use held::Held;
 use idle::Idle;
+use old_dead_letters::OldDeadLetters;
 use publish::Publishing;
 use release::Releasing;
+use retention::Retention;
 
 use crate::broker;
 use crate::broker::publisher::Publisher;
@@ -124,14 +128,21 @@ impl Relay {
         Releasing { publishing, found: self.held.clone(), ending, max_in_flight, places }
     }
 
-    fn duties(&self) -> Duties {
-        let Limits { circuits, disable_after, reconcile_interval, grace, .. } = self.limits;
+    fn duties(&self, session: &store::Options) -> Duties {
+        let Limits { circuits, disable_after, reconcile_interval, grace, retention, .. } = self.limits;
         let Publishing { db, publisher, broker, topology } = self.publishing.as_ref();
         let prefix = topology.names.prefix();
         Duties {
             circuits: circuits::Circuits::new(db.clone(), circuits, disable_after),
             markers: markers::Markers::new(db.clone(), publisher.clone(), reconcile_interval),
             reconciler: reconcile::Reconciler::new(self.publishing.clone(), grace, reconcile_interval),
+            old_dead_letters: OldDeadLetters {
+                db: db.clone(),
+                session: session.clone(),
+                broker: broker.clone(),
+                names: topology.names.clone(),
+            },
+            retention: Retention { db: db.clone(), publisher: publisher.clone(), rule: retention },
             waiting: waiting::Waiting::new(db.clone(), broker.clone(), prefix, self.policies.clone()),
             db: db.clone(),
         }
@@ -179,7 +190,7 @@ async fn session(
     let claiming = claimer::run(relay.claiming(), publishing, readiness, id.into(), over.clone(), abandon.clone());
     tasks.spawn("claimer", claiming);
     tasks.spawn("release", release::run(relay.releasing(), id.into(), leads.clone(), over.clone()));
-    tasks.spawn("duties", duties::run(relay.duties(), id.into(), leads.clone(), over.clone()));
+    tasks.spawn("duties", duties::run(relay.duties(options), id.into(), leads.clone(), over.clone()));
     let leading = leader::run(&relay.publishing, &session, id, &leads, over.clone());
     let kept = tasks.during(leading, &over).await?;
     over.cancel();

@@ -41,6 +41,7 @@ impl Publishing {
         let began = SystemTime::now();
         let mut open = Unconfirmed::to(target, messages);
         while let Some(error) = open.offer(&self.publisher, |confirmed| self.count(confirmed, began)).await {
+            open.again();
             match error {
                 PublishError::Returned(_) => self.declare_again().await,
                 // The broker closed the channel over one message and does not say which; it may be one of another batch.

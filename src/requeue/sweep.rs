@@ -3,7 +3,7 @@
 //! The queue is a view of the rows that are `dead`; PostgreSQL decides. Dead letters whose row has moved on, older dead letters and
 //! doubled ones are acknowledged; a dead letter that is missing is written again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +54,8 @@ pub struct Swept {
     pub dropped: u64,
     /// Dead letters that were missing.
     pub written: u64,
+    /// Of those dropped, the ones whose delivery is erased.
+    pub erased: u64,
     /// Dead letters that the broker refuses to take, for example because the payload is too large for it.
     pub refused: u64,
 }
@@ -67,6 +69,8 @@ struct Found {
     kept: DeadLetters,
     /// Those that took the place of one of the broker's own. They are at the tail, and may be met there or not.
     replaced: DeadLetters,
+    /// Those that are gone for good.
+    erased: HashSet<DeliveryKey>,
 }
 
 impl Found {
@@ -86,6 +90,7 @@ impl Sweep {
         let mut swept = Swept::default();
         let mut found = Found::default();
         self.look_through(&mut found, &mut swept).await?;
+        swept.erased = found.erased.len() as u64;
         self.write_missing(&found, &mut swept).await?;
         Ok(swept)
     }
@@ -221,6 +226,10 @@ impl Sweep {
             self.end_poison(message, found).await?;
             return Ok(false);
         };
+        if row.is_some_and(|row| row.row.is_erased()) {
+            found.erased.insert(message.key());
+            return Ok(false);
+        }
         let is_current = row.is_some_and(|row| row.row.status == Status::Dead && row.row.attempts == attempts);
         Ok(is_current && found.kept.insert(message.key(), attempts).is_none())
     }

@@ -40,6 +40,11 @@ impl Day {
         self.0.succ_opt().map_or(Uuid::max(), |next| Day(next).first_id())
     }
 
+    /// When the day is over, as Unix time.
+    pub fn end_ms(&self) -> i64 {
+        ids::unix_ms(self.end_id())
+    }
+
     /// The partition of one of the three tables, for the text of a statement. Digits only, so nothing in it needs quoting.
     pub fn table(&self, parent: &str) -> String {
         format!("posthaste.{parent}{}", self.suffix())

@@ -21,6 +21,11 @@ pub enum StoreError {
         "database: this connection has no session of its own; relays, requeue and reconcile need a direct connection to PostgreSQL, or a pooler in session mode"
     )]
     SharedSession,
+    /// Whatever was asked for by the settings of the session would silently not be so.
+    #[error(
+        "database: a pooler drops the settings that a session begins with; connect directly to PostgreSQL, or give them to the role (docs/deployment.md)"
+    )]
+    SettingsDropped,
     #[error("database.url: {0}")]
     Url(String),
     #[error("database: {0}")]

@@ -90,7 +90,7 @@ select id, tenant, event_type, idempotency_key, max_attempts, traceparent, creat
  where id >= $1 and id < $2 and ($3::text is null or tenant = $3) and ($4::text is null or event_type = $4)
  order by id desc limit $5";
 
-/// The payloads of recorded events, byte for byte; an event that is not there has none.
+/// The payloads of recorded events, byte for byte; an event that is not there, or was erased, has none.
 pub async fn payloads(db: &Db, ids: &[Uuid]) -> Result<HashMap<Uuid, Bytes>> {
     let distinct: BTreeSet<Uuid> = ids.iter().copied().collect();
     let arguments = || {
@@ -105,4 +105,5 @@ pub async fn payloads(db: &Db, ids: &[Uuid]) -> Result<HashMap<Uuid, Bytes>> {
 
 /// Compared as deliveries are with keys (`days::same_key`).
 const PAYLOADS: &str = "select e.id, e.payload::text
-  from unnest($1::uuid[]) as k(id) join posthaste.events{day} e on e.id = any (array[k.id])";
+  from unnest($1::uuid[]) as k(id) join posthaste.events{day} e on e.id = any (array[k.id])
+ where e.erased_at is null";

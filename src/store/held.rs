@@ -74,6 +74,20 @@ pub async fn days(db: &Db) -> Result<Vec<Day>> {
 
 /// Those of the days that have held deliveries. One look into an index for each.
 pub async fn days_with_any(db: &Db, days: &[Day]) -> Result<Vec<Day>> {
+    match those_with_any(db, days).await {
+        // One of them was dropped just now.
+        Err(StoreError::Refused { code, .. }) if code == UNDEFINED_TABLE => {
+            let mut found = Vec::new();
+            for day in days {
+                found.extend(unless_dropped(those_with_any(db, &[*day]).await)?);
+            }
+            Ok(found)
+        }
+        answer => answer,
+    }
+}
+
+async fn those_with_any(db: &Db, days: &[Day]) -> Result<Vec<Day>> {
     let any = |(n, day): (usize, &Day)| {
         let table = day.table("deliveries");
         format!("select {n} where exists (select from {table} where status = 'held')")

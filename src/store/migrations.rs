@@ -30,6 +30,8 @@ const TEXTS: &[(i64, &str, &str)] = &[
     (18, "public_keys", include_str!("migrations/0018_public_keys.sql")),
     (19, "outgoing", include_str!("migrations/0019_outgoing.sql")),
     (20, "roles", include_str!("migrations/0020_roles.sql")),
+    (21, "retention", include_str!("migrations/0021_retention.sql")),
+    (22, "erasure", include_str!("migrations/0022_erasure.sql")),
     (29, "operations", include_str!("migrations/0029_operations.sql")),
 ];
 

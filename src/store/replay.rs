@@ -33,7 +33,7 @@ fn missed(slice: &Slice) -> String {
     format!(
         "{events} e join posthaste.endpoints ep on ep.id = $1 and ep.tenant = e.tenant
            and e.event_type like any (ep.event_like)
-          where e.id >= $2 and e.id < $3
+          where e.id >= $2 and e.id < $3 and e.erased_at is null
             and not exists (select from {deliveries} d where d.event_id = e.id and d.endpoint_id = $1)",
         events = slice.day.table("events"),
         deliveries = slice.day.table("deliveries"),

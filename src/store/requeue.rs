@@ -47,6 +47,13 @@ macro_rules! matching {
     };
 }
 
+/// What is erased can be listed, and nothing else.
+macro_rules! not_erased {
+    () => {
+        " and d.dead_reason is distinct from 'erased'"
+    };
+}
+
 /// Conditions on the endpoint and on the events, for `matching!`.
 macro_rules! any_endpoint {
     () => {
@@ -171,7 +178,8 @@ pub async fn count(db: &Db, endpoint: Uuid, filter: &Filter) -> Result<i64> {
         ($events:expr) => {
             concat!(
                 "select count(*) from posthaste.deliveries d join posthaste.events e on e.id = d.event_id where ",
-                matching!(the_endpoint!(), $events)
+                matching!(the_endpoint!(), $events),
+                not_erased!()
             )
         };
     }
@@ -207,6 +215,7 @@ pub async fn grant(db: &Db, relay: i64, filter: &Filter, next: Next) -> Result<d
                      from posthaste.deliveries d join posthaste.events e on e.id = d.event_id
                     where ",
                 matching!(the_endpoint!(), $events),
+                not_erased!(),
                 "     and d.event_id > $10 and exists (select from p)
                     order by d.event_id limit $11 for update of d skip locked
                  ), u as (
@@ -244,7 +253,7 @@ pub async fn keys(
         .run(async |c| {
             sqlx::query_as(
                 "select event_id, attempts from posthaste.deliveries
-                  where status = 'dead' and endpoint_id = $1 and event_id > $2
+                  where status = 'dead' and dead_reason is distinct from 'erased' and endpoint_id = $1 and event_id > $2
                     and updated_at < now() - $4 * interval '1 second'
                   order by event_id limit $3",
             )
@@ -287,7 +296,8 @@ pub async fn dead_letters(db: &Db, keys: &[DeliveryKey]) -> Result<Vec<(Message,
                 " from unnest($1::uuid[], $2::uuid[]) as k(event_id, endpoint_id)
                    join posthaste.deliveries d on (d.event_id, d.endpoint_id) = (k.event_id, k.endpoint_id)
                    join posthaste.events e on e.id = k.event_id
-                  where d.status = 'dead' and d.event_id between $3 and $4 and e.id between $3 and $4"
+                  where d.status = 'dead' and d.event_id between $3 and $4 and e.id between $3 and $4",
+                not_erased!()
             ))
             .bind(&events)
             .bind(&endpoints)

@@ -30,7 +30,8 @@ pub fn grants(by_reference: bool) -> Vec<Grant> {
             grants.iter().map(move |(role, privileges)| Grant { role: *role, privileges, kind, name })
         })
     });
-    let payloads = Grant { role: Role::Worker, privileges: "select (id, payload)", kind: "table", name: "events" };
+    let payloads =
+        Grant { role: Role::Worker, privileges: "select (id, payload, erased_at)", kind: "table", name: "events" };
     of_list.chain(by_reference.then_some(payloads)).collect()
 }
 

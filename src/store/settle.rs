@@ -35,7 +35,7 @@ pub struct Settlement {
 }
 
 /// The row decides: whether the attempts are exhausted comes from its own ceiling, and a dead row stays dead unless the
-/// attempt succeeded. `domain::delivery::settle` says the same in Rust; a test holds the two against each other.
+/// attempt succeeded, or erased whatever comes. `domain::delivery::settle` says the same in Rust; a test holds the two against each other.
 ///
 /// An endpoint that answered 410 is disabled in the same statement, unless somebody has its row locked: the attempts of
 /// others must not wait for that. Then `endpoints::disable_gone` does it.
@@ -66,7 +66,7 @@ with u as (
    where ",
     same_key!("s"),
     "
-     and d.attempts = s.n - 1 and d.status <> 'delivered'
+     and d.attempts = s.n - 1 and d.status <> 'delivered' and d.dead_reason is distinct from 'erased'
   returning s.ord, d.next_attempt_at, s.reason, s.duration_ms, s.started_at, s.request_headers, s.response_headers,
             s.response_body, ",
     columns!(),

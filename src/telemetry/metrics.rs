@@ -9,6 +9,7 @@ use metrics_process::Collector;
 
 use super::names::*;
 use crate::domain::dead_reason::DeadReason;
+use crate::domain::retention::Pin;
 
 /// Makes the recorder the process's own. To be called once, before anything is recorded.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
@@ -58,6 +59,19 @@ pub fn watched(set_aside: u64, unconfirmed_oldest_age: Duration, partition_days_
     gauge!(SET_ASIDE.name).set(set_aside as f64);
     gauge!(UNCONFIRMED_AGE.name).set(unconfirmed_oldest_age.as_secs_f64());
     gauge!(PARTITION_DAYS.name).set(f64::from(partition_days_ahead));
+}
+
+/// What is not named is 0.
+pub fn retention(overdue: Duration, pinned: &HashMap<Pin, u64>) {
+    gauge!(RETENTION_OVERDUE.name).set(overdue.as_secs_f64());
+    for pin in Pin::ALL {
+        let days = pinned.get(&pin).copied().unwrap_or_default();
+        gauge!(RETENTION_PINNED.name, "reason" => pin.as_str()).set(days as f64);
+    }
+}
+
+pub fn day_dropped() {
+    counter!(DAYS_DROPPED.name).increment(1);
 }
 
 pub fn leads(leads: bool) {

@@ -18,6 +18,8 @@ fn record_everything() {
     outbox(7, Duration::from_millis(1500));
     unmatched(1);
     watched(2, Duration::from_secs(3), 7, 1);
+    retention(Duration::from_secs(90), &[(Pin::Locked, 2)].into());
+    day_dropped();
     leads(true);
     relay_published(3);
     attempt(AttemptOutcome::Delivered, "2xx", Duration::from_millis(20));
@@ -102,6 +104,8 @@ fn values_are_those_recorded() {
         "posthaste_held_total{reason=\"retry_after\"} 1",
         "posthaste_endpoint_pauses{reason=\"slowed\"} 2",
         "posthaste_endpoint_pauses{reason=\"disabled\"} 0",
+        "posthaste_retention_pinned_days{reason=\"locked\"} 2",
+        "posthaste_retention_pinned_days{reason=\"outbox\"} 0",
     ] {
         assert!(text.lines().any(|shown| shown == line), "{line}:\n{text}");
     }

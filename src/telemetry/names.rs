@@ -70,6 +70,12 @@ table! {
         "Age of the oldest batch that the broker has not fully confirmed, since its claim; 0 when there is none.");
     PARTITION_DAYS = gauge("posthaste_partitions_ahead", &[], "days",
         "Days after today that already have partitions.");
+    RETENTION_OVERDUE = gauge("posthaste_retention_overdue_seconds", &[], "seconds",
+        "How long ago the oldest day should have been dropped that is still there; 0 when there is none. Of the leader only.");
+    RETENTION_PINNED = gauge("posthaste_retention_pinned_days", &["reason"], "days",
+        "Days of history that are older than the retention and cannot be dropped. Of the leader only.");
+    DAYS_DROPPED = counter("posthaste_history_days_dropped_total", &[], "days",
+        "Days of history that this relay has dropped.");
     LEADS = gauge("posthaste_relay_leads", &[], "relays",
         "1 in the relay that leads, 0 in the others.");
     RELAY_PUBLISHED = counter("posthaste_relay_published_total", &[], "messages",
@@ -210,6 +216,8 @@ pub enum Duty {
     Partitions,
     Reconcile,
     Release,
+    /// Dropping days that are older than the retention.
+    Retention,
     /// Counting the retries that wait in delay queues.
     Waiting,
 }
@@ -225,6 +233,7 @@ impl Duty {
             Duty::Partitions => "partitions",
             Duty::Reconcile => "reconcile",
             Duty::Release => "release",
+            Duty::Retention => "retention",
             Duty::Waiting => "waiting",
         }
     }

@@ -37,6 +37,7 @@ pub async fn run(dir: &Path) -> ExitCode {
         Scenario::Snapshot => scenarios::snapshot::run(&options, dir).await,
         Scenario::Soak => scenarios::soak::run(&options, dir).await,
         Scenario::Backlog => scenarios::backlog::run(&options, dir).await,
+        Scenario::Upgrade => scenarios::upgrade::run(&options, dir).await,
     };
     match report {
         Ok(report) => {

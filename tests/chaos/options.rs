@@ -5,6 +5,11 @@ use clap::{Parser, ValueEnum};
 use crate::chaos::kind::Kind;
 use crate::frame::Output;
 
+/// Events per second, unless the time of the load is given.
+const RATE: f64 = 400.0;
+/// Fewer: some of them are tried many times.
+const UPGRADE_RATE: f64 = 100.0;
+
 /// Kills, cuts, freezes and wipes whatever Posthaste stands on while events are committed, then audits what became of every
 /// one of them. Exits with 1 when an event was lost, or when one was delivered that was never committed.
 #[derive(Debug, Clone, Parser)]
@@ -52,6 +57,8 @@ pub enum Scenario {
     Soak,
     /// A long queue and slow receivers: nothing may be taken for lost.
     Backlog,
+    /// From the release before to this one and back, process by process, under load; run by scripts/upgrade.
+    Upgrade,
 }
 
 impl Options {
@@ -59,7 +66,7 @@ impl Options {
         let usual = match (self.scenario, self.quick) {
             (Scenario::Faults, true) => 3_000,
             (Scenario::Faults, false) => 20_000,
-            (Scenario::Rolling, _) => 10_000,
+            (Scenario::Rolling | Scenario::Upgrade, _) => 10_000,
             (Scenario::Wipe, _) => 25_000,
             (Scenario::Snapshot | Scenario::Backlog, _) => 200_000,
             (Scenario::Soak, true) => 60_000,
@@ -95,6 +102,7 @@ impl Options {
             None => 6.0,
         };
         let for_faults = if self.scenario == Scenario::Faults { self.faults() as f64 * of_fault } else { 0.0 };
-        self.minutes.map_or_else(|| for_faults.max(self.events() as f64 / 400.0), |minutes| minutes * 60.0)
+        let rate = if self.scenario == Scenario::Upgrade { UPGRADE_RATE } else { RATE };
+        self.minutes.map_or_else(|| for_faults.max(self.events() as f64 / rate), |minutes| minutes * 60.0)
     }
 }

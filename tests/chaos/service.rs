@@ -1,6 +1,7 @@
 //! One relay or worker: a process of the real binary behind proxies of its own, which can be killed, stopped and frozen.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Service {
     metrics_port: u16,
     /// By way of the proxies.
     binary: Binary,
+    /// Of another version than this build, from the next start on.
+    program: Mutex<Option<PathBuf>>,
     process: tokio::sync::Mutex<Option<Process>>,
     /// Metric -> what earlier lives had, and what this one has.
     tallies: Mutex<BTreeMap<&'static str, (f64, f64)>>,
@@ -44,6 +47,7 @@ impl Service {
             broker,
             metrics_port: free_port(),
             binary: Binary { database_url, amqp_url, ..binary.clone() },
+            program: Mutex::new(binary.program.clone()),
             process: tokio::sync::Mutex::default(),
             tallies: Mutex::default(),
             surprises: Mutex::default(),
@@ -65,9 +69,16 @@ impl Service {
         self.process.lock().await.get_or_insert_with(|| self.spawn());
     }
 
+    /// What it is from its next start on: another version, or this build.
+    pub fn become_program(&self, program: Option<PathBuf>) {
+        *self.program.lock().unwrap_or_else(PoisonError::into_inner) = program;
+    }
+
     fn spawn(&self) -> Process {
         self.keep_tallies();
-        Process::start(&self.binary, self.role.command(), &self.name, self.metrics_port)
+        let program = self.program.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let binary = Binary { program, ..self.binary.clone() };
+        Process::start(&binary, self.role.command(), &self.name, self.metrics_port)
     }
 
     /// SIGKILL. The answer says whether it was running, here and in what follows.

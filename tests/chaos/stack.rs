@@ -1,7 +1,7 @@
 //! Everything that a run consists of: servers, processes, endpoints.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -85,10 +85,20 @@ pub fn settings(changes: Settings) -> Settings {
 impl Stack {
     /// Servers, receiver and endpoints are there; the processes are not started yet.
     pub async fn start(dir: &Path, settings: Settings, postgres_options: &[&str]) -> Result<Stack, String> {
+        Stack::start_as(None, dir, settings, postgres_options).await
+    }
+
+    /// With a program of another version, which makes the schema and the endpoints.
+    pub async fn start_as(
+        program: Option<PathBuf>,
+        dir: &Path,
+        settings: Settings,
+        postgres_options: &[&str],
+    ) -> Result<Stack, String> {
         let clock = Clock::start();
         let (postgres, rabbitmq) = operate::start(dir, postgres_options, "", "").await?;
         let (database_url, amqp_url) = (postgres.url(), rabbitmq.url());
-        let binary = Binary::new(dir, (&database_url, &amqp_url), settings);
+        let binary = Binary { program, ..Binary::new(dir, (&database_url, &amqp_url), settings) };
         let db = PgPoolOptions::new().max_connections(4).test_before_acquire(true).connect_lazy(&database_url);
         let receiver = Receiver::start(clock, WORK_MS).await.map_err(|error| error.to_string())?;
         let mut stack = Stack {
@@ -150,6 +160,11 @@ impl Stack {
     /// A command to its end; what it printed.
     pub async fn run(&self, arguments: &[&str]) -> Result<String, String> {
         process::run(&self.binary, arguments).await
+    }
+
+    /// The same of another version, or of this build.
+    pub async fn run_as(&self, program: Option<PathBuf>, arguments: &[&str]) -> Result<String, String> {
+        process::run(&Binary { program, ..self.binary.clone() }, arguments).await
     }
 
     /// Looks after the processes: revives those that ended by themselves, and keeps their counters.

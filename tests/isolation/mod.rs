@@ -10,11 +10,11 @@ mod latency;
 mod load;
 mod options;
 mod peaks;
-mod plot;
-mod receiver;
+pub mod plot;
+pub mod receiver;
 mod report;
 mod scenarios;
-mod stack;
+pub mod stack;
 mod usage;
 
 use std::path::Path;

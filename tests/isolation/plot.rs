@@ -27,8 +27,8 @@ pub struct Line {
     filled: bool,
 }
 
-pub struct Axes {
-    pub title: &'static str,
+pub struct Axes<'a> {
+    pub title: &'a str,
     pub x: &'static str,
     pub y: &'static str,
     /// A horizontal line that matters, with its name.

@@ -35,7 +35,7 @@ pub struct Stack {
     pub db: PgPool,
     pub relays: Vec<Process>,
     pub workers: Vec<Process>,
-    binary: Binary,
+    pub binary: Binary,
 }
 
 /// A customer with one endpoint.

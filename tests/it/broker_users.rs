@@ -102,7 +102,7 @@ async fn what_a_user_of_the_broker_must_not_do_is_refused() {
     let (deliver, dead) = (stack.queue("deliver"), stack.queue("dead"));
     let reads: [(&str, &str, bool); 6] = [
         ("relay", &deliver, false),
-        ("relay", &dead, false),
+        ("relay", &dead, true),
         ("worker", &deliver, true),
         ("worker", &dead, false),
         ("operator", &deliver, false),

@@ -242,7 +242,7 @@ async fn every_command(run: &Run, delivered: Uuid) {
     let dead = "select event_id::text from posthaste.deliveries where dead_reason = 'exhausted' limit 1";
     let dead: String = sqlx::query_scalar(dead).fetch_one(&run.stack.db).await.unwrap();
     let (secret, key) = (run.secret(), run.file("key"));
-    let commands: [(&[&str], &'static [&'static str]); 35] = [
+    let commands: [(&[&str], &'static [&'static str]); 39] = [
         (&["topology", "prune", "--yes"], &[]),
         (&["keygen"], &[]),
         (&["roles", "sql"], &[]),
@@ -277,6 +277,10 @@ async fn every_command(run: &Run, delivered: Uuid) {
         (&["requeue", "--event", &dead, "--yes", "--json"], &[]),
         (&["reconcile", "--dry-run", "--json"], &[]),
         (&["reconcile"], &[]),
+        (&["history", "show"], &[]),
+        (&["history", "show", "--json"], &[]),
+        (&["history", "drop", "--before", "2026-01-01", "--yes"], &[]),
+        (&["erase", "--tenant", "nobody", "--yes"], &[]),
         (&["bench", "burst", "--events", "5", "--json"], &[]),
     ];
     for (arguments, may_show) in commands {

@@ -96,7 +96,7 @@ fn day_of(days_ago: i64) -> Day {
 
 #[tokio::test]
 async fn what_the_release_asks_reads_the_day_and_the_endpoints_that_it_is_about() {
-    let stack = Stack::new().await;
+    let stack = Stack::with(&[("delivery.held_ttl", "0s")]).await;
     make_history(&stack).await;
 
     let (days, reads) = touched(&stack, async |db| {
@@ -133,7 +133,7 @@ async fn what_the_release_asks_reads_the_day_and_the_endpoints_that_it_is_about(
 
 #[tokio::test]
 async fn what_else_the_relay_asks_again_and_again_reads_no_history() {
-    let stack = Stack::new().await;
+    let stack = Stack::with(&[("delivery.held_ttl", "0s")]).await;
     make_history(&stack).await;
 
     let (open, reads) = touched(&stack, async |db| circuits::count_open(&db).await.unwrap()).await;
@@ -172,7 +172,7 @@ async fn what_else_the_relay_asks_again_and_again_reads_no_history() {
 
 #[tokio::test]
 async fn ending_held_deliveries_reads_those_that_end() {
-    let stack = Stack::new().await;
+    let stack = Stack::with(&[("delivery.held_ttl", "0s")]).await;
     make_history(&stack).await;
 
     let day = Duration::from_secs(86_400);
@@ -200,7 +200,7 @@ async fn ending_held_deliveries_reads_those_that_end() {
 
 #[tokio::test]
 async fn a_day_without_partitions_has_no_held_deliveries() {
-    let stack = Stack::new().await;
+    let stack = Stack::with(&[("delivery.held_ttl", "0s")]).await;
     let db = store(&stack);
     let gone = day_of(400);
     let key = DeliveryKey { event_id: Uuid::nil(), endpoint_id: ENABLED };
@@ -233,7 +233,7 @@ const MANY_ENDPOINTS: &str = "
 
 #[tokio::test]
 async fn a_held_delivery_is_released_in_time_among_a_hundred_thousand_endpoints_with_many_disabled() {
-    let stack = Stack::new().await;
+    let stack = Stack::with(&[("delivery.held_ttl", "0s")]).await;
     stack.execute(MANY_ENDPOINTS).await;
     stack.execute("analyze").await;
     let db = store(&stack);

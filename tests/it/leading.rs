@@ -49,6 +49,28 @@ async fn a_relay_whose_session_a_pooler_lends_to_others_does_not_start() {
 }
 
 #[tokio::test]
+async fn a_process_whose_settings_a_pooler_drops_does_not_start() {
+    let stack = Stack::new().await;
+    let pooler = Pooler::of(SESSION, &stack.binary.database_url);
+    pooler.drop_settings();
+    let url = pooler.url(&stack.binary.database_url);
+
+    for command in ["relay", "worker", "run"] {
+        let process = stack.spawn(command, &[("database.url", &url)]);
+
+        assert_eq!(process.exit_code().await, Some(1));
+        assert!(process.log().contains("a pooler drops the settings"), "{}", process.log());
+    }
+
+    // The role may have them instead.
+    let give = "do $$ begin
+        execute format('alter database %I set enable_seqscan = off', current_database());
+    end $$";
+    stack.execute(give).await;
+    stack.start("worker", &[("database.url", &url)]).await;
+}
+
+#[tokio::test]
 async fn a_relay_ends_with_the_reason_when_its_session_is_lent_to_others() {
     let stack = Stack::new().await;
     let pooler = Pooler::of(SESSION, &stack.binary.database_url);

@@ -1,8 +1,9 @@
-//! Publishing more than a window of unconfirmed messages holds.
+//! Publishing more than a window of unconfirmed messages holds, and publishing again what was not confirmed.
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use lapin::types::AMQPValue;
 use posthaste::broker::Settings;
 use posthaste::broker::published::PublishError;
 use posthaste::broker::publisher::{Publisher, Target};
@@ -11,7 +12,7 @@ use posthaste::domain::message::{Body, Carried, Message};
 use posthaste::tls;
 use uuid::Uuid;
 
-use crate::harness::Stack;
+use crate::harness::{Proxy, Stack, eventually};
 
 fn message(n: u128, bytes: usize) -> Message {
     Message {
@@ -55,4 +56,39 @@ async fn many_messages_and_large_ones_are_all_confirmed_and_each_answer_is_in_it
     assert!(publisher.publish(&[]).await.is_empty());
     assert!(publisher.is_ready().await.unwrap(), "the channel is as good as before");
     publisher.close().await;
+}
+
+#[tokio::test]
+async fn a_first_attempt_that_is_published_again_says_that_it_may_not_be_the_only_copy() {
+    let stack = Stack::new().await;
+    let broker = Proxy::to(&stack.binary.amqp_url);
+    stack.endpoint("acme", "https://1.1.1.1/", &[]).await;
+    // One marker in the queue, and no second one in between.
+    let settings = [("broker.url", &*broker.url(&stack.binary.amqp_url)), ("reconcile.interval", "1h")];
+    stack.start("relay", &settings).await;
+    let depth = async |count| {
+        let there = async || (stack.depth("deliver").await == count).then_some(());
+        eventually(&format!("{count} messages are in the queue"), there).await;
+    };
+    depth(1).await;
+    stack.emit("acme", "order.created", "{}").await;
+    depth(2).await;
+
+    broker.mute();
+    stack.emit("acme", "order.created", "{}").await;
+    depth(3).await;
+    broker.cut();
+    broker.forward();
+    depth(4).await;
+
+    let mut claimed_at = Vec::new();
+    for _ in 0..4 {
+        let properties = stack.take("deliver").await;
+        claimed_at.extend(properties.headers().as_ref().and_then(|headers| headers.inner().get("claimed-at").cloned()));
+    }
+    let AMQPValue::LongLongInt(0) = claimed_at.pop().unwrap() else {
+        panic!("no worker may skip the row for this one")
+    };
+    let claimed = |at: &AMQPValue| matches!(at, AMQPValue::LongLongInt(at) if *at > 0);
+    assert!(claimed_at.len() == 2 && claimed_at.iter().all(claimed), "{claimed_at:?}");
 }

@@ -182,7 +182,7 @@ async fn every_command_works_under_the_role_that_it_is_for_and_no_other() {
     system.stack.wait_statuses("delivered", 1).await;
     let emit = ["event", "emit", "--tenant", "acme", "--type", "a.b", "--payload", "{}"];
     let show = ["event", "show", &event];
-    let for_operators: [&[&str]; 17] = [
+    let for_operators: [&[&str]; 20] = [
         &show,
         &["event", "list"],
         &["dead", "list"],
@@ -200,12 +200,21 @@ async fn every_command_works_under_the_role_that_it_is_for_and_no_other() {
         &["tenant", "set", "acme", "--require-https", "false"],
         &["tenant", "list"],
         &["tenant", "show", "acme"],
+        &["history", "show"],
+        &["history", "drop", "--before", "2026-01-01", "--yes"],
+        &["erase", "--tenant", "acme", "--yes"],
     ];
     for command in for_operators {
         system.run("operator", command).await.ok();
     }
-    let for_observers: [&[&str]; 5] =
-        [&["stats"], &["endpoint", "list"], &["endpoint", "show", &id], &["dead", "list"], &["reconcile", "--dry-run"]];
+    let for_observers: [&[&str]; 6] = [
+        &["stats"],
+        &["endpoint", "list"],
+        &["endpoint", "show", &id],
+        &["dead", "list"],
+        &["reconcile", "--dry-run"],
+        &["history", "show"],
+    ];
     for command in for_observers {
         system.run("observer", command).await.ok();
     }

@@ -14,12 +14,16 @@ use posthaste::domain::turns::Turns;
 use posthaste::store::claim::{Ceilings, Claim};
 use posthaste::store::days::Day;
 use posthaste::store::deliveries::Hold;
+use posthaste::store::history::Dropping;
 use posthaste::store::reconcile::Proofs;
 use posthaste::store::settle::Settlement;
 use posthaste::store::{self, Db, Options};
-use posthaste::store::{activity, circuits, claim, deliveries, ended, endpoints, events, held, idempotency, markers};
 use posthaste::store::{
-    outbox, partitions, pauses, reconcile, relay_batches, release, sendable, settle, stats, suspects, told, wake,
+    activity, circuits, claim, deliveries, ended, endpoints, events, held, history, idempotency, markers,
+};
+use posthaste::store::{
+    leftovers, outbox, partitions, pauses, reconcile, relay_batches, release, sendable, settle, stats, suspects, told,
+    wake,
 };
 use uuid::Uuid;
 
@@ -114,9 +118,27 @@ async fn a_relay_may_run_each_of_its_statements() {
     done(wake::sleeping(&db).await);
     done(wake::awake(&db).await);
     markers_and_losses(&db).await;
+    an_old_day(&stack, &db).await;
     done(deliveries::mark_dead(&db, key, 2, DeadReason::Unpublishable, Some("a test")).await).unwrap();
     let told = "select count(*) from posthaste.outbox where event_type = 'delivery.dead'";
     assert_eq!(stack.number(told).await, 1);
+}
+
+async fn an_old_day(stack: &Stack, db: &Db) {
+    let make = "select posthaste.create_partitions((now() at time zone 'utc')::date - 40, (now() at time zone 'utc')::date - 40)";
+    stack.execute(make).await;
+    let old = Day::from((Utc::now() - chrono::TimeDelta::days(40)).date_naive());
+    assert!(done(history::now_ms(db).await) > 0);
+    assert!(!done(history::facts(db, old).await).unfinished);
+    done(history::expire(db, old, 0, 10).await);
+    assert_eq!(done(history::detach(db, old).await), None);
+    assert_eq!(done(history::detached(db).await), [old]);
+    for expected in [Dropping::Goes, Dropping::Goes, Dropping::Gone, Dropping::Attached] {
+        assert_eq!(done(history::drop_detached(db, old).await), expected);
+    }
+    done(leftovers::remove_set_aside(db, 30).await);
+    done(leftovers::remove_requeues(db, 30).await);
+    done(leftovers::remove_secrets(db).await);
 }
 
 async fn markers_and_losses(db: &Db) {

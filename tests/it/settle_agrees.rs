@@ -47,8 +47,14 @@ pub fn rows() -> Vec<Row> {
             for base_attempts in 0..=attempts {
                 for max_attempts in 1..=3 {
                     let due_in_ms = matches!(status, Status::Pending | Status::Retrying | Status::Held).then_some(0);
-                    let dead_reason = (status == Status::Dead).then_some(DeadReason::Poison);
-                    rows.push(Row { status, attempts, base_attempts, max_attempts, due_in_ms, dead_reason });
+                    let reasons: &[_] = match status {
+                        Status::Dead => &[Some(DeadReason::Poison), Some(DeadReason::Erased)],
+                        _ => &[None],
+                    };
+                    rows.extend(reasons.iter().map(|dead_reason| {
+                        let dead_reason = *dead_reason;
+                        Row { status, attempts, base_attempts, max_attempts, due_in_ms, dead_reason }
+                    }));
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! The real binary: how it is started, and what it says by HTTP.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -14,6 +15,8 @@ pub struct Binary {
     pub database_url: String,
     pub amqp_url: String,
     pub settings: Vec<(String, String)>,
+    /// Of another version; none: the one of this build.
+    pub program: Option<PathBuf>,
 }
 
 impl Binary {
@@ -24,11 +27,15 @@ impl Binary {
         settings: impl IntoIterator<Item = (K, V)>,
     ) -> Binary {
         let settings = settings.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-        Binary { dir: dir.to_owned(), database_url: database_url.to_owned(), amqp_url: amqp_url.to_owned(), settings }
+        let (database_url, amqp_url) = (database_url.to_owned(), amqp_url.to_owned());
+        Binary { dir: dir.to_owned(), database_url, amqp_url, settings, program: None }
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = command(arguments, &self.dir);
+        let mut command = match &self.program {
+            Some(program) => command_of(program.as_os_str(), arguments, &self.dir),
+            None => command(arguments, &self.dir),
+        };
         command.env("DATABASE_URL", &self.database_url).env("AMQP_URL", &self.amqp_url);
         configure(&mut command, self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())));
         command
@@ -37,8 +44,12 @@ impl Binary {
 
 /// The binary of this build, or the one that a script names, with nothing of the caller's environment that configures it.
 pub fn command(arguments: &[&str], directory: &Path) -> Command {
-    let given = std::env::var("POSTHASTE_LAB_BINARY").ok();
-    let mut command = Command::new(given.as_deref().unwrap_or(env!("CARGO_BIN_EXE_posthaste")));
+    let given = std::env::var_os("POSTHASTE_LAB_BINARY");
+    command_of(given.as_deref().unwrap_or(OsStr::new(env!("CARGO_BIN_EXE_posthaste"))), arguments, directory)
+}
+
+fn command_of(program: &OsStr, arguments: &[&str], directory: &Path) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).current_dir(directory);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -80,10 +91,10 @@ pub fn endpoint(added: &str) -> Option<(uuid::Uuid, String)> {
     Some((added["id"].as_str()?.parse().ok()?, added["secret"].as_str()?.to_owned()))
 }
 
-/// Status and body of an answer.
+/// Status and body of an answer. By HTTP/1.0, in which no body comes in chunks.
 pub async fn get(address: impl ToSocketAddrs, path: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut text = String::new();
     stream.read_to_string(&mut text).await?;

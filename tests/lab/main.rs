@@ -1,9 +1,14 @@
 //! Whole runs of the real program on servers of their own: `scripts/chaos` breaks what it stands on and audits what was
-//! delivered, `scripts/isolation` measures how well endpoints are kept apart.
+//! delivered, `scripts/isolation` measures how well endpoints are kept apart, `scripts/incident` has every alert fire and
+//! repairs what is wrong by the runbook, `scripts/dashboard` runs every query of the dashboard.
 
 #[path = "../chaos/mod.rs"]
 mod chaos;
+#[path = "../dashboard/mod.rs"]
+mod dashboard;
 mod frame;
+#[path = "../incident/mod.rs"]
+mod incident;
 #[path = "../isolation/mod.rs"]
 mod isolation;
 #[path = "../kit/mod.rs"]
@@ -21,7 +26,9 @@ const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let (Some(dir), Some(command)) = (std::env::var_os("POSTHASTE_LAB_DIR"), std::env::args().nth(1)) else {
-        println!("This is run by scripts/chaos and scripts/isolation, which find PostgreSQL and RabbitMQ first.");
+        println!(
+            "This is run by scripts/chaos, scripts/isolation, scripts/incident and scripts/dashboard, which find PostgreSQL and RabbitMQ first."
+        );
         return ExitCode::SUCCESS;
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -37,6 +44,8 @@ fn main() -> ExitCode {
 async fn run(command: &str, dir: PathBuf) -> ExitCode {
     match command {
         "chaos" => chaos::run(&dir).await,
+        "dashboard" => dashboard::run(&dir).await,
+        "incident" => incident::run(&dir).await,
         "isolation" => isolation::run(&dir).await,
         unknown => {
             eprintln!("there is no command {unknown}");

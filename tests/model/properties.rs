@@ -60,7 +60,7 @@ proptest! {
                                                budget in prop::option::of(1..4u32)) {
         let n = near(row, off);
         let settled = settle(&row, n, &decision, budget);
-        prop_assert_eq!(settled.is_some(), off == 0 && row.status != Status::Delivered);
+        prop_assert_eq!(settled.is_some(), off == 0 && row.status != Status::Delivered && !row.is_erased());
         let Some(new) = settled else { return Ok(()) };
         prop_assert_eq!(new.attempts, n);
         prop_assert_eq!((new.base_attempts, new.max_attempts), (row.base_attempts, row.max_attempts));
@@ -105,7 +105,7 @@ proptest! {
         for new in [held, dead, release(&row)].into_iter().flatten() {
             prop_assert_eq!((new.attempts, new.base_attempts), (row.attempts, row.base_attempts));
         }
-        prop_assert_eq!(requeue(&row).is_some(), row.status == Status::Dead);
+        prop_assert_eq!(requeue(&row).is_some(), row.status == Status::Dead && !row.is_erased());
         if let Some(new) = requeue(&row) {
             prop_assert_eq!((new.status, new.attempts, new.base_attempts), (Status::Pending, row.attempts, row.attempts));
             prop_assert!(!is_exhausted(&new, None), "a requeue grants attempts");
@@ -142,7 +142,8 @@ proptest! {
                 prop_assert_eq!((row.status, attempts), (Status::Dead, row.attempts));
             }
             Successor::Nothing => {
-                prop_assert!(matches!(row.status, Status::Pending | Status::Held | Status::Delivered));
+                let nothing = matches!(row.status, Status::Pending | Status::Held | Status::Delivered);
+                prop_assert!(nothing || row.is_erased());
             }
         }
     }

@@ -14,15 +14,15 @@ pub const TABLES: List = &[
         &[
             (Producer, "insert (id, tenant, event_type, payload, idempotency_key, max_attempts, traceparent)"),
             (Relay, "select, delete, update (created_at)"),
-            (Operator, "select"),
+            (Operator, "select, delete"),
             (Observer, "select (id, tenant, event_type, idempotency_key, max_attempts, traceparent, created_at)"),
         ],
     ),
     (
         "set_aside",
         &[
-            (Relay, "insert, select (id)"),
-            (Operator, "select"),
+            (Relay, "insert, select (id, set_aside_at), delete"),
+            (Operator, "select, update (payload)"),
             (Observer, "select (id, tenant, event_type, idempotency_key, max_attempts, created_at, error, set_aside_at)"),
         ],
     ),
@@ -31,10 +31,16 @@ pub const TABLES: List = &[
         "events",
         &[
             (Relay, "select, insert"),
-            (Operator, "select"),
+            // Erasing makes a payload null, and records what was in the outbox without one.
+            (
+                Operator,
+                "select, insert (id, tenant, event_type, payload, idempotency_key, max_attempts, traceparent, created_at, erased_at),
+                 update (payload, erased_at)",
+            ),
             (
                 Observer,
-                "select (id, tenant, event_type, idempotency_key, max_attempts, traceparent, created_at, published_at, matched)",
+                "select (id, tenant, event_type, idempotency_key, max_attempts, traceparent, created_at, published_at, matched,
+                         erased_at)",
             ),
         ],
     ),
@@ -62,7 +68,7 @@ pub const TABLES: List = &[
         "attempts",
         &[
             (Worker, "insert"),
-            (Operator, "select"),
+            (Operator, "select, update (request_headers, response_headers, response_body)"),
             (
                 Observer,
                 "select (event_id, endpoint_id, attempt, outcome, status_code, error, duration_ms, started_at, next_attempt_at,
@@ -108,6 +114,7 @@ pub const TABLES: List = &[
     (
         "endpoint_secrets",
         &[
+            (Relay, "select (id, expires_at), delete"),
             (Worker, "select"),
             (Operator, "select, insert, update (expires_at), delete"),
             (Observer, "select (id, endpoint_id, kind, key_id, public_key, created_at, expires_at)"),
@@ -138,9 +145,28 @@ pub const TABLES: List = &[
         ],
     ),
     ("operations_told", &[(Relay, "select (told_at), delete"), (Observer, "select")]),
-    ("requeues", &[(Operator, "select, insert, update"), (Observer, "select")]),
+    ("requeues", &[(Relay, "select (id, started_at), delete"), (Operator, "select, insert, update"), (Observer, "select")]),
+    (
+        "history_days",
+        &[
+            (Relay, "select, insert (day, expired, expired_at), update (expired, expired_at)"),
+            (Operator, "select, insert (day, expired, expired_at), update (expired, expired_at)"),
+            (Observer, "select"),
+        ],
+    ),
     // Whoever declares queues remembers them: the migrator, who owns the table. The relay counts what waits in them.
-    ("delay_queues", &[(Relay, "select"), (Observer, "select")]),
+    ("delay_queues", &[(Relay, "select"), (Operator, "select"), (Observer, "select")]),
+    (
+        "erasures",
+        &[
+            (
+                Operator,
+                "select, insert (target, value),
+                 update (events, from_outbox, set_aside, ended, dead, attempts, dead_letters, finished_at, error)",
+            ),
+            (Observer, "select"),
+        ],
+    ),
     ("tenant_settings", &[(Worker, "select"), (Operator, "select, insert, update"), (Observer, "select")]),
     (
         "schema_migrations",
@@ -163,4 +189,7 @@ pub const FUNCTIONS: List = &[
         "tell_dead(uuid[], uuid[], text[], int[], int[])",
         &[(Relay, "execute"), (Worker, "execute"), (Operator, "execute")],
     ),
+    // They take no day away that is not over, or in which something is unfinished.
+    ("detach_day(date)", &[(Relay, "execute"), (Operator, "execute")]),
+    ("drop_day(date)", &[(Relay, "execute"), (Operator, "execute")]),
 ];

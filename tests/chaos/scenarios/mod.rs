@@ -4,4 +4,5 @@ pub mod backlog;
 pub mod rolling;
 pub mod snapshot;
 pub mod soak;
+pub mod upgrade;
 pub mod wipe;

@@ -23,6 +23,7 @@ struct Shared {
     /// The `application_name` of those that share.
     name: &'static str,
     shares: AtomicBool,
+    drops_settings: AtomicBool,
     /// Lent in turn.
     idle: Mutex<VecDeque<TcpStream>>,
     returned: Condvar,
@@ -34,8 +35,8 @@ impl Pooler {
         let server = (url.host_str().expect("a host").to_owned(), url.port().unwrap_or(5432));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let (shares, idle) = (AtomicBool::new(false), Mutex::default());
-        let shared = Arc::new(Shared { server, name, shares, idle, returned: Condvar::new() });
+        let (shares, drops_settings, idle) = (AtomicBool::new(false), AtomicBool::new(false), Mutex::default());
+        let shared = Arc::new(Shared { server, name, shares, drops_settings, idle, returned: Condvar::new() });
         let accepting = shared.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -54,6 +55,11 @@ impl Pooler {
     pub fn share(&self) {
         self.shared.shares.store(true, Ordering::SeqCst);
     }
+
+    /// As PgBouncer does where it is told to ignore what it does not know.
+    pub fn drop_settings(&self) {
+        self.shared.drops_settings.store(true, Ordering::SeqCst);
+    }
 }
 
 impl Shared {
@@ -68,6 +74,9 @@ impl Shared {
         while start[4..] == SSL_REQUEST {
             client.write_all(b"N")?;
             start = untyped(client)?;
+        }
+        if self.drops_settings.load(Ordering::SeqCst) {
+            start = without_options(&start);
         }
         let name = [b"application_name\0", self.name.as_bytes(), b"\0"].concat();
         let shareable = start.windows(name.len()).any(|part| part == name);
@@ -133,6 +142,14 @@ fn answered(server: &mut TcpStream, client: &mut TcpStream) -> io::Result<u8> {
             return Ok(message[5]);
         }
     }
+}
+
+/// A session's first message: its length, the version, then names and values, each of which ends with a zero.
+fn without_options(start: &[u8]) -> Vec<u8> {
+    let texts: Vec<&[u8]> = start[8..].split(|byte| *byte == 0).take_while(|text| !text.is_empty()).collect();
+    let kept = texts.chunks(2).filter(|pair| pair[0] != b"options").flatten();
+    let kept: Vec<u8> = kept.flat_map(|text| [*text, &[0][..]].concat()).chain([0]).collect();
+    [&(kept.len() as u32 + 8).to_be_bytes()[..], &start[4..8], &kept].concat()
 }
 
 fn untyped(from: &mut TcpStream) -> io::Result<Vec<u8>> {

@@ -20,7 +20,7 @@ mod variables;
 
 pub use error::ConfigError;
 pub use layers::{FALLBACK_FILE, Overrides, REFERENCE, Sources};
-pub use operation::{Circuit, LogFormat, Reconcile, Shutdown, Telemetry};
+pub use operation::{Circuit, LogFormat, Operations, Reconcile, Shutdown, Telemetry};
 pub use pipeline::{Delivery, Relay, Wake, Worker};
 pub use retention::Retention;
 pub use secrets::{EncryptionKey, ServerUrl};
@@ -41,6 +41,7 @@ pub struct Config {
     pub retry: Policies,
     pub circuit: Circuit,
     pub reconcile: Reconcile,
+    pub operations: Operations,
     pub telemetry: Telemetry,
     pub retention: Retention,
     pub shutdown: Shutdown,
@@ -71,6 +72,7 @@ impl Config {
             retry,
             circuit: Circuit::read(&values)?,
             reconcile: Reconcile::read(&values)?,
+            operations: Operations::read(&values)?,
             telemetry: Telemetry::read(&values)?,
             retention,
             shutdown: Shutdown::read(&values)?,

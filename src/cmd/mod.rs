@@ -27,6 +27,7 @@ mod serve;
 mod stats;
 mod tenant;
 mod topology;
+mod traces;
 
 use failure::Outcome;
 

@@ -8,15 +8,16 @@ use super::failure::Outcome;
 use super::{compose, output};
 use crate::cli::Cli;
 use crate::config::Config;
-use crate::store::migrate::{self, Limits};
+use crate::store::migrate::{self, Settings};
 
 pub async fn migrate(config: &Config) -> Outcome {
     let options = compose::store_options(config, "posthaste migrate")?;
-    let limits = Limits {
+    let settings = Settings {
         max_payload_bytes: config.delivery.max_payload_bytes.min(i32::MAX as usize) as u32,
         idempotency_ttl: config.retention.idempotency_keys,
+        operations_tenant: config.operations.tenant.clone(),
     };
-    migrate::run(&options, limits).await?;
+    migrate::run(&options, &settings).await?;
     tracing::info!("the schema is up to date");
     Ok(())
 }

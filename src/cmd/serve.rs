@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{Failure, Outcome};
+use super::traces::Traces;
 use super::{compose, keys, open_files, public_keys};
 use crate::config::{Config, Wake};
 use crate::domain::places::released;
@@ -46,9 +47,11 @@ pub async fn run(config: &Config, roles: Roles) -> Outcome {
         open_files::warn(config);
     }
     introduce(config);
+    let traces = Traces::start(config)?;
     let readiness = parts.readiness.clone();
     let outcome = serve(config, parts, roles, &shutdown).await;
     readiness.not_ready("process", "stopping");
+    traces.finish().await;
     if let Some(server) = server {
         server.stop().await;
     }
@@ -118,6 +121,7 @@ fn worker_parts(config: &Config, readiness: &Readiness) -> Result<worker::Parts,
             max_in_flight: config.delivery.max_in_flight,
             circuit: compose::circuit_rules(config),
             timeout: config.delivery.timeout,
+            log_delivered: config.telemetry.log_delivered,
             listen: config.relay.wake == Wake::Listen,
         },
         name: worker_name(),

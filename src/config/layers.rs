@@ -1,4 +1,5 @@
-//! Where values come from, lowest layer first: reference file, file, DATABASE_URL and AMQP_URL, environment, flags.
+//! Where values come from, lowest layer first: reference file, file, well-known variables such as DATABASE_URL, environment,
+//! flags.
 
 use std::path::{Path, PathBuf};
 
@@ -97,13 +98,22 @@ fn syntax(path: &Path, text: &str) -> ConfigError {
     ConfigError::Syntax { path: path.to_owned(), problem: kept.join(": ") }
 }
 
-/// The variables that hosting platforms set.
+/// The variables that hosting platforms, and OpenTelemetry's operators, set.
 fn well_known(environment: &[(String, String)]) -> Vec<Layer> {
-    let known = [("DATABASE_URL", "database"), ("AMQP_URL", "broker")];
-    let value = |name| environment.iter().find(|(set, value)| set == name && !value.is_empty());
+    let known: [(&str, &[&str]); 3] = [
+        ("DATABASE_URL", &["database", "url"]),
+        ("AMQP_URL", &["broker", "url"]),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &["telemetry", "otlp_endpoint"]),
+    ];
+    let value = |name: &str| environment.iter().find(|(set, value)| set == name && !value.is_empty());
+    let is_off = value("OTEL_SDK_DISABLED").is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"));
     known
         .iter()
-        .filter_map(|(name, section)| Some(url_layer(format!("from {name}"), section, &value(*name)?.1)))
+        .filter(|(name, _)| !(is_off && name.starts_with("OTEL_")))
+        .filter_map(|(name, path)| {
+            let (_, value) = value(name)?;
+            Some(Layer { origin: format!("from {name}"), values: nest(path, value.as_str().into()) })
+        })
         .collect()
 }
 

@@ -1,13 +1,15 @@
-//! `[circuit]`, `[reconcile]`, `[telemetry]` and `[shutdown]`.
+//! `[circuit]`, `[reconcile]`, `[operations]`, `[telemetry]` and `[shutdown]`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use url::Url;
 
 use super::error::ConfigError;
 use super::values::{DAY, HOUR, MS, Values};
+use crate::domain::share::Share;
 
 #[derive(Debug, Clone)]
 pub struct Circuit {
@@ -28,6 +30,12 @@ pub struct Reconcile {
 }
 
 #[derive(Debug, Clone)]
+pub struct Operations {
+    /// Whose endpoints hear of what happens to those of others.
+    pub tenant: Option<String>,
+}
+
+#[derive(Debug, Clone)]
 pub struct Telemetry {
     /// `None` turns the server off.
     pub listen: Option<SocketAddr>,
@@ -35,6 +43,12 @@ pub struct Telemetry {
     pub jwks: bool,
     pub log_format: LogFormat,
     pub log_level: String,
+    /// Delivered attempts that are logged at `info`.
+    pub log_delivered: Share,
+    /// The collector's base URL; `None`: no spans.
+    pub otlp_endpoint: Option<String>,
+    /// Traces that begin here.
+    pub trace_share: Share,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +85,18 @@ impl Reconcile {
     }
 }
 
+impl Operations {
+    pub(super) fn read(values: &Values) -> Result<Operations, ConfigError> {
+        let key = "operations.tenant";
+        let tenant = values.text(key)?;
+        let length = tenant.chars().count();
+        if length > 128 || tenant.contains('\0') {
+            return Err(values.invalid(key, format!("has {length} characters; use the name of a tenant, of 1 to 128")));
+        }
+        Ok(Operations { tenant: Some(tenant.to_owned()).filter(|tenant| !tenant.is_empty()) })
+    }
+}
+
 impl Telemetry {
     pub(super) fn read(values: &Values) -> Result<Telemetry, ConfigError> {
         let formats = [("human", LogFormat::Human), ("json", LogFormat::Json)];
@@ -84,6 +110,9 @@ impl Telemetry {
             jwks,
             log_format: values.choice("telemetry.log_format", &formats)?,
             log_level: log_level(values)?,
+            log_delivered: Share::new(values.ratio("telemetry.log_delivered", 0.0..=1.0)?),
+            otlp_endpoint: otlp_endpoint(values)?,
+            trace_share: Share::new(values.ratio("telemetry.trace_ratio", 0.0..=1.0)?),
         })
     }
 }
@@ -96,6 +125,27 @@ fn listen(values: &Values) -> Result<Option<SocketAddr>, ConfigError> {
     }
     let problem = "is not an address and a port; write it like \"127.0.0.1:9464\", or \"\" for no server";
     text.parse().map(Some).map_err(|_| values.invalid(key, problem))
+}
+
+/// No message repeats it: it may hold a token.
+fn otlp_endpoint(values: &Values) -> Result<Option<String>, ConfigError> {
+    let key = "telemetry.otlp_endpoint";
+    let text = values.text(key)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if !cfg!(feature = "otel") {
+        let problem = "is set, and this program was built without traces; build it with the feature otel, or set \"\"";
+        return Err(values.invalid(key, problem));
+    }
+    let has_login = |url: &Url| !url.username().is_empty() || url.password().is_some();
+    let is_base = |url: &Url| ["http", "https"].contains(&url.scheme()) && url.query().is_none() && !has_login(url);
+    if Url::parse(text).is_ok_and(|url| is_base(&url)) {
+        return Ok(Some(text.to_owned()));
+    }
+    let problem = "is not the URL of a collector; write it like \"http://localhost:4318\", without /v1/traces and without a \
+                   login (OTEL_EXPORTER_OTLP_HEADERS is for that)";
+    Err(values.invalid(key, problem))
 }
 
 /// A word that is no level would be taken for the name of a target, and everything else be silent.

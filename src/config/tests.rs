@@ -76,6 +76,17 @@ fn what_a_command_needs_and_is_not_set_is_named_with_the_way_to_set_it() {
     assert!(config.encryption_keys().unwrap_err().to_string().contains("posthaste keygen"));
 }
 
+#[test]
+fn the_collector_may_be_named_as_opentelemetry_does() {
+    const NAMED: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
+    let endpoint = |variables: &[(&str, &str)]| loaded(variables).telemetry.otlp_endpoint;
+    assert_eq!(endpoint(&[]), None);
+    assert_eq!(endpoint(&[NAMED]).as_deref(), Some("http://collector:4318"));
+    assert_eq!(endpoint(&[NAMED, ("OTEL_SDK_DISABLED", "true")]), None);
+    assert_eq!(endpoint(&[NAMED, ("POSTHASTE_TELEMETRY__OTLP_ENDPOINT", "")]), None, "ours wins");
+    assert!(refused(&[(NAMED.0, "collector")]).contains("from OTEL_EXPORTER_OTLP_ENDPOINT"));
+}
+
 proptest! {
     /// Whatever is in a variable or a file, loading answers: it never panics, and a refusal names the key.
     #[test]

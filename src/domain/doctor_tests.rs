@@ -61,12 +61,16 @@ fn a_role_lacks_rights_or_is_not_used() {
 #[test]
 fn a_key_must_open_all_that_is_stored() {
     let sealed = |list: &[(&str, i64)]| list.iter().map(|(id, n)| ((*id).to_owned(), *n)).collect::<Vec<_>>();
-    is(&database::encryption_key(None, &[], None), Level::Unknown, "not set");
-    is(&database::encryption_key(Some("aa"), &[], None), Level::Ok, "nothing");
-    is(&database::encryption_key(Some("aa"), &sealed(&[("aa", 7)]), Some(true)), Level::Ok, "all 7");
-    is(&database::encryption_key(Some("aa"), &sealed(&[("aa", 7)]), Some(false)), Level::Fail, "does not open");
-    is(&database::encryption_key(Some("aa"), &sealed(&[("bb", 7)]), None), Level::Fail, "7 by key id bb");
-    is(&database::encryption_key(Some("aa"), &sealed(&[("aa", 1), ("bb", 7)]), None), Level::Fail, "cannot be opened");
+    is(&database::encryption_key(&[], &[], None), Level::Unknown, "not set");
+    is(&database::encryption_key(&["aa".to_owned()], &[], None), Level::Ok, "nothing");
+    is(&database::encryption_key(&["aa".to_owned()], &sealed(&[("aa", 7)]), Some(true)), Level::Ok, "all 7");
+    is(&database::encryption_key(&["aa".to_owned()], &sealed(&[("aa", 7)]), Some(false)), Level::Fail, "does not open");
+    is(&database::encryption_key(&["aa".to_owned()], &sealed(&[("bb", 7)]), None), Level::Fail, "7 by key id bb");
+    is(
+        &database::encryption_key(&["aa".to_owned()], &sealed(&[("aa", 1), ("bb", 7)]), None),
+        Level::Fail,
+        "cannot be opened",
+    );
 }
 
 #[test]

@@ -31,10 +31,12 @@ pub mod retry_after;
 pub mod rooms;
 #[cfg(feature = "service")]
 pub mod sealing;
+pub mod share;
 pub mod signature;
 pub mod signing_key;
 pub mod slo;
 pub mod throttle;
+pub mod trace;
 pub mod turns;
 pub mod window;
 pub mod work_queue;

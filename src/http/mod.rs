@@ -9,6 +9,8 @@
 mod body;
 mod classify;
 pub mod client;
+#[cfg(feature = "otel")]
+pub mod collector;
 mod connector;
 mod dns_cache;
 pub mod guard;

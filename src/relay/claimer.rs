@@ -11,6 +11,7 @@ use super::held::Held;
 use super::idle::Idle;
 use super::publish::Publishing;
 use super::sender::{self, Outbound};
+use super::trace;
 use crate::domain::turns::{Ask, From, Turns};
 use crate::reconnect::Backoff;
 use crate::store::claim::{self, Batch, Ceilings, Claim};
@@ -172,6 +173,7 @@ impl Claimer {
         let batch = claim::claim(db, claim).await?;
         self.unlist.clear();
         self.turns.claimed(ask, &batch.found, began.elapsed(), self.now_ms());
+        trace::claimed(&batch.messages);
         if batch.set_aside > 0 {
             tracing::error!(events = batch.set_aside, "set aside: their ids were used before (posthaste.set_aside)");
         }

@@ -16,7 +16,7 @@ use super::reconcile::Reconciler;
 use super::retention::Retention;
 use super::waiting::{self, Waiting};
 use crate::domain::retention::Unfinished;
-use crate::store::{Db, StoreError, activity, idempotency, leftovers, partitions, suspects};
+use crate::store::{Db, StoreError, activity, idempotency, leftovers, partitions, suspects, told};
 use crate::telemetry::metrics;
 use crate::telemetry::names::Duty;
 
@@ -129,6 +129,7 @@ async fn clean(retention: &Retention, dead_letters: &OldDeadLetters, mut ticker:
 
 async fn remove_old(Retention { db, rule, .. }: &Retention) -> Result<(), StoreError> {
     activity::prune(db).await?;
+    told::prune(db).await?;
     suspects::remove_old(db).await?;
     while leftovers::remove_secrets(db).await? == leftovers::BATCH {}
     while leftovers::remove_requeues(db, rule.days).await? == leftovers::BATCH {}

@@ -75,7 +75,8 @@ async fn database(Sources { db, held: scanned, readiness, .. }: &Sources) -> boo
     }
     if let Ok(watched) = stats::watched(db).await {
         let age = Duration::try_from_secs_f64(watched.unconfirmed_oldest_age_seconds).unwrap_or_default();
-        metrics::watched(watched.set_aside.max(0) as u64, age, watched.partition_days_ahead);
+        let left_out = watched.operations_left_out.max(0) as u64;
+        metrics::watched(watched.set_aside.max(0) as u64, age, watched.partition_days_ahead, left_out);
     }
     if let Ok(held) = held::count(db, &scanned.days(), MOST_HELD).await {
         metrics::held_deliveries(held.max(0) as u64);

@@ -30,6 +30,7 @@ mod release;
 pub mod retention;
 mod room;
 mod sender;
+mod trace;
 mod waiting;
 
 pub use declare::{DeclareFailure, declare};

@@ -1,7 +1,9 @@
 //! Publishing batches until every copy is confirmed, and finding the message that can never be.
 
-use super::dead_letters;
+use std::time::SystemTime;
+
 use super::declare::declare;
+use super::{dead_letters, trace};
 use crate::broker::Settings;
 use crate::broker::declare::ABSENCE;
 use crate::broker::published::PublishError;
@@ -36,8 +38,9 @@ impl Publishing {
     }
 
     async fn all(&self, target: &Target, messages: Vec<Message>) {
+        let began = SystemTime::now();
         let mut open = Unconfirmed::to(target, messages);
-        while let Some(error) = open.offer(&self.publisher, count).await {
+        while let Some(error) = open.offer(&self.publisher, |confirmed| self.count(confirmed, began)).await {
             open.again();
             match error {
                 PublishError::Returned(_) => self.declare_again().await,
@@ -60,9 +63,9 @@ impl Publishing {
     }
 
     async fn one(&self, publisher: &Publisher, target: &Target, message: Message) {
-        let mut refusals = 0;
+        let (mut refusals, began) = (0, SystemTime::now());
         let mut open = Unconfirmed::to(target, vec![message.clone()]);
-        while let Some(error) = open.offer(publisher, count).await {
+        while let Some(error) = open.offer(publisher, |confirmed| self.count(confirmed, began)).await {
             match &error {
                 PublishError::Returned(_) => self.declare_again().await,
                 PublishError::Refused(refused) => {
@@ -107,8 +110,9 @@ impl Publishing {
             tracing::warn!(%error, "cannot declare the topology");
         }
     }
-}
 
-fn count(_confirmed: &(Target, Message)) {
-    metrics::relay_published(1);
+    fn count(&self, (target, message): &(Target, Message), began: SystemTime) {
+        metrics::relay_published(1);
+        trace::sent(target, message, &self.topology.names, began);
+    }
 }

@@ -8,6 +8,7 @@ use sqlx::postgres::{PgArguments, PgBindIterExt};
 use uuid::Uuid;
 
 use super::days::{Arguments, Day, same_key};
+use super::told::tell_dead;
 use super::{Db, Result, StoreError, days};
 use crate::domain::dead_reason::DeadReason;
 use crate::domain::delivery::{Row, Status};
@@ -205,12 +206,16 @@ fn hold_arguments(sorted: &[(usize, &Hold)]) -> Arguments {
 }
 
 pub const MARK_DEAD: &str = concat!(
-    "update posthaste.deliveries{day} d
+    "with u as (
+     update posthaste.deliveries{day} d
         set status = 'dead', dead_reason = $4, next_attempt_at = null, updated_at = now(),
             last_error = coalesce($5, last_error)
       where event_id = $1 and endpoint_id = $2 and attempts = $3 - 1 and coalesce(status, '') in ('pending', 'retrying')
      returning ",
-    columns!()
+    columns!(),
+    ") select u.*, ",
+    tell_dead!("u"),
+    " from u"
 );
 
 /// Ends a delivery without an attempt. Returns the row to write the dead letter from; `None`: the row has moved on.

@@ -11,6 +11,7 @@ use super::deliveries::{Snapshot, columns};
 use super::due::of_event;
 use super::held::unless_dropped;
 use super::requeue::{Both, both};
+use super::told::tell_dead;
 use super::{Db, Result};
 use crate::domain::message::Message;
 
@@ -28,12 +29,13 @@ fn end(day: Day, reason: &str, found: &str, limit: u32) -> String {
               set status = 'dead', dead_reason = '{reason}', next_attempt_at = null, updated_at = now()
              from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
            returning d.*)
-         select {columns}, {event}
+         select {columns}, {event}, {told}
            from d join {events} e on e.id = d.event_id",
         deliveries = day.table("deliveries"),
         events = day.table("events"),
         columns = columns!(),
         event = of_event!(),
+        told = tell_dead!("d"),
     )
 }
 

@@ -1,4 +1,4 @@
-//! The schema: embedded migrations, and the two limits that live in the database as functions.
+//! The schema: embedded migrations, and the settings that live in the database as functions.
 
 use std::time::Duration;
 
@@ -7,11 +7,13 @@ use sqlx::{AssertSqlSafe, Connection};
 
 use super::{Conn, Db, Options, Result, StoreError, ahead, connect, migrations};
 
-/// What the producers' side of the schema takes from the configuration.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
+/// What the schema takes from the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
     pub max_payload_bytes: u32,
     pub idempotency_ttl: Duration,
+    /// Who hears of events about events.
+    pub operations_tenant: Option<String>,
 }
 
 fn migrator() -> Migrator {
@@ -36,12 +38,12 @@ const TRIES: u32 = 60;
 const LOCKED: [&str; 2] = ["55P03", "40P01"];
 
 /// Brings the schema up to date. Safe to run at the same time from several places, and beside a system at work.
-pub async fn run(options: &Options, limits: Limits) -> Result<()> {
+pub async fn run(options: &Options, settings: &Settings) -> Result<()> {
     let options = Options { service: false, ..options.clone() };
     let turn = turn(&options).await?;
     let mut tries = 1;
     let done = loop {
-        match once(&options, limits).await {
+        match once(&options, settings).await {
             Err(error) if tries < TRIES && error.code().is_some_and(|code| LOCKED.contains(&code)) => {
                 tracing::warn!(%error, tries, "somebody uses what is to be changed; trying again");
                 tokio::time::sleep(PAUSE).await;
@@ -75,12 +77,12 @@ async fn turn(options: &Options) -> Result<Conn> {
 
 /// A migration that fails leaves nothing; those before it are done. A connection for each try: one that failed still has
 /// the migrator's lock.
-async fn once(options: &Options, limits: Limits) -> Result<()> {
+async fn once(options: &Options, settings: &Settings) -> Result<()> {
     let mut connection = open(options).await?;
     ahead::build(&mut connection).await?;
     sqlx::raw_sql(AssertSqlSafe(format!("set lock_timeout = '{LOCK_TIMEOUT}'"))).execute(&mut connection).await?;
     migrator().run(&mut connection).await.map_err(explain)?;
-    apply_limits(&mut connection, limits).await?;
+    apply(&mut connection, settings).await?;
     connection.close().await?;
     Ok(())
 }
@@ -92,14 +94,19 @@ async fn open(options: &Options) -> Result<Conn> {
     Ok(connection)
 }
 
-async fn apply_limits(connection: &mut Conn, limits: Limits) -> Result<()> {
-    // Both values are numbers, so they can be part of the text; `create function` takes no parameters.
+async fn apply(connection: &mut Conn, settings: &Settings) -> Result<()> {
+    // `create function` takes no parameters. Numbers can be part of the text, and the server quotes the name of a tenant.
+    let quoted = "select format('%L', $1::text)";
+    let tenant: String =
+        sqlx::query_scalar(quoted).bind(&settings.operations_tenant).fetch_one(&mut *connection).await?;
     let statement = format!(
         "create or replace function posthaste.max_payload_bytes() returns int language sql stable parallel safe return {};
          create or replace function posthaste.idempotency_ttl() returns interval language sql stable parallel safe
-         return interval '{} seconds'",
-        limits.max_payload_bytes,
-        limits.idempotency_ttl.as_secs()
+         return interval '{} seconds';
+         create or replace function posthaste.operations_tenant() returns text language sql stable parallel safe
+         return {tenant}::text",
+        settings.max_payload_bytes,
+        settings.idempotency_ttl.as_secs()
     );
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
     Ok(())

@@ -35,6 +35,7 @@ const TEXTS: &[(i64, &str, &str)] = &[
     (24, "encryption_keys", include_str!("migrations/0024_encryption_keys.sql")),
     (25, "resends", include_str!("migrations/0025_resends.sql")),
     (27, "retry_budgets", include_str!("migrations/0027_retry_budgets.sql")),
+    (29, "operations", include_str!("migrations/0029_operations.sql")),
 ];
 
 pub(super) fn all() -> Vec<Migration> {

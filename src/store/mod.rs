@@ -55,6 +55,7 @@ pub mod slo;
 pub mod stats;
 pub mod suspects;
 pub mod tenants;
+pub mod told;
 pub mod vitals;
 pub mod wake;
 pub mod watch;

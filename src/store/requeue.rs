@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::deliveries::{Raw, Snapshot, columns, columns_of};
 use super::due::{self, is_sent_to, list_and_return, of_event};
 use super::replay::Window;
+use super::told::tell_dead;
 use super::{Conn, Db, Result};
 use crate::domain::dead_reason::DeadReason;
 use crate::domain::ids::{self, DeliveryKey};
@@ -363,6 +364,8 @@ pub async fn mark_dead_of_removed(db: &Db, endpoint: Uuid, limit: i64) -> Result
         columns!(),
         ", ",
         of_event!(),
+        ", ",
+        tell_dead!("d"),
         " from d join posthaste.events e on e.id = d.event_id"
     );
     both(db.run(async |c| sqlx::query_as(REMOVED).bind(endpoint).bind(limit).fetch_all(c).await).await?)

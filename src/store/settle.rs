@@ -9,6 +9,7 @@ use sqlx::postgres::{PgArguments, PgBindIterExt};
 
 use super::days::{Arguments, same_key};
 use super::deliveries::{Raw, Snapshot, columns};
+use super::told::tell_dead;
 use super::{Db, Result, days};
 use crate::domain::decision::Decision;
 use crate::domain::ids::DeliveryKey;
@@ -88,7 +89,9 @@ with u as (
     from free where e.id = free.id
 )
 select ord, event_id, endpoint_id, status, attempts, base_attempts, max_attempts, dead_reason, last_status_code,
-       last_error, died_ms, due_in_ms
+       last_error, died_ms, due_in_ms, ",
+    tell_dead!("u"),
+    "
   from u"
 );
 

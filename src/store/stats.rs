@@ -56,6 +56,8 @@ pub struct Watched {
     pub unconfirmed_oldest_age_seconds: f64,
     /// Negative: not even today has partitions.
     pub partition_days_ahead: i32,
+    /// Since the schema was made.
+    pub operations_left_out: i64,
 }
 
 pub async fn watched(db: &Db) -> Result<Watched> {
@@ -67,7 +69,9 @@ pub async fn watched(db: &Db) -> Result<Watched> {
                     (select coalesce(max(to_date(right(c.relname, 8), 'YYYYMMDD')) - (now() at time zone 'utc')::date, -1)
                        from pg_inherits i join pg_class c on c.oid = i.inhrelid
                       where i.inhparent = 'posthaste.events'::regclass and c.relname ~ '_[0-9]{8}$'
-                    ) as partition_days_ahead",
+                    ) as partition_days_ahead,
+                    (select case when is_called then last_value else 0 end from posthaste.operations_left_out)
+                      as operations_left_out",
         )
         .fetch_one(c)
         .await

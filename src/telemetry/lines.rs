@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::metrics;
+
 /// Lines that wait at most.
 const WAITING: usize = 8192;
 /// A flush looks again this often whether there is room for its question.
@@ -38,6 +40,7 @@ impl Lines {
     pub fn add(&self, line: &[u8]) {
         if let Err(TrySendError::Full(_)) = self.waiting.try_send(Entry::Line(line.to_vec())) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            metrics::log_line_dropped();
         }
     }
 

@@ -54,7 +54,8 @@ pub fn unmatched(events: u64) {
 }
 
 /// What an operator must see before it hurts.
-pub fn watched(set_aside: u64, unconfirmed_oldest_age: Duration, partition_days_ahead: i32) {
+pub fn watched(set_aside: u64, unconfirmed_oldest_age: Duration, partition_days_ahead: i32, left_out: u64) {
+    counter!(OPERATIONS_LEFT_OUT.name).absolute(left_out);
     gauge!(SET_ASIDE.name).set(set_aside as f64);
     gauge!(UNCONFIRMED_AGE.name).set(unconfirmed_oldest_age.as_secs_f64());
     gauge!(PARTITION_DAYS.name).set(f64::from(partition_days_ahead));
@@ -182,6 +183,14 @@ pub fn process() {
 pub fn duty_done(duty: Duty) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     gauge!(DUTY_DONE.name, "duty" => duty.as_str()).set(now.as_secs_f64());
+}
+
+pub fn log_line_dropped() {
+    counter!(LOG_LINES_DROPPED.name).increment(1);
+}
+
+pub fn spans_dropped(spans: u64) {
+    counter!(SPANS_DROPPED.name).increment(spans);
 }
 
 pub fn receiver_verification(result: &'static str) {

@@ -17,7 +17,7 @@ fn record_everything() {
     endpoint_pauses(&[("slowed", 2)].into());
     outbox(7, Duration::from_millis(1500));
     unmatched(1);
-    watched(2, Duration::from_secs(3), 7);
+    watched(2, Duration::from_secs(3), 7, 1);
     retention(Duration::from_secs(90), &[(Pin::Locked, 2)].into());
     day_dropped();
     leads(true);
@@ -52,6 +52,8 @@ fn record_everything() {
     duplicate_discarded();
     tasks(8);
     duty_done(Duty::Release);
+    log_line_dropped();
+    spans_dropped(3);
     receiver_verification("valid");
     drop(in_flight());
 }

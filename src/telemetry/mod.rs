@@ -4,5 +4,8 @@ mod lines;
 pub mod logging;
 pub mod metrics;
 pub mod names;
+#[cfg(feature = "otel")]
+pub mod otlp;
 pub mod readiness;
 pub mod server;
+pub mod spans;

@@ -104,6 +104,8 @@ table! {
         "Endpoints whose circuit is open or half open.");
     ENDPOINT_PAUSES = gauge("posthaste_endpoint_pauses", &["reason"], "endpoints",
         "Endpoints that are not sent to, or not as fast as there is work for them.");
+    OPERATIONS_LEFT_OUT = counter("posthaste_operations_events_left_out_total", &[], "events",
+        "Events for operations.tenant that were left out because there were too many.");
     HELD_DELIVERIES = gauge("posthaste_held_deliveries", &[], "deliveries",
         "Deliveries that wait in PostgreSQL, not in the broker, up to 100000.");
     HELD = counter("posthaste_held_total", &["reason"], "deliveries",
@@ -120,6 +122,10 @@ table! {
         "Tasks of this process that have not ended; open connections and requests have some of their own.");
     DUTY_DONE = gauge("posthaste_leader_duty_success_timestamp_seconds", &["duty"], "seconds",
         "When the leading relay last did this without an error, as Unix time.");
+    LOG_LINES_DROPPED = counter("posthaste_log_lines_dropped_total", &[], "lines",
+        "Log lines that were dropped because what reads them did not keep up.");
+    SPANS_DROPPED = counter("posthaste_spans_dropped_total", &[], "spans",
+        "Spans that were not exported: too many waited, or the collector did not take them.");
     RECEIVER_VERIFICATIONS = counter("posthaste_receiver_verifications_total", &["result"], "requests",
         "Signatures that a receiver has checked.");
 }

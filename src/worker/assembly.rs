@@ -103,6 +103,7 @@ fn settler(
         quarantine: quarantine.clone(),
         disabling,
         successors: successors.clone(),
+        log_delivered: parts.limits.log_delivered,
         abandon: abandon.clone(),
     })
 }

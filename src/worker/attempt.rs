@@ -21,16 +21,17 @@ pub struct Attempted {
     pub exchange: Exchange,
 }
 
-/// `payload`: of the message, wherever it was.
+/// `payload`: of the message, wherever it was. `traceparent`: of this attempt; otherwise the producer's goes along.
 pub(super) async fn make(
     client: &Client,
     endpoint: &Ready,
-    message: &Message,
-    payload: &Bytes,
+    (message, payload): (&Message, &Bytes),
+    traceparent: Option<&str>,
     timeout: Duration,
 ) -> Attempted {
     let in_flight = metrics::in_flight();
-    let attempted = send(client, endpoint, message, payload, timeout).await;
+    let traceparent = traceparent.or(message.traceparent.as_deref());
+    let attempted = send(client, endpoint, (message, payload), traceparent, timeout).await;
     drop(in_flight);
     attempted
 }
@@ -43,16 +44,23 @@ pub async fn test_request(
     payload: &Bytes,
     timeout: Duration,
 ) -> Exchange {
-    send(client, endpoint, message, payload, timeout).await.exchange
+    send(client, endpoint, (message, payload), None, timeout).await.exchange
 }
 
-async fn send(client: &Client, endpoint: &Ready, message: &Message, payload: &Bytes, timeout: Duration) -> Attempted {
+async fn send(
+    client: &Client,
+    endpoint: &Ready,
+    (message, payload): (&Message, &Bytes),
+    traceparent: Option<&str>,
+    timeout: Duration,
+) -> Attempted {
     let started_at = Utc::now();
     let secrets = endpoint.live_secrets(started_at.timestamp_millis());
     if endpoint.unreadable || secrets.is_empty() {
         return not_sent(started_at, OurFault::SecretsUnreadable);
     }
     let mut request_headers = headers(message, payload, &secrets, started_at);
+    request_headers.extend(traceparent.map(|parent| ("traceparent".to_owned(), parent.to_owned())));
     let custom = endpoint.headers.iter();
     let sent =
         request_headers.iter().chain(custom.clone()).map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -69,16 +77,14 @@ fn headers(message: &Message, payload: &[u8], keys: &[SigningKey], now: DateTime
     let id = message.event_id.to_string();
     let timestamp = now.timestamp();
     let signed = signature::header(keys, &id, timestamp, payload);
-    let mut headers = vec![
+    vec![
         ("content-type".to_owned(), "application/json".to_owned()),
         (signature::HEADER_ID.to_owned(), id),
         (signature::HEADER_TIMESTAMP.to_owned(), timestamp.to_string()),
         (signature::HEADER_SIGNATURE.to_owned(), signed),
         ("posthaste-event-type".to_owned(), message.event_type.to_string()),
         ("posthaste-attempt".to_owned(), message.attempt.to_string()),
-    ];
-    headers.extend(message.traceparent.iter().map(|parent| ("traceparent".to_owned(), parent.to_string())));
-    headers
+    ]
 }
 
 fn not_sent(started_at: DateTime<Utc>, fault: OurFault) -> Attempted {

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::acks::Receipt;
 use super::queue_share::QueueShare;
+use super::trace::Trace;
 use crate::domain::delivery::Received;
 use crate::domain::ids;
 use crate::domain::message::Message;
@@ -17,6 +18,7 @@ pub struct Consumed {
     pub received: Received,
     pub receipt: Receipt,
     pub ends: Ends,
+    pub trace: Option<Arc<Trace>>,
 }
 
 /// What ends the way of a message that has not begun its request.

@@ -38,6 +38,10 @@ pub enum Ended {
 
 impl Ending {
     pub async fn end(&self, consumed: &Consumed, refused: Refused) -> Result<Ended, Stopping> {
+        if let Some(trace) = &consumed.trace {
+            let (outcome, reason) = refused.names();
+            trace.came_to(outcome, Some(reason));
+        }
         let pause_ms = our_fault_pause_ms(consumed.age_ms());
         match refused {
             Refused::Held { until, reason } => self.hold(consumed, until, reason).await,

@@ -1,10 +1,13 @@
 //! A finished attempt between its request and its acknowledgement.
 
+use std::sync::Arc;
+
 use super::acks::Receipt;
 use super::attempt::Attempted;
 use super::locks::DeliveryLock;
 use super::quarantine::Suspect;
 use super::ready::Ready;
+use super::trace::Trace;
 use crate::domain::decision::Decision;
 use crate::domain::delivery::Received;
 use crate::domain::message::Message;
@@ -25,6 +28,7 @@ pub struct Job {
     pub receipt: Receipt,
     pub lock: DeliveryLock,
     pub suspect: Option<Suspect>,
+    pub trace: Option<Arc<Trace>>,
 }
 
 /// For each job the row as it is now; none where it had moved on.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::domain::circuit;
 use crate::domain::places::Capacity;
+use crate::domain::share::Share;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -14,6 +15,8 @@ pub struct Limits {
     pub circuit: circuit::Rules,
     /// The total time-out of one request, for an endpoint that sets none.
     pub timeout: Duration,
+    /// Delivered attempts that are logged at `info`.
+    pub log_delivered: Share,
     /// The database listens for changes of endpoints; otherwise the worker asks every second.
     pub listen: bool,
 }

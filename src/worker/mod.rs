@@ -15,6 +15,7 @@ mod alarm;
 mod apart;
 mod assembly;
 mod attempt;
+mod attempt_line;
 mod bytes;
 mod circuits;
 mod coalesce;
@@ -50,6 +51,7 @@ mod sender;
 mod settler;
 mod stall;
 mod successors;
+mod trace;
 
 pub use attempt::test_request;
 pub use endpoints::load;

@@ -26,6 +26,7 @@ use super::refused::{NotMade, Refused};
 use super::row_check::RowCheck;
 use super::sender::Sender;
 use super::successors::Successors;
+use super::trace::Trace;
 use crate::broker::consumer::{Content, Incoming};
 use crate::domain::delivery::Received;
 use crate::domain::message::Message;
@@ -79,7 +80,8 @@ impl Processor {
                     first: share.is_first(),
                     delivery_count: incoming.delivery_count,
                 };
-                self.deliveries.process(&Consumed { share, message, received, receipt, ends }).await
+                let trace = Trace::begin(&message, &share);
+                self.deliveries.process(&Consumed { share, message, received, receipt, ends, trace }).await
             }
             Content::Marker(published_at) => {
                 self.markers.record(share.queue, published_at, &receipt).await;
@@ -120,7 +122,9 @@ impl Deliveries {
                 Ok(Made { settlement, status_class, standing, suspect, payload }) => {
                     // What follows gets the payload along, which was read once already.
                     let (message, receipt) = (message.with(payload), consumed.receipt.clone());
-                    let job = Job { settlement, status_class, standing, message, received, receipt, lock, suspect };
+                    let trace = consumed.trace.clone();
+                    let job =
+                        Job { settlement, status_class, standing, message, received, receipt, lock, suspect, trace };
                     return self.recorder.submit(job).await;
                 }
                 Err(NotMade::Stopping) => return Err(Stopping),
@@ -177,7 +181,7 @@ impl Attempts {
         if !consumed.may_begin() {
             return Err(NotMade::Stopping);
         }
-        let attempted = self.sender.send(&endpoint, (message, &payload), &permit, &seat, suspect.is_some()).await?;
+        let attempted = self.sender.send(&endpoint, (consumed, &payload), &permit, &seat, suspect.is_some()).await?;
         drop(seat);
         match attempted.exchange.outcome {
             Ok(outcome) => {

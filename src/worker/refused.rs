@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::database::Stopping;
+use crate::domain::dead_reason::DeadReason;
 use crate::domain::gate::Until;
 use crate::telemetry::names::HeldReason;
 
@@ -25,6 +26,19 @@ pub enum Refused {
     Url,
     /// It has killed its workers, or what ran in them, again and again.
     Poison(&'static str),
+}
+
+impl Refused {
+    /// What becomes of the delivery, and why.
+    pub fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Refused::Held { reason, .. } => ("held", reason.as_str()),
+            Refused::Suspect { .. } | Refused::OurFault => ("held", HeldReason::OurFault.as_str()),
+            Refused::Url => ("held", HeldReason::Disabled.as_str()),
+            Refused::EndpointRemoved => ("dead", DeadReason::EndpointRemoved.as_str()),
+            Refused::Poison(_) => ("dead", DeadReason::Poison.as_str()),
+        }
+    }
 }
 
 /// What keeps a message from becoming an attempt.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{self, Attempted};
+use super::consumed::Consumed;
 use super::database::Stopping;
 use super::gates::Permit;
 use super::quarantine::Quarantine;
@@ -29,26 +30,44 @@ impl Sender {
     pub async fn send(
         &self,
         endpoint: &Ready,
-        (message, payload): (&Message, &Bytes),
+        (consumed, payload): (&Consumed, &Bytes),
         permit: &Permit,
         seat: &Taken,
         is_suspect: bool,
     ) -> Result<Attempted, Stopping> {
-        let (key, attempt) = (message.key(), message.attempt);
+        let (key, attempt) = (consumed.message.key(), consumed.message.attempt);
         if is_suspect {
             self.quarantine.begin(key, attempt).await?;
         }
         permit.begun();
-        let sent = self.abandon.run_until_cancelled(self.request(endpoint, message, payload, seat)).await;
+        let sent = self.abandon.run_until_cancelled(self.request(endpoint, consumed, payload, seat)).await;
         if sent.is_none() && is_suspect {
             self.quarantine.take_back(key, attempt).await;
         }
         sent.ok_or(Stopping)
     }
 
+    async fn request(&self, endpoint: &Ready, consumed: &Consumed, payload: &Bytes, seat: &Taken) -> Attempted {
+        let message = &consumed.message;
+        let Some(trace) = &consumed.trace else {
+            return self.make(endpoint, (message, payload), None, seat).await;
+        };
+        let begun = trace.request();
+        let attempted = self.make(endpoint, (message, payload), Some(&begun.traceparent), seat).await;
+        trace.requested(begun, endpoint, &attempted, message.attempt);
+        attempted
+    }
+
     /// The request. One that grows old makes way for prompt ones.
-    async fn request(&self, endpoint: &Ready, message: &Message, payload: &Bytes, seat: &Taken) -> Attempted {
-        let mut request = std::pin::pin!(attempt::make(&self.client, endpoint, message, payload, self.timeout));
+    async fn make(
+        &self,
+        endpoint: &Ready,
+        (message, payload): (&Message, &Bytes),
+        traceparent: Option<&str>,
+        seat: &Taken,
+    ) -> Attempted {
+        let request = attempt::make(&self.client, endpoint, (message, payload), traceparent, self.timeout);
+        let mut request = std::pin::pin!(request);
         match tokio::time::timeout(Duration::from_millis(SLOW_MS), &mut request).await {
             Ok(attempted) => attempted,
             Err(_) => {

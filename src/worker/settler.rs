@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::attempt_line;
 use super::database::{Stopping, until_answered};
 use super::disabling::Disabling;
 use super::job::{Job, Recorded};
 use super::quarantine::Quarantine;
 use super::successors::{Follow, Owed, Successors, follow};
 use crate::domain::backoff::Policies;
+use crate::domain::dead_reason::DeadReason;
 use crate::domain::decision::{Decision, Parked};
 use crate::domain::delivery::{Status, Step, receive, successor};
 use crate::domain::ids::{self, DeliveryKey};
+use crate::domain::share::Share;
 use crate::store::Db;
 use crate::store::deliveries::{self, Snapshot};
 use crate::telemetry::metrics;
 use crate::telemetry::names::{AttemptOutcome, HeldReason};
-
-/// What attempts are logged under, whatever file this is: `telemetry.log_level` can name it.
-const TARGET: &str = "posthaste::attempts";
 
 pub struct Settler {
     pub db: Db,
@@ -29,6 +29,8 @@ pub struct Settler {
     pub quarantine: Arc<Quarantine>,
     pub disabling: Disabling,
     pub successors: Arc<Successors>,
+    /// Delivered attempts whose lines are said at `info`.
+    pub log_delivered: Share,
     pub abandon: CancellationToken,
 }
 
@@ -45,13 +47,15 @@ impl Settler {
         for (job, row) in jobs.into_iter().zip(&rows) {
             let next = match row {
                 Some(row) => {
-                    report(&job, row);
+                    report(&job, row, self.log_delivered);
                     follow(successor(&row.row, self.policies.delays()), row, &job.message)
                 }
                 None => self.after_loss(&job, unsure, lost.get(&job.message.key())),
             };
             match next {
-                Some(follow) => owed.push(Owed { follow, receipt: job.receipt, _lock: Some(job.lock) }),
+                Some(follow) => {
+                    owed.push(Owed { follow, receipt: job.receipt, _lock: Some(job.lock), _trace: job.trace })
+                }
                 // Done: it must not wait for the publishes of others.
                 None => job.receipt.settle(),
             }
@@ -87,13 +91,16 @@ impl Settler {
 }
 
 /// The figures of an attempt, and its one log line.
-fn report(job: &Job, snapshot: &Snapshot) {
+fn report(job: &Job, snapshot: &Snapshot, log_delivered: Share) {
     let row = &snapshot.row;
     let outcome = match row.status {
         Status::Delivered => AttemptOutcome::Delivered,
         Status::Dead => AttemptOutcome::Dead,
         _ => AttemptOutcome::Retry,
     };
+    if let Some(trace) = &job.trace {
+        trace.came_to(outcome.as_str(), row.dead_reason.map(DeadReason::as_str));
+    }
     let duration_ms = job.settlement.duration_ms;
     metrics::attempt(outcome, job.status_class, Duration::from_millis(duration_ms.max(0) as u64));
     let started_ms = job.settlement.started_at.timestamp_millis();
@@ -112,34 +119,9 @@ fn report(job: &Job, snapshot: &Snapshot) {
             Parked::KeepsFailing => HeldReason::Circuit,
         });
     }
-    log(job, snapshot, outcome);
+    attempt_line::write(job, snapshot, outcome, log_delivered);
 }
 
 fn since_event(job: &Job, unix_ms: i64) -> Duration {
     Duration::from_millis((unix_ms - ids::unix_ms(job.message.event_id)).max(0) as u64)
-}
-
-/// A delivered attempt is worth a line to whoever looks for one: the attempts table has it anyway.
-fn log(job: &Job, snapshot: &Snapshot, outcome: AttemptOutcome) {
-    macro_rules! line {
-        ($level:ident) => {
-            tracing::$level!(
-                target: TARGET,
-                event_id = %job.message.event_id,
-                endpoint_id = %job.message.endpoint_id,
-                event_type = &*job.message.event_type,
-                attempt = snapshot.row.attempts,
-                outcome = outcome.as_str(),
-                status_code = job.settlement.status_code,
-                error = job.settlement.error,
-                duration_ms = job.settlement.duration_ms,
-                retry_in_ms = snapshot.row.due_in_ms,
-                "attempt"
-            )
-        };
-    }
-    match outcome {
-        AttemptOutcome::Delivered => line!(debug),
-        AttemptOutcome::Retry | AttemptOutcome::Dead => line!(info),
-    }
 }

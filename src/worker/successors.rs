@@ -13,6 +13,7 @@ use super::acks::Receipt;
 use super::coalesce::Holder;
 use super::database::Stopping;
 use super::locks::DeliveryLock;
+use super::trace::Trace;
 use crate::broker::published::PublishError;
 use crate::broker::publisher::{Publisher, Target};
 use crate::broker::unconfirmed::Unconfirmed;
@@ -42,6 +43,7 @@ pub struct Owed {
     pub receipt: Receipt,
     /// Of the delivery that is settled with it.
     pub _lock: Option<DeliveryLock>,
+    pub _trace: Option<Arc<Trace>>,
 }
 
 impl Owed {
@@ -100,7 +102,9 @@ impl Successors {
     /// Acknowledges, after publishing what follows.
     pub async fn publish_and_settle(&self, next: Option<Follow>, receipt: &Receipt) -> Result<(), Stopping> {
         match next {
-            Some(follow) => self.publish(vec![Owed { follow, receipt: receipt.clone(), _lock: None }]).await,
+            Some(follow) => {
+                self.publish(vec![Owed { follow, receipt: receipt.clone(), _lock: None, _trace: None }]).await
+            }
             None => {
                 receipt.settle();
                 Ok(())

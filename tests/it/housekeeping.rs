@@ -4,7 +4,9 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use crate::harness::{Receiver, Stack, eventually};
+use crate::kit::binary;
 use crate::kit::process::Process;
+use crate::kit::servers::daemon::free_port;
 
 const KEYS: &str = "select count(*) from posthaste.idempotency_keys";
 
@@ -67,12 +69,21 @@ async fn what_an_operator_must_see_is_in_the_metrics() {
 async fn a_process_whose_log_nobody_reads_goes_on_and_stops_in_order() {
     let (stack, receiver) = (Stack::new().await, Receiver::start());
     stack.endpoint("acme", &receiver.url("/"), &["--max-in-flight", "100"]).await;
-    let process = Process::start(stack.command(&["run"], &[("telemetry.log_level", "trace")]), Stdio::piped());
+    let address = format!("127.0.0.1:{}", free_port());
+    // The libraries are much louder than we are.
+    let settings =
+        [("telemetry.log_level", "trace,hyper=trace,hyper_util=trace"), ("telemetry.listen", address.as_str())];
+    let process = Process::start(stack.command(&["run"], &settings), Stdio::piped());
 
-    // Much more is logged than a pipe holds.
-    stack.emit_many("acme", "order.created", 500).await;
-    receiver.wait_for(500).await;
-    stack.wait_settled().await;
+    // Much more is logged than a pipe holds, and than waits for it.
+    eventually("lines were dropped, and counted", async || {
+        stack.emit_many("acme", "order.created", 500).await;
+        stack.wait_settled().await;
+        let (_, metrics) = binary::get(&address, "/metrics").await.ok()?;
+        (binary::sum(&metrics, "posthaste_log_lines_dropped_total") > 0.0).then_some(())
+    })
+    .await;
+    assert!(receiver.count() >= 500);
 
     process.signal(libc::SIGTERM);
     let status = eventually("it ends", async || process.ended()).await;

@@ -214,7 +214,9 @@ async fn every_attempt_has_one_line_in_the_log() {
                 (line["message"] == "attempt" && line["attempt"] == attempt).then(|| line.clone())
             })
             .await;
-        assert_eq!((&line["outcome"], &line["status_code"]), (&json!(outcome), &json!(code)));
+        assert_eq!((&line["outcome"], &line["http.response.status_code"]), (&json!(outcome), &json!(code)));
+        let error = if code == 500 { (json!("500"), json!("status 500")) } else { (json!(null), json!(null)) };
+        assert_eq!((line["error.type"].clone(), line["error.message"].clone()), error);
         assert_eq!(line["event_id"], json!(id.to_string()));
         assert_eq!(line["endpoint_id"], json!(endpoint.id.to_string()));
         assert_eq!(line["event_type"], json!("order.created"));
@@ -225,6 +227,31 @@ async fn every_attempt_has_one_line_in_the_log() {
     for secret in ["hunter2", "4111", "why-not", endpoint.secret.as_str()] {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
+}
+
+#[tokio::test]
+async fn a_share_of_the_delivered_attempts_is_logged_and_the_lines_of_all_can_be_left_out() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    receiver.at("/down", |_| Reply::status(500));
+    stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    stack.endpoint("other", &receiver.url("/down"), &[]).await;
+    let lines = |process: &Process| process.log().matches("\"message\":\"attempt\"").count();
+
+    let half = stack.start("run", &[("telemetry.log_delivered", "0.5")]).await;
+    stack.emit_many("acme", "order.created", 200).await;
+    stack.wait_settled().await;
+    half.terminate();
+    half.exit_code().await;
+    assert!((60..=140).contains(&lines(&half)), "{} of 200", lines(&half));
+
+    let silent = [("telemetry.log_delivered", "1"), ("telemetry.log_level", "info,posthaste::attempts=off")];
+    let none = stack.start("run", &silent).await;
+    stack.emit_many("acme", "order.created", 10).await;
+    stack.emit_many("other", "order.created", 1).await;
+    stack.wait_settled().await;
+    none.terminate();
+    none.exit_code().await;
+    assert_eq!(lines(&none), 0);
 }
 
 #[tokio::test]

@@ -22,13 +22,17 @@ use posthaste::store::{
     activity, circuits, claim, deliveries, ended, endpoints, events, held, history, idempotency, markers,
 };
 use posthaste::store::{
-    leftovers, outbox, partitions, pauses, reconcile, relay_batches, release, sendable, settle, stats, suspects, wake,
+    leftovers, outbox, partitions, pauses, reconcile, relay_batches, release, sendable, settle, stats, suspects, told,
+    wake,
 };
 use uuid::Uuid;
 
 use crate::harness::{Roles, Stack};
 
 const RELAY: i64 = 17;
+/// As `posthaste migrate` does with `operations.tenant`.
+const TELL: &str = "create or replace function posthaste.operations_tenant() returns text
+    language sql stable parallel safe return 'operations'::text";
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn store_as(roles: &Roles, role: &str) -> Db {
@@ -68,6 +72,7 @@ async fn a_relay_may_run_each_of_its_statements() {
     let stack = Stack::new().await;
     let roles = Roles::of(&stack).await;
     let key = pending(&stack).await;
+    stack.execute(TELL).await;
     let (db, day, ids) = (store_as(&roles, "relay"), Day::of(key.event_id), [key.endpoint_id]);
     stack.emit("acme", "order.created", "{}").await;
     done(outbox::backlog(&db).await);
@@ -88,6 +93,7 @@ async fn a_relay_may_run_each_of_its_statements() {
     done(idempotency::remove_expired(&db).await);
     done(activity::prune(&db).await);
     done(suspects::remove_old(&db).await);
+    done(told::prune(&db).await);
     for of_endpoints in
         [circuits::half_open_due(&db).await, circuits::disable_stale(&db, HOUR).await, pauses::end(&db).await]
     {
@@ -114,6 +120,8 @@ async fn a_relay_may_run_each_of_its_statements() {
     markers_and_losses(&db).await;
     an_old_day(&stack, &db).await;
     done(deliveries::mark_dead(&db, key, 2, DeadReason::Unpublishable, Some("a test")).await).unwrap();
+    let told = "select count(*) from posthaste.outbox where event_type = 'delivery.dead'";
+    assert_eq!(stack.number(told).await, 1);
 }
 
 async fn an_old_day(stack: &Stack, db: &Db) {
@@ -155,6 +163,7 @@ async fn a_worker_may_run_each_of_its_statements() {
     let stack = Stack::new().await;
     let roles = Roles::with(&stack, &[("broker.payload", "reference")]).await;
     let key = pending(&stack).await;
+    stack.execute(TELL).await;
     let (db, ids) = (store_as(&roles, "worker"), [key.endpoint_id]);
     done(deliveries::read(&db, &[key]).await);
     let payloads = done(events::payloads(&db, &[key.event_id]).await);
@@ -200,4 +209,8 @@ async fn a_worker_may_run_each_of_its_statements() {
     done(endpoints::disable_gone(&db, &ids).await);
     stack.execute("update posthaste.deliveries set status = 'pending'").await;
     done(deliveries::mark_dead(&db, key, 3, DeadReason::Poison, None).await).unwrap();
+    let told = "select string_agg(distinct event_type, ' ' order by event_type) from posthaste.outbox where tenant = 'operations'";
+    let told: String = sqlx::query_scalar(told).fetch_one(&stack.db).await.unwrap();
+    let all = "delivery.dead endpoint.circuit_opened endpoint.disabled endpoint.paused";
+    assert_eq!(told, all);
 }

@@ -53,7 +53,7 @@ fn command_of(program: &OsStr, arguments: &[&str], directory: &Path) -> Command 
     command.args(arguments).current_dir(directory);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("POSTHASTE_") || text == "DATABASE_URL" || text == "AMQP_URL" {
+        if text.starts_with("POSTHASTE_") || text.starts_with("OTEL_") || text == "DATABASE_URL" || text == "AMQP_URL" {
             command.env_remove(&name);
         }
     }

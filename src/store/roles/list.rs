@@ -146,6 +146,7 @@ pub const TABLES: List = &[
             (Observer, "select"),
         ],
     ),
+    ("operations_told", &[(Relay, "select (told_at), delete"), (Observer, "select")]),
     ("requeues", &[(Relay, "select (id, started_at), delete"), (Operator, "select, insert, update"), (Observer, "select")]),
     (
         "history_days",
@@ -181,7 +182,8 @@ pub const TABLES: List = &[
     ),
 ];
 
-pub const SEQUENCES: List = &[("wake", &[(Relay, "update")])];
+pub const SEQUENCES: List =
+    &[("wake", &[(Relay, "update")]), ("operations_left_out", &[(Relay, "select"), (Observer, "select")])];
 
 pub const FUNCTIONS: List = &[
     ("emit(text, text, json, text, int, text)", &[(Producer, "execute")]),
@@ -190,6 +192,12 @@ pub const FUNCTIONS: List = &[
     ("uuid_v7_floor(timestamptz)", &[(Relay, "execute"), (Operator, "execute"), (Observer, "execute")]),
     ("create_partitions(date, date)", &[(Relay, "execute")]),
     ("seal_with(text)", &[(Operator, "execute")]),
+    // The statements that end deliveries.
+    ("operations_tenant()", &[(Relay, "execute"), (Worker, "execute"), (Operator, "execute")]),
+    (
+        "tell_dead(uuid[], uuid[], text[], int[], int[])",
+        &[(Relay, "execute"), (Worker, "execute"), (Operator, "execute")],
+    ),
     // They take no day away that is not over, or in which something is unfinished.
     ("detach_day(date)", &[(Relay, "execute"), (Operator, "execute")]),
     ("drop_day(date)", &[(Relay, "execute"), (Operator, "execute")]),

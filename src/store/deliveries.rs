@@ -95,7 +95,7 @@ macro_rules! columns {
     () => {
         "d.event_id, d.endpoint_id, d.status, d.attempts, d.base_attempts, d.max_attempts, d.dead_reason,
          d.last_status_code, d.last_error,
-         case when d.status = 'dead' then (extract(epoch from d.updated_at) * 1000)::bigint end as died_ms,
+         case when d.status = 'dead' then floor(extract(epoch from d.updated_at) * 1000)::bigint end as died_ms,
          ceil(extract(epoch from d.next_attempt_at - now()) * 1000)::bigint as due_in_ms"
     };
 }

@@ -89,7 +89,7 @@ async fn a_resend_that_was_killed_goes_on_by_its_number_and_sends_nothing_twice(
     for minutes in 0..60 {
         events.insert(Ended { minutes: 1 + minutes, ..delivered(endpoint) }.store(&stack).await.to_string());
     }
-    let first = stack.spawn_command(&["resend", "--tenant", "acme", "--yes", "--rate", "10"], &[]);
+    let first = stack.spawn_command(&["resend", "--tenant", "acme", "--yes", "--rate", "5"], &[]);
     receiver.wait_for(15).await;
     let other = stack.cli(&["requeue", "--all", "--yes"]).await;
     assert!(other.code == 1 && other.stderr.contains("another requeue is running"), "one at a time: {other:?}");

@@ -241,10 +241,9 @@ fn written(properties: &BasicProperties) -> String {
 
 async fn every_command(run: &Run, delivered: Uuid) {
     let (event, ok) = (delivered.to_string(), run.endpoint("ok").await);
-    let dead = "select event_id::text from posthaste.deliveries where dead_reason = 'exhausted' limit 1";
-    let dead: String = sqlx::query_scalar(dead).fetch_one(&run.stack.db).await.unwrap();
+    let dead = a_dead_one(run).await;
     let (secret, key) = (run.secret(), run.file("key"));
-    let commands: [(&[&str], &'static [&'static str]); 52] = [
+    let commands: [(&[&str], &'static [&'static str]); 47] = [
         (&["topology", "prune", "--yes"], &[]),
         (&["keygen"], &[]),
         (&["keys", "list"], &[]),
@@ -292,15 +291,25 @@ async fn every_command(run: &Run, delivered: Uuid) {
         (&["requeue", "--error", "timeout", "--dry-run", "--json"], &[]),
         (&["reconcile", "--dry-run", "--json"], &[]),
         (&["reconcile"], &[]),
-        (&["history", "show"], &[]),
-        (&["history", "show", "--json"], &[]),
-        (&["history", "drop", "--before", "2026-01-01", "--yes"], &[]),
-        (&["erase", "--tenant", "nobody", "--yes"], &[]),
-        (&["bench", "burst", "--events", "5", "--json"], &[]),
     ];
     for (arguments, may_show) in commands {
         run.cli(arguments, may_show).await.ok();
     }
+    let show_nothing: [&[&str]; 5] = [
+        &["history", "show"],
+        &["history", "show", "--json"],
+        &["history", "drop", "--before", "2026-01-01", "--yes"],
+        &["erase", "--tenant", "nobody", "--yes"],
+        &["bench", "burst", "--events", "5", "--json"],
+    ];
+    for arguments in show_nothing {
+        run.cli(arguments, &[]).await.ok();
+    }
+}
+
+async fn a_dead_one(run: &Run) -> String {
+    let dead = "select event_id::text from posthaste.deliveries where dead_reason = 'exhausted' limit 1";
+    sqlx::query_scalar(dead).fetch_one(&run.stack.db).await.unwrap()
 }
 
 async fn commands_that_fail(run: &Run) {

@@ -121,7 +121,7 @@ async fn removing_an_endpoint_ends_what_is_unfinished() {
     stack.age_the_dead().await;
     for _ in 0..2 {
         let swept = stack.cli(&["reconcile", "--json"]).await.json()["letters"].clone();
-        assert_eq!(swept, json!({"kept": 2, "dropped": 0, "written": 0, "refused": 0}));
+        assert_eq!(swept, json!({"kept": 2, "dropped": 0, "written": 0, "refused": 0, "erased": 0}));
     }
     assert_eq!(stack.depth("dead").await, 2);
 }

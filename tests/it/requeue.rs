@@ -37,7 +37,7 @@ async fn after_the_receiver_heals_a_requeue_delivers_everything_and_empties_the_
     let report = stack.cli(&ALL).await.json();
 
     assert_eq!((&report["matched"], &report["requeued"], &report["dry_run"]), (&json!(40), &json!(40), &json!(false)));
-    assert_eq!(report["letters"], json!({"kept": 0, "dropped": 40, "written": 0, "refused": 0}));
+    assert_eq!(report["letters"], json!({"kept": 0, "dropped": 40, "written": 0, "refused": 0, "erased": 0}));
     assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), 40)].into());
     eventually("the queue is empty", async || (stack.depth("dead").await == 0).then_some(())).await;
     for delivery in stack.deliveries().await {
@@ -261,10 +261,10 @@ async fn the_sweep_sets_the_letters_right() {
         dead.insert(stack.dead(endpoint, ("acme", "order.created"), "exhausted", 10).await.to_string());
     }
     let sweep = async || stack.cli(&["reconcile", "--json"]).await.json()["letters"].clone();
-    assert_eq!(sweep().await, json!({"kept": 0, "dropped": 0, "written": 5, "refused": 0}));
+    assert_eq!(sweep().await, json!({"kept": 0, "dropped": 0, "written": 5, "refused": 0, "erased": 0}));
     let dead_letters = stack.dead_letters(5).await;
     assert_eq!(ids(&dead_letters), dead);
-    assert_eq!(sweep().await, json!({"kept": 5, "dropped": 0, "written": 0, "refused": 0}));
+    assert_eq!(sweep().await, json!({"kept": 5, "dropped": 0, "written": 0, "refused": 0, "erased": 0}));
 
     let exchange = stack.queue("dead");
     let post = async |properties: BasicProperties, body: &[u8]| {
@@ -281,7 +281,7 @@ async fn the_sweep_sets_the_letters_right() {
     post(BasicProperties::default().with_message_id("17".into()), b"nor this").await;
     let swept = sweep().await;
 
-    assert_eq!(swept, json!({"kept": 6, "dropped": 3, "written": 1, "refused": 0}));
+    assert_eq!(swept, json!({"kept": 6, "dropped": 3, "written": 1, "refused": 0, "erased": 0}));
     let (foreign, own): (Vec<_>, Vec<_>) =
         stack.dead_letters(7).await.into_iter().partition(|l| l.header("tenant").is_empty());
     assert_eq!(ids(&own), dead, "the one that was lost is back: {lost:?}");

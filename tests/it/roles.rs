@@ -181,9 +181,8 @@ async fn every_command_works_under_the_role_that_it_is_for_and_no_other() {
     let event = system.emit("acme").await.to_string();
     system.stack.wait_statuses("delivered", 1).await;
     let emit = ["event", "emit", "--tenant", "acme", "--type", "a.b", "--payload", "{}"];
-    let show = ["event", "show", &event];
     let for_operators: [&[&str]; 29] = [
-        &show,
+        &["event", "show", &event],
         &["event", "show", &event, "--payload"],
         &["event", "list", "--status", "delivered"],
         &["policy", "set", "default", "--budget", "3"],

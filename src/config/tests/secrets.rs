@@ -32,7 +32,7 @@ fn several_keys_have_commas_between_them_and_keep_their_order() {
         (format!("{KEY},{KEY}"), "key 2 is the same as key 1; leave one of them out"),
         (format!("{KEY},hunter2"), "key 2 is not base64"),
         (format!("{KEY},"), "key 2 holds 0 bytes, not 32"),
-        (vec![KEY; 9].join(","), "holds 9 keys; use at most 8"),
+        ([KEY; 9].join(","), "holds 9 keys; use at most 8"),
     ] {
         let message = refused(&[("POSTHASTE_SECURITY__ENCRYPTION_KEY", &value)]);
         assert!(message.contains(expected) && !message.contains("hunter2") && !message.contains("AAEC"), "{message}");

@@ -69,7 +69,7 @@ async fn a_requeue_that_was_killed_midway_is_simply_run_again_and_two_never_run_
     assert_eq!(stack.depth("dead").await, 70);
     let these = ["requeue", "--tenant", "acme", "--yes", "--json"];
 
-    let first = stack.spawn_command(&[&these[..], &["--rate", "10"]].concat(), &[]);
+    let first = stack.spawn_command(&[&these[..], &["--rate", "5"]].concat(), &[]);
     receiver.wait_for(15).await;
     let second = stack.cli(&these).await;
     assert_eq!(second.code, 1);

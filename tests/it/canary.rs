@@ -239,6 +239,14 @@ fn written(properties: &BasicProperties) -> String {
     format!("{properties:?}\n{:?} {:?}\n{headers}", properties.message_id(), properties.kind())
 }
 
+const SHOW_NOTHING: [&[&str]; 5] = [
+    &["history", "show"],
+    &["history", "show", "--json"],
+    &["history", "drop", "--before", "2026-01-01", "--yes"],
+    &["erase", "--tenant", "nobody", "--yes"],
+    &["bench", "burst", "--events", "5", "--json"],
+];
+
 async fn every_command(run: &Run, delivered: Uuid) {
     let (event, ok) = (delivered.to_string(), run.endpoint("ok").await);
     let dead = a_dead_one(run).await;
@@ -295,14 +303,7 @@ async fn every_command(run: &Run, delivered: Uuid) {
     for (arguments, may_show) in commands {
         run.cli(arguments, may_show).await.ok();
     }
-    let show_nothing: [&[&str]; 5] = [
-        &["history", "show"],
-        &["history", "show", "--json"],
-        &["history", "drop", "--before", "2026-01-01", "--yes"],
-        &["erase", "--tenant", "nobody", "--yes"],
-        &["bench", "burst", "--events", "5", "--json"],
-    ];
-    for arguments in show_nothing {
+    for arguments in SHOW_NOTHING {
         run.cli(arguments, &[]).await.ok();
     }
 }

@@ -21,9 +21,10 @@ async fn every_change_of_an_endpoint_or_its_secrets_is_seen_also_one_that_was_co
     for statement in [
         "update posthaste.endpoints set url = 'https://example.com/new' where id = $1",
         "update posthaste.endpoints set circuit_state = 'open' where id = $1",
-        "insert into posthaste.endpoint_secrets (endpoint_id, kind, key_id, key_ciphertext) values ($1, 'whsec', 'k', '')",
-        "update posthaste.endpoint_secrets set expires_at = now() where endpoint_id = $1 and key_id = 'k'",
-        "delete from posthaste.endpoint_secrets where endpoint_id = $1 and key_id = 'k'",
+        "insert into posthaste.endpoint_secrets (endpoint_id, kind, key_id, key_ciphertext)
+         select endpoint_id, kind, key_id, '' from posthaste.endpoint_secrets where endpoint_id = $1 limit 1",
+        "update posthaste.endpoint_secrets set expires_at = now() where endpoint_id = $1 and key_ciphertext = ''",
+        "delete from posthaste.endpoint_secrets where endpoint_id = $1 and key_ciphertext = ''",
     ] {
         // It gets its number before a younger transaction commits, and commits after that one was seen.
         let mut late = stack.db.begin().await.unwrap();

@@ -2,6 +2,7 @@
 
 mod again;
 mod bench;
+mod capacity;
 mod doctor;
 mod endpoint;
 mod erase;
@@ -27,6 +28,7 @@ use secrecy::SecretString;
 
 pub use again::{AgainFilter, Resend, RetryNow};
 pub use bench::{Bench, Burst, ReceiverArgs};
+pub use capacity::Capacity;
 pub use doctor::Doctor;
 pub use endpoint::{AddEndpoint, Endpoint, EndpointId, ListEndpoints, RotateSecret, Scheme, SetEndpoint};
 pub use erase::Erase;
@@ -134,6 +136,8 @@ pub enum Command {
     Stats(Stats),
     /// A test receiver that verifies signatures and fails in the way it is told to.
     Receiver(ReceiverArgs),
+    /// What a load needs, computed from measured costs: processes, cores, disk, queues, and the limit that comes first. Asks no server.
+    Capacity(Capacity),
     /// Measure a running installation.
     #[command(subcommand)]
     Bench(Bench),

@@ -140,6 +140,17 @@ fn tests_wait_on_signals() {
 }
 
 #[test]
+fn statements_look_keys_up() {
+    assert_holds(habits::keys_are_looked_up(&Tree::load()));
+    let join = "// update d from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)\n";
+    assert_finds(
+        habits::keys_are_looked_up,
+        &[("src/store/a.rs", join)],
+        &["src/store/a.rs:1: a join by plain equality"],
+    );
+}
+
+#[test]
 fn files_that_documents_name_exist() {
     assert_holds(docs::named_files_exist(&Tree::load()));
     let files = [("docs/a.md", "See `src/a.rs`, `src/b.rs` and `cargo test`.\n"), ("src/a.rs", "")];

@@ -1,4 +1,4 @@
-# For scripts/chaos and scripts/isolation, which are commands of one program: it starts servers itself.
+# For scripts/bench, scripts/chaos and scripts/isolation, which are commands of one program: it starts servers itself.
 # shellcheck shell=bash
 
 # lab COMMAND PROFILE KEEP-LOGS [ARGUMENT...]

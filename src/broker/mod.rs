@@ -23,6 +23,7 @@ mod pipeline;
 pub mod probe;
 pub mod published;
 pub mod publisher;
+pub mod silence;
 pub mod topology;
 pub mod unconfirmed;
 pub mod users;

@@ -138,6 +138,12 @@ pub fn count(text: &str, low: i32, high: i32) -> Result<i32, String> {
     number.ok_or_else(|| format!("use a whole number from {low} to {high}"))
 }
 
+/// A number that may have decimals.
+pub fn figure(text: &str, low: f64, high: f64) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (low..=high).contains(number));
+    number.ok_or_else(|| format!("use a number from {low} to {high}, without separators"))
+}
+
 /// Rows of a list.
 pub fn limit(text: &str) -> Result<i64, String> {
     count(text, 1, 100_000).map(i64::from)

@@ -58,6 +58,7 @@ fn every_command_parses_with_its_least_arguments() {
         "policy set default --budget 3",
         "policy set gold --budget none",
         "receiver",
+        "capacity --events-per-second 2000 --endpoints 5000",
         "bench burst",
         "completions bash",
     ] {

@@ -227,7 +227,7 @@ fn print(as_json: bool, report: &Report<'_>) -> Outcome {
         lines.push(("skipped", format!("{} of endpoints that were removed", meant.removed)));
     }
     if let Some(swept) = swept {
-        let text = format!("{} kept, {} dropped, {} written", swept.kept, swept.dropped, swept.written);
+        let text = format!("{} kept, {} removed, {} written", swept.kept, swept.dropped, swept.written);
         lines.push(("dead-letter queue", text));
     }
     output::pairs(&lines)

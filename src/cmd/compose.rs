@@ -33,6 +33,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, Failure> {
 pub fn store_options(config: &Config, name: &str) -> Result<store::Options, Failure> {
     Ok(store::Options {
         url: config.database_url()?.expose().to_owned().into(),
+        found: store::Found::default(),
         tls: config.database.tls.clone(),
         max_connections: config.database.max_connections,
         connect_timeout: config.database.connect_timeout,

@@ -243,7 +243,7 @@ fn report(as_json: bool, plan: &Plan, done: Done, dry_run: bool, swept: Option<S
         lines.push(("skipped", format!("{} of endpoints that were removed", plan.removed)));
     }
     if let Some(swept) = swept {
-        let text = format!("{} kept, {} dropped, {} written", swept.kept, swept.dropped, swept.written);
+        let text = format!("{} kept, {} removed, {} written", swept.kept, swept.dropped, swept.written);
         lines.push(("dead-letter queue", text));
     }
     output::pairs(&lines)

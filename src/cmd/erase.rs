@@ -88,8 +88,9 @@ impl Run<'_> {
         loop {
             let events = erase::next(self.db, self.target, &slice).await?;
             let Some(last) = events.last().copied() else { return Ok(()) };
-            let batch = self.batch(slice.day, &events).await?;
-            self.add(slice.day, &batch);
+            let day = Day::of(last);
+            let batch = self.batch(day, &events).await?;
+            self.add(day, &batch);
             erase::account(self.db, account, &self.done, None).await?;
             slice.from = after(last);
             if (events.len() as i64) < erase::BATCH {
@@ -116,8 +117,9 @@ impl Run<'_> {
             loop {
                 let events = erase::next(self.db, self.target, &slice).await?;
                 let Some(last) = events.last().copied() else { break };
-                let batch = erase::count(self.db, self.target, slice.day, &events).await?;
-                self.add(slice.day, &batch);
+                let day = Day::of(last);
+                let batch = erase::count(self.db, self.target, day, &events).await?;
+                self.add(day, &batch);
                 slice.from = after(last);
                 if (events.len() as i64) < erase::BATCH {
                     break;
@@ -130,7 +132,7 @@ impl Run<'_> {
     /// Bounded parts of the history, or the one event.
     async fn slices(&self) -> Result<Vec<Slice>, StoreError> {
         if let Target::Event(id) = self.target {
-            return Ok(vec![Slice { day: Day::of(*id), from: *id, to: after(*id) }]);
+            return Ok(vec![Slice { from: *id, to: after(*id) }]);
         }
         let mut slices = Slices::new(self.db, Uuid::nil(), Uuid::max(), Order::OldestFirst).await?;
         let mut all = Vec::new();

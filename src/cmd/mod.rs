@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 mod again;
 mod bench;
+mod capacity;
 mod compose;
 mod confirm;
 mod dead;
@@ -26,22 +27,20 @@ mod schema;
 mod serve;
 mod stats;
 mod tenant;
+mod threads;
 mod topology;
 mod traces;
 
-use failure::Outcome;
+use failure::{Failure, Outcome};
 
 use crate::cli::{Cli, Command};
 use crate::telemetry::logging;
 
 /// Runs one command and turns its failure into a message on stderr and an exit code.
 pub fn main(cli: Cli) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match threads::runtime(&cli.command) {
         Ok(runtime) => runtime,
-        Err(error) => {
-            logging::say(&format!("posthaste: cannot start: {error}"));
-            return ExitCode::FAILURE;
-        }
+        Err(failure) => return told(&failure),
     };
     let result = runtime.block_on(dispatch(cli));
     // Whatever still runs was abandoned on purpose; its messages are unacknowledged.
@@ -49,12 +48,14 @@ pub fn main(cli: Cli) -> ExitCode {
     logging::flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            let text = format!("posthaste: {failure}{}", failure.advice());
-            logging::say(&text.split('\n').map(output::plain).collect::<Vec<_>>().join("\n"));
-            failure.code()
-        }
+        Err(failure) => told(&failure),
     }
+}
+
+fn told(failure: &Failure) -> ExitCode {
+    let text = format!("posthaste: {failure}{}", failure.advice());
+    logging::say(&text.split('\n').map(output::plain).collect::<Vec<_>>().join("\n"));
+    failure.code()
 }
 
 async fn dispatch(cli: Cli) -> Outcome {
@@ -83,6 +84,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::History(command) => history::run(&compose::load(&overrides)?, command).await,
         Command::Stats(args) => stats::run(&compose::load(&overrides)?, &args).await,
         Command::Receiver(args) => receiver::run(args).await,
+        Command::Capacity(args) => capacity::run(&compose::load(&overrides)?, &args),
         Command::Bench(command) => bench::run(&compose::load(&overrides)?, command).await,
     }
 }

@@ -6,11 +6,13 @@ use crate::http::client::MAX_KEPT_HOSTS;
 
 /// For the connections to PostgreSQL and RabbitMQ, and whatever else.
 const OTHERS: usize = 256;
+/// Of a worker, beside those of its requests.
+pub const BESIDE_REQUESTS: usize = MAX_KEPT_HOSTS + OTHERS;
 
 /// Files that a worker with these settings may need, and what this process may open. Systems without `/proc` are believed.
 pub fn needed_and_allowed(config: &Config) -> (usize, Option<usize>) {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    (config.worker.capacity.requests + MAX_KEPT_HOSTS + OTHERS, allowed(&limits))
+    (config.worker.capacity.requests + BESIDE_REQUESTS, allowed(&limits))
 }
 
 /// Says so where the limit is too low.

@@ -69,7 +69,7 @@ fn report(
         ("published again", republished.to_string()),
     ])?;
     if let Some(swept) = swept {
-        let text = format!("{} kept, {} dropped, {} written", swept.kept, swept.dropped, swept.written);
+        let text = format!("{} kept, {} removed, {} written", swept.kept, swept.dropped, swept.written);
         output::pairs(&[("dead-letter queue", text)])?;
     }
     if proofs.retry.is_none() {

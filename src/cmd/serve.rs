@@ -102,6 +102,8 @@ fn relay_parts(config: &Config, readiness: &Readiness) -> Result<relay::Parts, F
             places: released(config.worker.capacity),
             reconcile_interval: config.reconcile.interval,
             grace: compose::reconcile_grace(config),
+            // Nobody could see them.
+            top_endpoints: config.telemetry.listen.map_or(0, |_| config.telemetry.top_endpoints),
         },
         readiness: readiness.clone(),
     })

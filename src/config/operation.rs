@@ -45,6 +45,8 @@ pub struct Telemetry {
     pub log_level: String,
     /// Delivered attempts that are logged at `info`.
     pub log_delivered: Share,
+    /// Endpoints with metrics of their own, which the leading relay exports.
+    pub top_endpoints: u32,
     /// The collector's base URL; `None`: no spans.
     pub otlp_endpoint: Option<String>,
     /// Traces that begin here.
@@ -111,6 +113,7 @@ impl Telemetry {
             log_format: values.choice("telemetry.log_format", &formats)?,
             log_level: log_level(values)?,
             log_delivered: Share::new(values.ratio("telemetry.log_delivered", 0.0..=1.0)?),
+            top_endpoints: values.integer("telemetry.top_endpoints", 0..=50)?,
             otlp_endpoint: otlp_endpoint(values)?,
             trace_share: Share::new(values.ratio("telemetry.trace_ratio", 0.0..=1.0)?),
         })

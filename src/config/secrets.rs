@@ -10,6 +10,7 @@ use url::Url;
 
 use super::error::ConfigError;
 use super::values::Values;
+use crate::domain::servers;
 
 pub const KEY_BYTES: usize = 32;
 /// Keys that are configured at once. A rotation needs two.
@@ -33,7 +34,8 @@ impl ServerUrl {
 
     /// Of its query.
     pub fn parameter(&self, name: &str) -> Option<String> {
-        let url = Url::parse(self.expose()).ok()?;
+        let listed = servers::listed(self.expose()).ok()?;
+        let url = Url::parse(listed.each.first()?).ok()?;
         url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 
@@ -51,6 +53,23 @@ impl ServerUrl {
         }
         Ok(ServerUrl { full: text.to_owned().into(), shown: redacted(url) })
     }
+
+    /// One that may list several hosts, each of which has to be right.
+    fn parse_list(text: &str, schemes: &[&str], example: &str) -> Result<ServerUrl, String> {
+        let listed = servers::listed(text)?;
+        let urls = listed.each.iter().map(|url| ServerUrl::parse(url, schemes, example));
+        let urls = urls.collect::<Result<Vec<ServerUrl>, String>>()?;
+        let in_query = |url: &ServerUrl| ["host", "hostaddr"].iter().any(|name| has_comma(url.parameter(name)));
+        if urls.iter().any(in_query) {
+            return Err(format!("lists hosts in its query; write them like {example}, with commas between them"));
+        }
+        let first = urls.first().map(|url| servers::with_hosts(&url.shown, servers::hosts(text)));
+        Ok(ServerUrl { full: text.to_owned().into(), shown: first.unwrap_or_default() })
+    }
+}
+
+fn has_comma(text: Option<String>) -> bool {
+    text.is_some_and(|text| text.contains(','))
 }
 
 fn redacted(mut url: Url) -> String {
@@ -119,7 +138,7 @@ impl fmt::Debug for EncryptionKey {
 
 pub fn database_url(values: &Values) -> Result<Option<ServerUrl>, ConfigError> {
     let example = "postgres://user:password@localhost:5432/posthaste";
-    optional(values, "database.url", |text| ServerUrl::parse(text, &["postgres", "postgresql"], example))
+    optional(values, "database.url", |text| ServerUrl::parse_list(text, &["postgres", "postgresql"], example))
 }
 
 pub fn amqp_url(values: &Values) -> Result<Option<ServerUrl>, ConfigError> {

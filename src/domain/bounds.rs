@@ -17,7 +17,7 @@ use super::ids;
 pub const MARGIN_MS: i64 = 250;
 /// A scan that took no longer than this, beside what its rows account for, is the normal way to claim.
 const CHEAP: Duration = Duration::from_millis(5);
-/// What moving one row, or making one delivery, may take.
+/// What finding a tenant, moving one row, or making one delivery may take.
 const PER_ROW: Duration = Duration::from_micros(50);
 /// Dear scans come once in this, or once in twenty times their duration.
 const RARELY: Duration = Duration::from_secs(1);
@@ -32,7 +32,8 @@ pub struct Bounds {
     last_scan_ms: Option<u64>,
     scan_now: bool,
     known: BTreeMap<String, Known>,
-    /// Counts claims, to forget the tenant that was not seen for longest.
+    /// Tenants by the claim that saw them last, to forget the one that was not seen for longest.
+    seen: BTreeMap<u64, String>,
     claims: u64,
 }
 
@@ -44,7 +45,14 @@ struct Known {
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        Bounds { searches: [Duration::ZERO; 3], last_scan_ms: None, scan_now: true, known: BTreeMap::new(), claims: 0 }
+        Bounds {
+            searches: [Duration::ZERO; 3],
+            last_scan_ms: None,
+            scan_now: true,
+            known: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            claims: 0,
+        }
     }
 }
 
@@ -64,9 +72,10 @@ impl Bounds {
         self.searches.into_iter().min().unwrap_or_default()
     }
 
-    pub fn scanned(&mut self, took: Duration, rows: usize, now_ms: u64) {
+    /// A scan has taken so long, and found so many rows, deliveries and tenants.
+    pub fn scanned(&mut self, took: Duration, found: usize, now_ms: u64) {
         self.searches.rotate_right(1);
-        self.searches[0] = took.saturating_sub(PER_ROW * rows as u32);
+        self.searches[0] = took.saturating_sub(PER_ROW * found as u32);
         self.last_scan_ms = Some(now_ms);
         self.scan_now = false;
     }
@@ -81,23 +90,19 @@ impl Bounds {
         self.claims += 1;
         let bound = ids::floor(ids::unix_ms(highest).min(clock_ms) - MARGIN_MS);
         let known = Known { bound, seen: self.claims };
-        match self.known.get_mut(tenant) {
-            Some(old) => *old = known,
-            None => {
-                self.forget_one();
-                self.known.insert(tenant.to_owned(), known);
-            }
+        if let Some(old) = self.known.insert(tenant.to_owned(), known) {
+            self.seen.remove(&old.seen);
+        }
+        self.seen.insert(self.claims, tenant.to_owned());
+        if self.known.len() > TENANTS
+            && let Some((_, longest)) = self.seen.pop_first()
+        {
+            self.known.remove(&longest);
         }
     }
 
-    fn forget_one(&mut self) {
-        if self.known.len() < TENANTS {
-            return;
-        }
-        let oldest = self.known.iter().min_by_key(|(_, known)| known.seen).map(|(tenant, _)| tenant.clone());
-        if let Some(tenant) = oldest {
-            self.known.remove(&tenant);
-        }
+    pub fn knows(&self, tenant: &str) -> bool {
+        self.known.contains_key(tenant)
     }
 
     /// Known tenants with their bounds, from the one after `tenant` on, and round.

@@ -9,7 +9,7 @@ pub const LOOK: usize = MOST + 1;
 /// Bytes of payload of all rows.
 const BYTES: i64 = 1024 * 1024;
 /// Endpoints that all rows are compared with.
-const ENDPOINTS: i64 = 200;
+pub const ENDPOINTS: i64 = 200;
 
 /// A row of the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]

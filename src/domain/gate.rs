@@ -25,6 +25,9 @@ const LATER_MS: std::ops::RangeInclusive<u64> = 1_000..=30_000;
 /// that has recovered is prompt again after a few answers.
 const SLOWER: f64 = 1.0 / 8.0;
 const FASTER: f64 = 1.0 / 2.0;
+/// The first requests open connections. What follows them is not expected to take as long: until requests have ended this
+/// many times as often as may be in flight, only the age of the oldest one makes others wait elsewhere.
+const ROUNDS_UNTIL_RELIED_ON: usize = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
@@ -121,6 +124,8 @@ pub struct Gate {
     next_ticket: u64,
     /// Of the time from the beginning of a request to its end.
     mean_ms: f64,
+    /// Requests that have ended.
+    ended: usize,
     spacing: Spacing,
     /// Since when times have been promised without a gap.
     promising_ms: u64,
@@ -206,6 +211,7 @@ impl Gate {
             let took = now_ms.saturating_sub(began) as f64;
             let weight = if took > self.mean_ms { SLOWER } else { FASTER };
             self.mean_ms += (took - self.mean_ms) * weight;
+            self.ended = self.ended.saturating_add(1);
         }
     }
 
@@ -267,16 +273,22 @@ impl Gate {
     }
 
     fn rounds_ms(&self, limits: Limits, now_ms: u64, place: usize) -> u64 {
-        let rounds = place.div_ceil(limits.max_in_flight.max(1)) as f64;
-        (self.round_ms(now_ms) * rounds) as u64
+        let at_once = limits.max_in_flight.max(1);
+        let rounds = place.div_ceil(at_once) as f64;
+        let relied_on = self.ended >= at_once.saturating_mul(ROUNDS_UNTIL_RELIED_ON);
+        let round_ms = if relied_on { self.round_ms(now_ms) } else { self.oldest_ms(now_ms).unwrap_or(0.0) };
+        (round_ms * rounds) as u64
     }
 
     /// An endpoint that has stopped answering shows in the age of its oldest request long before the mean moves.
     fn round_ms(&self, now_ms: u64) -> f64 {
-        let oldest = self.in_flight.values().find_map(|began| *began);
-        let oldest_ms = oldest.map_or(0.0, |began| now_ms.saturating_sub(began) as f64);
-        // The oldest of many is always older than the mean, which says nothing while it is young.
-        if oldest_ms > SLOW_MS as f64 { self.mean_ms.max(oldest_ms) } else { self.mean_ms }
+        self.oldest_ms(now_ms).map_or(self.mean_ms, |oldest_ms| self.mean_ms.max(oldest_ms))
+    }
+
+    /// The oldest of many is always older than the mean, and says nothing while it is young.
+    fn oldest_ms(&self, now_ms: u64) -> Option<f64> {
+        let began = self.in_flight.values().find_map(|began| *began)?;
+        Some(now_ms.saturating_sub(began) as f64).filter(|oldest_ms| *oldest_ms > SLOW_MS as f64)
     }
 }
 

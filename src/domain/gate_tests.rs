@@ -68,6 +68,22 @@ fn as_many_wait_as_the_endpoint_takes_in_half_a_second() {
 }
 
 #[test]
+fn first_answers_that_took_long_hold_nothing_until_more_of_them_do() {
+    let waiting_after = |rounds: u64| {
+        let mut gate = Gate::default();
+        for round in 0..rounds {
+            let open: Vec<Ticket> = (0..4).map(|_| send(&mut gate, LIMITS, NEW, round * 60)).collect();
+            open.into_iter().for_each(|ticket| gate.finished(ticket, (round + 1) * 60));
+        }
+        for _ in 0..4 {
+            send(&mut gate, LIMITS, NEW, rounds * 60);
+        }
+        (0..400).filter(|_| gate.ask(LIMITS, NEW, rounds * 60) == Answer::Wait).count()
+    };
+    assert_eq!((waiting_after(1), waiting_after(10)), (400, 32), "connections may have been opened; it takes 60 ms");
+}
+
+#[test]
 fn an_endpoint_that_hangs_gets_its_excess_held_and_due_at_once() {
     let mut gate = Gate::default();
     for _ in 0..4 {

@@ -6,6 +6,8 @@
 pub mod backoff;
 pub mod bounds;
 pub mod budget;
+#[cfg(feature = "service")]
+pub mod capacity;
 pub mod circuit;
 pub mod dead_reason;
 pub mod decision;
@@ -31,6 +33,7 @@ pub mod retry_after;
 pub mod rooms;
 #[cfg(feature = "service")]
 pub mod sealing;
+pub mod servers;
 pub mod share;
 pub mod signature;
 pub mod signing_key;

@@ -72,7 +72,19 @@ pub enum Failure {
     BlockedAddress,
     /// The stored URL cannot be requested at all.
     InvalidRequest,
-    /// Any other break of the exchange, for example an answer that is not HTTP.
+    /// The connection was closed before the head of an answer was complete.
+    Unanswered,
+    /// The head of the answer exceeds our limits.
+    HeadersTooLarge,
+    /// The answer is not HTTP/1, or its head is invalid.
+    NotHttp,
+    /// The chunks of the body or its trailers are invalid, or exceed our limits.
+    Framing,
+    /// The body ended before its announced end.
+    ShortBody,
+    /// The answer breaks HTTP/2, or its headers exceed our limits: the library does not tell these apart.
+    Http2,
+    /// Any other break of the exchange.
     Protocol,
 }
 
@@ -173,13 +185,32 @@ impl ErrorClass {
     pub fn texts(self) -> Vec<String> {
         let outcomes = match self {
             ErrorClass::Timeout => [Phase::Connect, Phase::Response, Phase::Body].map(Outcome::Timeout).to_vec(),
-            ErrorClass::Failed(failure) => vec![Outcome::Failed(failure)],
+            ErrorClass::Failed(failure) => {
+                let same = |other: &Failure| other.class() == failure.class();
+                Failure::ALL.into_iter().filter(same).map(Outcome::Failed).collect()
+            }
         };
         outcomes.iter().filter_map(Outcome::error).collect()
     }
 }
 
 impl Failure {
+    pub const ALL: [Failure; 13] = [
+        Failure::Dns,
+        Failure::Refused,
+        Failure::Reset,
+        Failure::Tls,
+        Failure::BlockedAddress,
+        Failure::InvalidRequest,
+        Failure::Unanswered,
+        Failure::HeadersTooLarge,
+        Failure::NotHttp,
+        Failure::Framing,
+        Failure::ShortBody,
+        Failure::Http2,
+        Failure::Protocol,
+    ];
+
     fn text(self) -> &'static str {
         match self {
             Failure::Dns => "the host name does not resolve",
@@ -188,6 +219,13 @@ impl Failure {
             Failure::Tls => "TLS handshake failed",
             Failure::BlockedAddress => "the host resolves to an address that is not public (delivery.allow_cidrs)",
             Failure::InvalidRequest => "the endpoint's URL or headers cannot be sent",
+            Failure::Unanswered => "the connection was closed before the response's headers were complete",
+            Failure::HeadersTooLarge => "the response's headers are too many or too large",
+            Failure::NotHttp => "the response is not valid HTTP",
+            Failure::Framing => "the response body's chunks or trailers are invalid, or too large",
+            Failure::ShortBody => "the response body ended before its announced end",
+            Failure::Http2 => "the response is not valid HTTP/2, or its headers are too large",
+            // Up to 0.1.0 the text of all of these.
             Failure::Protocol => "the exchange broke before a complete response",
         }
     }
@@ -200,7 +238,13 @@ impl Failure {
             Failure::Tls => "tls",
             Failure::BlockedAddress => "blocked_address",
             Failure::InvalidRequest => "invalid_request",
-            Failure::Protocol => "protocol",
+            Failure::Unanswered
+            | Failure::HeadersTooLarge
+            | Failure::NotHttp
+            | Failure::Framing
+            | Failure::ShortBody
+            | Failure::Http2
+            | Failure::Protocol => "protocol",
         }
     }
 }
@@ -234,5 +278,16 @@ mod tests {
         assert!(of_timeouts.iter().all(|text| text.starts_with("time-out while")), "{of_timeouts:?}");
         assert_eq!(ErrorClass::Failed(Failure::Refused).texts(), ["connection refused"]);
         assert_eq!(ErrorClass::parse("5xx"), None);
+        let broken = ErrorClass::Failed(Failure::Protocol).texts();
+        assert!(broken.len() == 7 && broken.contains(&"the exchange broke before a complete response".to_owned()));
+    }
+
+    #[test]
+    fn every_failure_has_a_class_and_a_text_of_its_own() {
+        let texts: std::collections::BTreeSet<&str> = Failure::ALL.into_iter().map(Failure::text).collect();
+        assert_eq!(texts.len(), Failure::ALL.len());
+        for failure in Failure::ALL {
+            assert!(ErrorClass::ALL.iter().any(|class| class.as_str() == failure.class()), "{failure:?}");
+        }
     }
 }

@@ -10,10 +10,12 @@ use super::few::{self, Seen};
 
 /// Rows of one tenant before it is the next one's turn.
 pub const TURN: u32 = 4;
-/// Tenants that one claim visits at most.
+/// Tenants that one claim visits while they have many rows each: their turns fill it.
 pub const TENANTS: u32 = 12;
 /// Rows of one claim while several tenants wait. A tenant that waits alone gets the configured size of a batch.
 pub const TOGETHER: u32 = 50;
+/// Rows that one claim of several tenants reads at most, to take `TOGETHER` of them.
+const READ: u32 = TENANTS * TOGETHER;
 /// Known tenants that one claim looks at while scans are dear.
 const KNOWN: usize = 100;
 
@@ -71,18 +73,31 @@ pub struct Turns {
     /// At most this many rows; below `batch` after claims that failed.
     limit: u32,
     each: u32,
+    /// Tenants to visit.
+    tenants: u32,
     /// The tenant served last.
     after: String,
     bounds: Bounds,
     /// The last claim took few rows.
     few: bool,
+    /// The last scan took all that a claim may, and some of it was of tenants that were not known.
+    more_unknown: bool,
 }
 
 impl Turns {
     /// `batch`: rows of a tenant that waits alone.
     pub fn new(batch: u32) -> Turns {
         let batch = batch.max(1);
-        Turns { batch, limit: batch, each: TOGETHER, after: String::new(), bounds: Bounds::default(), few: true }
+        Turns {
+            batch,
+            limit: batch,
+            each: TOGETHER,
+            tenants: TENANTS,
+            after: String::new(),
+            bounds: Bounds::default(),
+            few: true,
+            more_unknown: false,
+        }
     }
 
     /// The next claim. `crowded` tenants have had their share for now.
@@ -93,22 +108,41 @@ impl Turns {
             From::Known(self.bounds.after(&self.after, KNOWN, crowded))
         };
         let together = self.limit.min(TOGETHER);
-        let each = self.each.min(together).max(TURN.min(together));
-        Ask { from, tenants: self.limit.div_ceil(TURN).min(TENANTS), alone: self.limit, each, together }
+        let tenants = self.limit.div_ceil(TURN).min(self.tenants);
+        let each = self.each.min(READ / tenants).min(together).max(TURN.min(together));
+        Ask { from, tenants, alone: self.limit, each, together }
     }
 
     pub fn claimed(&mut self, ask: &Ask, found: &Found, took: Duration, now_ms: u64) {
         let rows: u32 = found.taken.iter().map(|taken| taken.rows).sum();
-        if matches!(ask.from, From::Everyone { .. }) {
-            self.bounds.scanned(took, rows as usize + found.deliveries, now_ms);
+        let served = found.taken.len() as u32;
+        let full = served >= ask.tenants || rows >= ask.together;
+        match ask.from {
+            From::Everyone { .. } => {
+                self.bounds.scanned(took, rows as usize + served as usize + found.deliveries, now_ms);
+                self.more_unknown = full && found.taken.iter().any(|taken| !self.bounds.knows(&taken.tenant));
+            }
+            // Otherwise those who are not known would wait for the next scan that is due.
+            From::Known(_) if !full && self.more_unknown => self.bounds.scan_next(),
+            From::Known(_) | From::Row(_) | From::Few(_) => {}
         }
         for taken in &found.taken {
             self.bounds.learn(&taken.tenant, taken.highest, found.clock_ms);
         }
         self.few = rows as usize <= few::MOST;
         self.each = each(ask, &found.taken, rows);
+        self.tenants = self.tenants(ask, served, rows);
         self.limit = self.limit.saturating_mul(2).min(self.batch);
         self.after = self.last(ask, found);
+    }
+
+    /// So many that their rows fill a claim, where those that were visited had too few for that.
+    fn tenants(&self, ask: &Ask, served: u32, rows: u32) -> u32 {
+        match &ask.from {
+            _ if served >= ask.tenants => (served * TOGETHER).div_ceil(rows.max(1)).clamp(TENANTS, TOGETHER),
+            From::Known(_) => self.tenants,
+            From::Everyone { .. } | From::Row(_) | From::Few(_) => TENANTS,
+        }
     }
 
     /// Tenants after the last one that gave something are visited first the next time; if none gave anything, because

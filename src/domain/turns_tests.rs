@@ -149,6 +149,54 @@ fn several_share_a_smaller_claim_and_get_what_others_leave() {
 }
 
 #[test]
+fn tenants_with_few_rows_each_fill_a_claim_together() {
+    let names: Vec<String> = (0..500).map(|n| format!("t{n:03}")).collect();
+    let rows_of = |count| names.iter().map(|name| (name.as_str(), count)).collect::<Vec<_>>();
+    let (mut turns, mut outbox) = (Turns::new(200), Outbox::with(&rows_of(1)));
+    let sizes: Vec<usize> = (0..4).map(|_| step(&mut turns, &mut outbox, CHEAP, 0).len()).collect();
+    assert_eq!(sizes, [12, 50, 50, 50]);
+    outbox = Outbox::with(&rows_of(60));
+    let claimed: Vec<_> = (0..3).map(|_| step(&mut turns, &mut outbox, CHEAP, 0)).collect();
+    assert!(claimed.iter().all(|claimed| rows(claimed) >= 48 && claimed.len() <= 13), "{claimed:?}");
+    assert!(turns.ask(0, &[]).tenants <= 13, "no more are read than are taken");
+}
+
+#[test]
+fn more_tenants_than_are_known_do_not_wait_for_a_scan_though_it_is_dear() {
+    let names: Vec<String> = (0..3_000).map(|n| format!("t{n:04}")).collect();
+    let (mut turns, mut outbox) = (Turns::new(200), Outbox::with(&[]));
+    names.iter().for_each(|name| outbox.commit(name, 1, NOW_MS - 60_000));
+    let mut claims = 0;
+    while outbox.left() > 0 {
+        step(&mut turns, &mut outbox, DEAR, claims);
+        claims += 1;
+        assert!(claims < 140, "every second one is a scan; {} are left", outbox.left());
+    }
+    for n in 0..10 {
+        step(&mut turns, &mut outbox, DEAR, n);
+    }
+    assert!(matches!(turns.ask(10, &[]).from, From::Known(_)), "nothing more is there");
+}
+
+/// While a dear scan takes its time, each of them emits something, so the next claims are full.
+#[test]
+fn many_tenants_that_are_known_ask_for_no_more_dear_scans_than_few() {
+    let names: Vec<String> = (0..60).map(|n| format!("t{n:02}")).collect();
+    let (mut turns, mut outbox) = (Turns::new(200), Outbox::with(&[]));
+    let (mut now_ms, mut scans) = (0, 0);
+    while now_ms < 20_000 {
+        let is_scan = matches!(turns.ask(now_ms, &[]).from, From::Everyone { .. });
+        let (took, emitting) = if is_scan { (DEAR, 60) } else { (CHEAP, 2) };
+        outbox.clock_ms = NOW_MS + now_ms as i64;
+        names.iter().take(emitting).for_each(|name| outbox.commit(name, 1, NOW_MS + now_ms as i64));
+        step(&mut turns, &mut outbox, took, now_ms);
+        scans += usize::from(is_scan);
+        now_ms += took.as_millis() as u64;
+    }
+    assert!(scans < 30, "{scans} in 20 s, and one in two seconds is due");
+}
+
+#[test]
 fn what_failed_is_asked_for_in_smaller_parts_and_grows_again() {
     let mut turns = Turns::new(200);
     for limit in [100, 50, 25, 12, 6, 3, 1, 1] {
@@ -250,7 +298,7 @@ proptest! {
             prop_assert!((1..=batch.max(1)).contains(&ask.alone));
             prop_assert!((1..=TOGETHER).contains(&ask.together) && ask.together <= ask.alone);
             prop_assert!((1..=ask.together).contains(&ask.each));
-            prop_assert!((1..=TENANTS).contains(&ask.tenants));
+            prop_assert!((1..=TOGETHER).contains(&ask.tenants) && ask.tenants * ask.each <= READ.max(TURN * TOGETHER));
         }
     }
 }

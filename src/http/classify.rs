@@ -10,6 +10,7 @@ use super::connector::ConnectError;
 use super::proxy::NoTunnel;
 use super::resolver::ResolveError;
 use super::stage::Stage;
+use super::stream::Flood;
 use crate::domain::outcome::{Failure, OurFault, Outcome, Phase};
 
 /// Error numbers without a stable `io::ErrorKind`: no file descriptor left in the system, or in the process.
@@ -62,7 +63,8 @@ pub(super) fn request_error(error: &legacy::Error, stage: Stage) -> Ended {
         Some(io::ErrorKind::TimedOut) => deadline(if error.is_connect() { Stage::Connecting } else { stage }),
         // A server that hangs up in the middle of the handshake does not speak TLS to us.
         Some(io::ErrorKind::UnexpectedEof) if error.is_connect() => Ok(Outcome::Failed(Failure::Tls)),
-        kind => Ok(Outcome::Failed(failure(kind))),
+        Some(io::ErrorKind::UnexpectedEof) => Ok(Outcome::Failed(Failure::Unanswered)),
+        kind => Ok(Outcome::Failed(failure(kind).unwrap_or_else(|| invalid_head(error)))),
     }
 }
 
@@ -71,7 +73,9 @@ pub(super) fn body_error(error: &hyper::Error) -> Ended {
     typed(error).unwrap_or_else(|| {
         Ok(match io_kind(error) {
             Some(io::ErrorKind::TimedOut) => Outcome::Timeout(Phase::Body),
-            kind => Outcome::Failed(failure(kind)),
+            Some(io::ErrorKind::UnexpectedEof) => Outcome::Failed(Failure::ShortBody),
+            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Outcome::Failed(Failure::Framing),
+            kind => Outcome::Failed(failure(kind).unwrap_or_else(|| invalid_body(error))),
         })
     })
 }
@@ -88,12 +92,31 @@ pub(super) fn is_unprocessed(error: &legacy::Error) -> bool {
     unprocessed.unwrap_or(false)
 }
 
-fn failure(kind: Option<io::ErrorKind>) -> Failure {
+fn failure(kind: Option<io::ErrorKind>) -> Option<Failure> {
     match kind {
-        Some(io::ErrorKind::ConnectionRefused) => Failure::Refused,
+        Some(io::ErrorKind::ConnectionRefused) => Some(Failure::Refused),
         Some(io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe) => {
-            Failure::Reset
+            Some(Failure::Reset)
         }
+        _ => None,
+    }
+}
+
+/// What is wrong with the head of an answer, as far as the library of HTTP says.
+fn invalid_head(error: Cause<'_>) -> Failure {
+    let of_head = |error: &hyper::Error| match error {
+        error if error.is_parse_too_large() => Some(Failure::HeadersTooLarge),
+        error if error.is_parse() => Some(Failure::NotHttp),
+        error if error.is_incomplete_message() => Some(Failure::Unanswered),
+        _ => None,
+    };
+    find(error, &|cause| cause.downcast_ref().and_then(of_head)).unwrap_or(Failure::Protocol)
+}
+
+fn invalid_body(error: &hyper::Error) -> Failure {
+    match error {
+        error if error.is_incomplete_message() => Failure::ShortBody,
+        error if error.is_parse() => Failure::Framing,
         _ => Failure::Protocol,
     }
 }
@@ -110,10 +133,15 @@ fn typed(error: Cause<'_>) -> Option<Ended> {
         if cause.is::<rustls::Error>() {
             return Some(Ok(Outcome::Failed(Failure::Tls)));
         }
+        if cause.is::<Flood>() {
+            return Some(Ok(Outcome::Failed(Failure::HeadersTooLarge)));
+        }
         if let Some(error) = cause.downcast_ref::<h2::Error>() {
-            // What we give up ourselves, because of its size or form, is a break of protocol.
             let is_reset = error.is_remote() && (error.is_reset() || error.is_go_away());
-            return is_reset.then_some(Ok(Outcome::Failed(Failure::Reset)));
+            // What we give up ourselves, because of its size or form.
+            let is_invalid = error.is_library() && (error.is_reset() || error.is_go_away());
+            let failure = if is_reset { Some(Failure::Reset) } else { is_invalid.then_some(Failure::Http2) };
+            return failure.map(|failure| Ok(Outcome::Failed(failure)));
         }
         cause.downcast_ref::<io::Error>().filter(|error| is_local(error)).map(|_| Err(OurFault::LocalResources))
     })

@@ -48,21 +48,23 @@ async fn a_connection_reset_before_the_response_or_within_the_body_is_told() {
 }
 
 #[tokio::test]
-async fn an_exchange_that_ends_early_or_is_not_http_is_a_break_of_protocol() {
-    for text in [
-        "",
-        "HTTP/1.1 200",
-        "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc",
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab",
-        "SSH-2.0-OpenSSH_9.6\r\n",
-        "HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n",
+async fn an_exchange_that_ends_early_or_is_not_http_says_what_was_wrong() {
+    for (text, wrong) in [
+        ("", Failure::Unanswered),
+        ("HTTP/1.1 200", Failure::Unanswered),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n", Failure::Unanswered),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc", Failure::ShortBody),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab", Failure::ShortBody),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfive\r\nhello\r\n", Failure::Framing),
+        ("SSH-2.0-OpenSSH_9.6\r\n", Failure::NotHttp),
+        ("HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n", Failure::NotHttp),
     ] {
         let server = Server::start(move |mut stream| async move {
             read_request(&mut stream).await;
             stream.write_all(text.as_bytes()).await.unwrap();
         })
         .await;
-        assert_eq!(failure(&server).await, Failure::Protocol, "{text:?}");
+        assert_eq!(failure(&server).await, wrong, "{text:?}");
     }
 }
 
@@ -83,7 +85,7 @@ async fn a_request_that_was_written_to_a_dying_pooled_connection_is_not_sent_twi
     .await;
     let client = client();
     assert!(post(&client, &server.url(), AMPLE).await.outcome.unwrap().is_delivered());
-    assert_eq!(post(&client, &server.url(), AMPLE).await.outcome, Ok(Outcome::Failed(Failure::Protocol)));
+    assert_eq!(post(&client, &server.url(), AMPLE).await.outcome, Ok(Outcome::Failed(Failure::Unanswered)));
     assert_eq!((requests.load(Ordering::SeqCst), server.accepted()), (1, 1));
 }
 

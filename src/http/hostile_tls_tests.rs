@@ -90,7 +90,7 @@ async fn a_server_that_is_silent_after_the_handshake_ends_at_the_deadline() {
 async fn a_flood_of_headers_over_http_2_is_cut_off() {
     let server = tls_server(vec![certificate()], flood).await;
     let exchange = post(&trusting(&[certificate()]), &url(&server), AMPLE).await;
-    assert_eq!(exchange.outcome, Ok(Outcome::Failed(Failure::Protocol)));
+    assert_eq!(exchange.outcome, Ok(Outcome::Failed(Failure::Http2)));
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use super::idle::Idle;
 use super::publish::Publishing;
 use super::sender::{self, Outbound};
 use super::trace;
+use crate::broker::silence::Silence;
 use crate::domain::turns::{Ask, From, Turns};
 use crate::reconnect::Backoff;
 use crate::store::claim::{self, Batch, Ceilings, Claim};
@@ -36,6 +37,7 @@ pub(super) struct Claiming {
     pub db: Db,
     pub ceilings: Ceilings,
     pub held: Arc<Held>,
+    pub silence: Arc<Silence>,
     pub batch_size: u32,
     pub poll_interval: Duration,
 }
@@ -194,7 +196,10 @@ impl Claimer {
         loop {
             match self.publishing.publisher.is_ready().await {
                 Ok(true) => {
-                    self.readiness.ready("broker");
+                    // A connection to a broker that is silent looks as good as before.
+                    if !self.claiming.silence.is_on() {
+                        self.readiness.ready("broker");
+                    }
                     return;
                 }
                 Ok(false) => {

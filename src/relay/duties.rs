@@ -14,6 +14,7 @@ use super::markers::Markers;
 use super::old_dead_letters::OldDeadLetters;
 use super::reconcile::Reconciler;
 use super::retention::Retention;
+use super::top_endpoints::{self, TopEndpoints};
 use super::waiting::{self, Waiting};
 use crate::domain::retention::Unfinished;
 use crate::store::{Db, StoreError, activity, idempotency, leftovers, partitions, suspects, told};
@@ -34,6 +35,7 @@ pub(super) struct Duties {
     pub reconciler: Reconciler,
     pub old_dead_letters: OldDeadLetters,
     pub retention: Retention,
+    pub top_endpoints: TopEndpoints,
     pub waiting: Waiting,
     pub db: Db,
 }
@@ -55,7 +57,7 @@ pub(super) async fn run(duties: Duties, relay: i64, leads: Arc<AtomicBool>, stop
 }
 
 async fn all(duties: Duties, relay: i64, leads: &AtomicBool, stop: &CancellationToken) {
-    let Duties { circuits, markers, reconciler, old_dead_letters, retention, waiting, db } = duties;
+    let Duties { circuits, markers, reconciler, old_dead_letters, retention, top_endpoints, waiting, db } = duties;
     let ticker = |duty, tick| Ticker::new(duty, tick, leads, stop);
     tokio::join!(
         keep_circuits(circuits, ticker(Duty::Circuits, TICK)),
@@ -65,6 +67,7 @@ async fn all(duties: Duties, relay: i64, leads: &AtomicBool, stop: &Cancellation
         remove_keys(&db, ticker(Duty::IdempotencyKeys, TICK)),
         clean(&retention, &old_dead_letters, ticker(Duty::Cleaning, HOURLY)),
         end_days(&retention, ticker(Duty::Retention, DAYS)),
+        find_top(top_endpoints, ticker(Duty::TopEndpoints, top_endpoints::TICK)),
         count_waiting(waiting, ticker(Duty::Waiting, waiting::TICK)),
     );
 }
@@ -111,6 +114,12 @@ async fn remove_keys(db: &Db, mut ticker: Ticker<'_>) {
 async fn count_waiting(mut waiting: Waiting, mut ticker: Ticker<'_>) {
     while ticker.due().await {
         ticker.done(waiting.step().await);
+    }
+}
+
+async fn find_top(endpoints: TopEndpoints, mut ticker: Ticker<'_>) {
+    while endpoints.are_wanted() && ticker.due().await {
+        ticker.done(endpoints.step().await);
     }
 }
 

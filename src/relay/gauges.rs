@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::held::Held;
 use crate::broker::connection::Link;
 use crate::broker::declare::message_count;
+use crate::broker::silence::{self, Silence};
 use crate::broker::topology::Names;
 use crate::broker::{BrokerError, Settings};
 use crate::store::{Db, circuits, held, outbox, pauses, stats};
@@ -27,6 +28,7 @@ pub(super) struct Sources {
     pub broker: Settings,
     pub names: Names,
     pub held: Arc<Held>,
+    pub silence: Arc<Silence>,
     pub readiness: Readiness,
 }
 
@@ -45,9 +47,16 @@ pub(super) async fn run(sources: Sources, stop: CancellationToken) {
             let pause = if database(&sources).await { began.elapsed() * DUTY } else { Duration::ZERO };
             next = Instant::now() + pause.min(RARELY);
         }
-        if let Err(error) = broker(&sources, &mut link).await {
+        let was_silent = sources.silence.is_on();
+        if let Err(error) = sources.silence.ask(broker(&sources, &mut link)).await {
             tracing::debug!(%error, "cannot read the depths of the queues");
             link = None;
+        }
+        match (was_silent, sources.silence.is_on()) {
+            (_, true) => sources.readiness.not_ready("broker", silence::REASON),
+            // What else may be in the way, who publishes says.
+            (true, false) => sources.readiness.ready("broker"),
+            (false, false) => {}
         }
     }
 }

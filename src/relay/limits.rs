@@ -25,6 +25,8 @@ pub struct Limits {
     /// Markers are published, and losses looked for, this often.
     pub reconcile_interval: Duration,
     pub grace: Grace,
+    /// Endpoints with metrics of their own; 0: none.
+    pub top_endpoints: u32,
 }
 
 /// What bounds how long a worker may hold a message.

@@ -30,6 +30,7 @@ mod release;
 pub mod retention;
 mod room;
 mod sender;
+mod top_endpoints;
 mod trace;
 mod waiting;
 
@@ -45,9 +46,11 @@ use old_dead_letters::OldDeadLetters;
 use publish::Publishing;
 use release::Releasing;
 use retention::Retention;
+use top_endpoints::TopEndpoints;
 
 use crate::broker;
 use crate::broker::publisher::Publisher;
+use crate::broker::silence::Silence;
 use crate::broker::topology::Topology;
 use crate::domain::backoff::Policies;
 use crate::reconnect::Backoff;
@@ -85,6 +88,7 @@ pub enum Fault {
 struct Relay {
     publishing: Arc<Publishing>,
     held: Arc<Held>,
+    silence: Arc<Silence>,
     claim_db: Db,
     policies: Arc<Policies>,
     ceilings: Ceilings,
@@ -96,16 +100,17 @@ struct Relay {
 pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationToken) -> Result<(), Fault> {
     let Parts { db, claim_db, session, broker, topology, policies, ceilings, limits, readiness } = parts;
     let publisher = Publisher::new(broker.clone(), topology.names.clone(), "posthaste relay publish");
-    let held = Arc::new(Held::default());
+    let (held, silence) = (Arc::new(Held::default()), Arc::new(Silence::default()));
     let sources = gauges::Sources {
         db: db.clone(),
         broker: broker.clone(),
         names: topology.names.clone(),
         held: held.clone(),
+        silence: silence.clone(),
         readiness: readiness.clone(),
     };
     let publishing = Arc::new(Publishing { db, publisher: publisher.clone(), broker, topology });
-    let relay = Relay { publishing, held, claim_db, policies, ceilings, limits, readiness };
+    let relay = Relay { publishing, held, silence, claim_db, policies, ceilings, limits, readiness };
     let mut tasks = Supervised::default();
     tasks.spawn("gauges", gauges::run(sources, stop.clone()));
     let ended = tasks.during(sessions(&relay, &session, &stop, &abandon), &stop).await;
@@ -116,9 +121,10 @@ pub async fn run(parts: Parts, stop: CancellationToken, abandon: CancellationTok
 impl Relay {
     fn claiming(&self) -> (Claiming, Idle) {
         let Limits { batch_size, poll_interval, listen, .. } = self.limits;
-        let (db, ceilings, held) = (self.claim_db.clone(), self.ceilings.clone(), self.held.clone());
+        let (db, ceilings) = (self.claim_db.clone(), self.ceilings.clone());
+        let (held, silence) = (self.held.clone(), self.silence.clone());
         let idle = Idle::new(self.publishing.db.clone(), listen, poll_interval);
-        (Claiming { db, ceilings, held, batch_size, poll_interval }, idle)
+        (Claiming { db, ceilings, held, silence, batch_size, poll_interval }, idle)
     }
 
     fn releasing(&self) -> Releasing {
@@ -129,7 +135,7 @@ impl Relay {
     }
 
     fn duties(&self, session: &store::Options) -> Duties {
-        let Limits { circuits, disable_after, reconcile_interval, grace, retention, .. } = self.limits;
+        let Limits { circuits, disable_after, reconcile_interval, grace, retention, top_endpoints, .. } = self.limits;
         let Publishing { db, publisher, broker, topology } = self.publishing.as_ref();
         let prefix = topology.names.prefix();
         Duties {
@@ -143,6 +149,7 @@ impl Relay {
                 names: topology.names.clone(),
             },
             retention: Retention { db: db.clone(), publisher: publisher.clone(), rule: retention },
+            top_endpoints: TopEndpoints { db: db.clone(), held: self.held.clone(), most: top_endpoints },
             waiting: waiting::Waiting::new(db.clone(), broker.clone(), prefix, self.policies.clone()),
             db: db.clone(),
         }

@@ -16,7 +16,8 @@ use crate::telemetry::metrics;
 
 /// Deliveries republished with one statement.
 const BATCH: i64 = 500;
-/// A search that finds nothing is repeated after twenty times what it took, or at the reconcile interval.
+/// A search that finds nothing is repeated after twenty times what it took, or at the reconcile interval. The shorter one of
+/// the last two counts: one that was held up, say for a connection, says nothing about what a search costs.
 const DUTY: u32 = 20;
 
 /// What markers prove at this moment.
@@ -34,6 +35,8 @@ pub(super) struct Reconciler {
     grace: Grace,
     every: Duration,
     next: Option<Instant>,
+    /// How long the last search took.
+    took: Duration,
     /// A statement failed, and may have done its work all the same.
     unknown: bool,
     last_prune: Option<Instant>,
@@ -41,7 +44,7 @@ pub(super) struct Reconciler {
 
 impl Reconciler {
     pub fn new(publishing: Arc<Publishing>, grace: Grace, every: Duration) -> Reconciler {
-        Reconciler { publishing, grace, every, next: None, unknown: false, last_prune: None }
+        Reconciler { publishing, grace, every, next: None, took: Duration::ZERO, unknown: false, last_prune: None }
     }
 
     /// One batch at most, so that a rebuild does not flood the workers.
@@ -57,7 +60,9 @@ impl Reconciler {
         let proofs = proofs(&self.publishing.db, self.grace).await?;
         let found = batch(&self.publishing, relay, proofs).await?;
         self.unknown = false;
-        let pause = if found == 0 { self.every.max(began.elapsed() * DUTY) } else { Duration::ZERO };
+        let took = began.elapsed();
+        let pause = if found == 0 { self.every.max(took.min(self.took) * DUTY) } else { Duration::ZERO };
+        self.took = took;
         self.next = Some(Instant::now() + pause);
         self.prune().await
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -27,11 +28,12 @@ const RELEASE_BYTES: usize = 32 << 20;
 const LOOK_UP: usize = 2_000;
 /// Batches that one recovery publishes again.
 const RECOVER: i64 = 20;
-/// More releases than this are published in parts: workers that get all at once keep live traffic waiting meanwhile.
-const AT_ONCE: usize = 10;
+/// More than this are let go in shares, one after the other.
+const AT_ONCE: u32 = 10;
+const SHARES: u32 = 4;
+/// A share is published in parts, this long apart: 60 ms of a tick for all shares, and what their statements and confirms take.
 const PARTS: usize = 4;
-/// Between the parts. All together take less than the tick.
-const PAUSE: Duration = Duration::from_millis(20);
+const APART: Duration = Duration::from_millis(5);
 
 /// What it takes to release.
 pub(super) struct Releasing {
@@ -94,12 +96,16 @@ impl Releaser {
         let waiting = self.held.look_at_active(db, *max_in_flight).await?;
         found.set_behind(self.held.behind());
         if leads {
+            let due: Vec<_> = waiting.iter().map(|one| one.due).collect();
             self.learn(db).await?;
-            let (ids, messages) = self.let_go(db, relay, *places, &waiting).await?;
-            // What is interrupted here stays listed, and is adopted.
-            tokio::select! {
-                () = in_parts(publishing, messages) => relay_batches::unlist(db, &ids).await?,
-                () = stop.cancelled() => {}
+            let allotted = self.flows.allot(&due, *places, release::MOST, self.now_ms());
+            for share in shares(&allotted) {
+                let (ids, messages) = self.let_go(db, relay, share, &waiting).await?;
+                // What is interrupted here stays listed, and is adopted.
+                tokio::select! {
+                    () = in_parts(publishing, messages) => relay_batches::unlist(db, &ids).await?,
+                    () = stop.cancelled() => return Ok(()),
+                }
             }
         }
         Ok(())
@@ -125,13 +131,11 @@ impl Releaser {
         &mut self,
         db: &Db,
         relay: i64,
-        places: u32,
+        share: Vec<(Uuid, u32)>,
         waiting: &[Waiting],
     ) -> Result<(Vec<i64>, Vec<Message>), StoreError> {
         let now_ms = self.now_ms();
-        let due: Vec<_> = waiting.iter().map(|one| one.due).collect();
-        let mut counts: HashMap<Uuid, u32> =
-            self.flows.allot(&due, places, release::MOST, now_ms).into_iter().collect();
+        let mut counts: HashMap<Uuid, u32> = share.into_iter().collect();
         let (mut ids, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (day, endpoints) in by_day(waiting) {
             let count = |endpoint| counts.get(&endpoint).filter(|count| **count > 0).map(|count| (endpoint, *count));
@@ -180,13 +184,53 @@ pub(super) async fn recover(publishing: &Publishing, relay: i64, stop: &Cancella
     Ok(())
 }
 
-/// Publishes releases, many of them in parts.
+/// What may go in this tick, spread over it: a long statement, and workers that get everything at once, would keep live
+/// traffic waiting meanwhile. Each endpoint has its part in each share; what cannot be divided goes to different ones.
+fn shares(allotted: &[(Uuid, u32)]) -> Vec<Vec<(Uuid, u32)>> {
+    let all: u32 = allotted.iter().map(|(_, count)| count).sum();
+    let shares = all.div_ceil(AT_ONCE).clamp(1, SHARES);
+    let of = |share: u32, count: u32| count / shares + u32::from(share % shares < count % shares);
+    let share = |share| {
+        let counted = allotted.iter().zip(share..).map(|((id, count), turn)| (*id, of(turn, *count)));
+        counted.filter(|(_, count)| *count > 0).collect()
+    };
+    (0..shares).map(share).filter(|share: &Vec<_>| !share.is_empty()).collect()
+}
+
+/// Publishes releases in parts, each at its time.
 async fn in_parts(publishing: &Publishing, mut messages: Vec<Message>) {
-    let size = messages.len().div_ceil(PARTS).max(AT_ONCE);
-    while messages.len() > size {
-        let rest = messages.split_off(size);
-        publishing.due(std::mem::replace(&mut messages, rest)).await;
-        tokio::time::sleep(PAUSE).await;
+    let size = messages.len().div_ceil(PARTS).max(1);
+    let mut parts = Vec::new();
+    while !messages.is_empty() {
+        let rest = messages.split_off(size.min(messages.len()));
+        parts.push(std::mem::replace(&mut messages, rest));
     }
-    publishing.due(messages).await;
+    join_all(parts.into_iter().zip(0..).map(async |(part, before)| {
+        tokio::time::sleep(APART * before).await;
+        publishing.due(part).await;
+    }))
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Nothing is added or left out, and no share is much larger than another one of the same endpoint.
+        #[test]
+        fn shares_are_even(counts in prop::collection::vec(0u32..200, 0..20)) {
+            let allotted: Vec<(Uuid, u32)> = counts.iter().map(|count| (Uuid::now_v7(), *count)).collect();
+            let shares = shares(&allotted);
+            prop_assert!(shares.len() <= SHARES as usize);
+            for (id, count) in &allotted {
+                let of: Vec<u32> = shares.iter().flatten().filter(|(of, _)| of == id).map(|(_, count)| *count).collect();
+                prop_assert_eq!(of.iter().sum::<u32>(), *count);
+                let most = of.iter().max().copied().unwrap_or(0);
+                prop_assert!(most <= count.div_ceil(SHARES).max(AT_ONCE), "{:?}", of);
+            }
+        }
+    }
 }

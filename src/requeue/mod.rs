@@ -23,7 +23,7 @@ use crate::broker::publisher::Publisher;
 use crate::store::due::Batch;
 use crate::store::replay::{self, Terms, Window};
 use crate::store::requeue::{self, Filter, Next};
-use crate::store::{Db, StoreError, accounts, endpoints, relay_batches};
+use crate::store::{Db, StoreError, accounts, dead_endpoints, endpoints, relay_batches};
 use behind::Behind;
 use publish::publish_due;
 use rate::Rate;
@@ -85,12 +85,12 @@ impl Requeue {
     pub async fn plan(&self) -> Result<Plan, StoreError> {
         let mut plan = Plan::default();
         if let Some(missing) = &self.missing {
-            let mut slices = replay::slices(&self.db, missing.window).await?;
+            let mut slices = replay::slices(&self.db, missing.endpoint, missing.window).await?;
             while let Some(slice) = slices.next(&self.db).await? {
                 plan.missing += replay::count(&self.db, missing.endpoint, &slice).await?.max(0) as u64;
             }
         }
-        for endpoint in requeue::endpoints(&self.db, &self.filter).await? {
+        for endpoint in dead_endpoints::that_match(&self.db, &self.filter).await? {
             let count = requeue::count(&self.db, endpoint, &self.filter).await?.max(0) as u64;
             if count == 0 {
                 continue;
@@ -143,7 +143,7 @@ impl Requeue {
         progress: impl Fn(u64),
     ) -> Result<(), RequeueError> {
         let mut behind = Behind::new(missing.endpoint);
-        let mut slices = replay::slices(&self.db, missing.window).await?;
+        let mut slices = replay::slices(&self.db, missing.endpoint, missing.window).await?;
         let limit: i64 = rate.batch.into();
         while let Some(mut slice) = slices.next(&self.db).await? {
             loop {

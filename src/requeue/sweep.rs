@@ -21,6 +21,7 @@ use crate::domain::ids::DeliveryKey;
 use crate::domain::message::Message;
 use crate::relay::dead_letters;
 use crate::store::Db;
+use crate::store::dead_endpoints;
 use crate::store::deliveries::{self, Snapshot};
 use crate::store::requeue::{self, Filter};
 
@@ -263,7 +264,7 @@ impl Sweep {
     }
 
     async fn write_missing(&self, found: &Found, swept: &mut Swept) -> Result<(), RequeueError> {
-        for endpoint in requeue::endpoints(&self.db, &Filter::default()).await? {
+        for endpoint in dead_endpoints::that_match(&self.db, &Filter::default()).await? {
             let mut after = uuid::Uuid::nil();
             loop {
                 let dead = requeue::keys(&self.db, endpoint, after, PAGE, self.grace).await?;

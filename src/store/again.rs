@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::days::{Day, same_key};
+use super::days::{Day, same_event, same_key};
 use super::due::{self, is_sent_to, list_and_return};
 use super::held::unless_dropped;
 use super::requeue::Last;
@@ -255,8 +255,9 @@ pub async fn grant(db: &Db, relay: i64, selection: &Selection, day: Day, chosen:
                  join {deliveries} d on ",
             same_key!("k"),
             "    join posthaste.endpoints ep on ep.id = d.endpoint_id
-                 join {events} e on e.id = any (array[k.event_id])
-                where coalesce(d.status, '') = any ($4) and d.updated_at < $5
+                 join {events} e on ",
+            same_event!("k"),
+            "  where coalesce(d.status, '') = any ($4) and d.updated_at < $5
                   and e.erased_at is null and d.dead_reason is distinct from 'erased'
                 order by d.event_id, d.endpoint_id for update of d skip locked
              ), u as (

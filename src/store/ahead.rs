@@ -15,8 +15,10 @@ struct Index {
     definition: &'static str,
 }
 
-const ALL: [Index; 1] =
-    [Index { version: 8, table: "deliveries", definition: "(endpoint_id, next_attempt_at) where status = 'held'" }];
+const ALL: [Index; 2] = [
+    Index { version: 8, table: "deliveries", definition: "(endpoint_id, next_attempt_at) where status = 'held'" },
+    Index { version: 31, table: "events", definition: "(tenant collate \"C\", id)" },
+];
 
 /// Makes what is still to come. It waits for open transactions, and keeps nobody out while it does.
 pub(super) async fn build(connection: &mut Conn) -> Result<()> {

@@ -16,7 +16,7 @@ use crate::domain::turns::{Ask, Found, From, TURN, Taken};
 /// The most that one claim takes: bytes of payloads, and deliveries made of them. One row is always taken.
 const BYTES: i64 = 32 * 1024 * 1024;
 const DELIVERIES: i64 = 2_000;
-/// Pairs of an event and an endpoint of its tenant that one claim compares. One row is always compared with all.
+/// Pairs of a type of event and an endpoint of its tenant that one claim compares. One row is always compared with all.
 const PAIRS: i64 = 20_000;
 
 /// The persisted ceiling of attempts is the lower of emit's and the policy's, so the claim needs every policy's.

@@ -72,20 +72,22 @@ macro_rules! at_the_bound {
     };
 }
 
-/// The deliveries that the chosen rows `f` make.
-macro_rules! matched {
+/// Where a delivery to an endpoint `ep` begins: with its ceiling of attempts, and the status that it is written with.
+macro_rules! beginning {
     () => {
         concat!(
-            "m as materialized (
-  select f.id as event_id, ep.id as endpoint_id, least(f.max_attempts, coalesce(p.ceiling, $10)) as ceiling,
-         case when ",
+            "coalesce(p.ceiling, $10) as ceiling, case when ",
             is_sent_to!(),
-            " and ep.id <> all ($17) then 'pending' else 'held' end as status
-    from f
-    join posthaste.endpoints ep on ep.tenant = f.tenant and f.event_type like any (ep.event_like)
-    left join unnest($11::text[], $18::int[]) as p(name, ceiling) on p.name = ep.retry_policy
-)"
+            " and ep.id <> all ($17) then 'pending' else 'held' end as status"
         )
+    };
+}
+
+/// The endpoints that match events of a row `y`, with the ceilings of their policies.
+macro_rules! matching {
+    () => {
+        "join posthaste.endpoints ep on ep.tenant = y.tenant and y.event_type like any (ep.event_like)
+    left join unnest($11::text[], $18::int[]) as p(name, ceiling) on p.name = ep.retry_policy"
     };
 }
 
@@ -109,8 +111,10 @@ macro_rules! in_turn {
   select (case when count(*) = 1 then $4 else $5 end)::int as each, (case when count(*) = 1 then $4 else $6 end)::int as rows
     from t
 ), s as materialized (
-  select k.*, row_number() over turn as n, sum(k.size) over turn as bytes, sum(k.endpoints) over turn as pairs
-    from (select t.place, t.endpoints, r.*
+  select k.*, row_number() over turn as n, sum(k.size) over turn as bytes,
+         sum(case when k.nth_of_kind = 1 then k.endpoints else 0 end) over turn as pairs
+    from (select t.place, t.endpoints, r.*, dense_rank() over (order by t.place, r.event_type) as kind,
+                 row_number() over (partition by t.place, r.event_type order by r.nth) as nth_of_kind
             from t cross join lateral (
               select l.*, row_number() over () as nth from (
                 select o.ctid as at, o.id, o.tenant, o.event_type, o.max_attempts, ",
@@ -124,12 +128,21 @@ macro_rules! in_turn {
   window turn as (order by (k.nth - 1) / $7, k.place, k.nth rows unbounded preceding)
 ), f as materialized (
   select s.* from s where s.n = 1 or (s.n <= (select rows from q) and s.bytes <= $8 and s.pairs <= $9)
-), ",
-            matched!(),
-            ", x as materialized (
-  select f.id, f.at, f.n, f.place, coalesce(j.matched, 0) as matched,
-         sum(coalesce(j.matched, 0)) over (order by f.n rows unbounded preceding) as deliveries
-    from f left join (select event_id, count(*)::int as matched from m group by 1) j on j.event_id = f.id
+), g as materialized (
+  select k.kind, count(*)::int as matched, array_agg(k.endpoint_id) as endpoint_ids, array_agg(k.ceiling) as ceilings,
+         array_agg(k.status) as statuses
+    from (select y.kind, ep.id as endpoint_id, ",
+            beginning!(),
+            "
+            from (select distinct f.kind, f.tenant, f.event_type from f) y
+            ",
+            matching!(),
+            ") k
+   group by k.kind
+), x as materialized (
+  select f.id, f.at, f.n, f.place, f.kind, f.max_attempts, coalesce(g.matched, 0) as matched,
+         sum(coalesce(g.matched, 0)) over (order by f.n rows unbounded preceding) as deliveries
+    from f left join g on g.kind = f.kind
 ), c as (
   delete from posthaste.outbox
    where ctid = any (array(select x.at from x where x.n = 1 or x.deliveries <= $13))
@@ -144,7 +157,9 @@ macro_rules! in_turn {
   returning id, matched
 ), d as (
   insert into posthaste.deliveries (event_id, endpoint_id, status, max_attempts)
-  select m.event_id, m.endpoint_id, m.status, m.ceiling from m join e on e.id = m.event_id
+  select e.id, m.endpoint_id, m.status, least(x.max_attempts, m.ceiling)
+    from e join x on x.id = e.id join g on g.kind = x.kind
+    cross join lateral unnest(g.endpoint_ids, g.statuses, g.ceilings) as m(endpoint_id, status, ceiling)
   returning event_id, endpoint_id, status, max_attempts
 ), aside as (
   insert into posthaste.set_aside
@@ -182,9 +197,16 @@ macro_rules! few {
 ), f as materialized (
   select o.ctid as at, o.id, o.tenant, o.event_type, o.max_attempts
     from posthaste.outbox o where o.id = any ($16) for update skip locked
-), ",
-            matched!(),
-            ", g as materialized (
+), m as materialized (
+  select k.event_id, k.endpoint_id, least(k.max_attempts, k.ceiling) as ceiling, k.status
+    from (select y.id as event_id, ep.id as endpoint_id, y.max_attempts, ",
+            beginning!(),
+            "
+            from f y
+            ",
+            matching!(),
+            ") k
+), g as materialized (
   select event_id, count(*)::int as matched, array_agg(endpoint_id) filter (where status = 'pending') as endpoint_ids,
          array_agg(ceiling) filter (where status = 'pending') as ceilings
     from m group by event_id

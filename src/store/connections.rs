@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::{Connection, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::connect;
+use super::connect::{self, Servers};
 use super::error::StoreError;
 use super::options::Options;
 use super::session::{Conn, Pool};
@@ -28,6 +28,9 @@ const LISTENING: u32 = 1;
 
 pub(super) struct Connections {
     pool: Pool,
+    servers: Servers,
+    /// One of ours is opened at a time: after a failover all are opened anew, and each costs both sides something.
+    turn: tokio::sync::Mutex<()>,
     permits: Arc<Semaphore>,
     /// To get a connection.
     patience: Duration,
@@ -43,60 +46,126 @@ struct State {
 }
 
 struct Free {
-    connection: PoolConnection<Postgres>,
+    connection: Opened,
     opened: Instant,
     since: Instant,
 }
 
+/// By sqlx's pool, which knows one server; or where there are several, by us.
+enum Opened {
+    Pooled(PoolConnection<Postgres>),
+    Own(Conn),
+}
+
+impl Opened {
+    fn get(&mut self) -> &mut Conn {
+        match self {
+            Opened::Pooled(connection) => connection,
+            Opened::Own(connection) => connection,
+        }
+    }
+
+    fn close(self) {
+        if let Opened::Pooled(connection) = self {
+            drop(connection.detach());
+        }
+    }
+}
+
 /// Dropped, it goes to sqlx's pool, which finds out what state it is in.
 pub(super) struct Lent {
-    connection: PoolConnection<Postgres>,
+    connection: Opened,
     opened: Instant,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Lent {
     pub fn connection(&mut self) -> &mut Conn {
-        &mut self.connection
+        self.connection.get()
     }
 
     /// Nothing more is expected of it.
     pub fn throw_away(self) {
-        drop(self.connection.detach());
+        self.connection.close();
     }
 }
 
+/// Why there was no connection.
+pub(super) enum Lack {
+    /// Within the time; the reason is to be found out.
+    TimedOut,
+    Told(StoreError),
+}
+
 impl Connections {
-    pub fn new(options: &Options, connect: PgConnectOptions) -> Connections {
+    pub fn new(options: &Options) -> Result<Connections, StoreError> {
+        let servers = options.servers()?;
+        let first = servers.all.first().cloned().unwrap_or_default();
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections.saturating_add(LISTENING))
             .acquire_timeout(options.connect_timeout)
             .idle_timeout(TRUSTED)
             .max_lifetime(None)
-            .connect_lazy_with(connect);
+            .connect_lazy_with(first);
         let permits = Arc::new(Semaphore::new(options.max_connections as usize));
-        Connections { pool, permits, patience: options.connect_timeout, state: Mutex::default() }
+        let (turn, state) = (tokio::sync::Mutex::default(), Mutex::default());
+        Ok(Connections { pool, servers, turn, permits, patience: options.connect_timeout, state })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub async fn lend(&self) -> sqlx::Result<Lent> {
+    pub async fn lend(&self) -> Result<Lent, Lack> {
         let lend = async {
-            let permit = self.permits.clone().acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
-            while let Some(mut free) = self.take() {
-                if self.is_alive(&mut free).await {
-                    return Ok(Lent { connection: free.connection, opened: free.opened, _permit: permit });
-                }
-                // Those below it were idle for longer, over the same network.
-                drop(free.connection.detach());
-                self.forget_idle();
+            let closed = |_| Lack::Told(sqlx::Error::PoolClosed.into());
+            let permit = self.permits.clone().acquire_owned().await.map_err(closed)?;
+            if let Some(free) = self.take_alive().await {
+                return Ok(Lent { connection: free.connection, opened: free.opened, _permit: permit });
             }
-            let connection = self.pool.acquire().await?;
-            Ok(Lent { connection, opened: Instant::now(), _permit: permit })
+            let _turn = if self.servers.must_write { Some(self.turn.lock().await) } else { None };
+            // Meanwhile others may need theirs no longer.
+            let free = if self.servers.must_write { self.take_alive().await } else { None };
+            let (connection, opened) = match free {
+                Some(free) => (free.connection, free.opened),
+                None => (self.open().await?, Instant::now()),
+            };
+            Ok(Lent { connection, opened, _permit: permit })
         };
-        timeout(self.patience, lend).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        timeout(self.patience, lend).await.unwrap_or(Err(Lack::TimedOut))
+    }
+
+    async fn open(&self) -> Result<Opened, Lack> {
+        if self.servers.must_write {
+            return connect::open(&self.servers, self.patience).await.map(Opened::Own).map_err(Lack::Told);
+        }
+        match self.pool.acquire().await {
+            Ok(connection) => Ok(Opened::Pooled(connection)),
+            Err(sqlx::Error::PoolTimedOut) => Err(Lack::TimedOut),
+            Err(error) => Err(Lack::Told(error.into())),
+        }
+    }
+
+    /// A session of its own, which needs a pool. It is made rarely, so the server is looked for each time.
+    pub async fn listener(&self) -> Result<PgListener, StoreError> {
+        if self.servers.must_write {
+            let (connection, options) = connect::open_at(&self.servers, self.patience).await?;
+            self.pool.set_connect_options(options);
+            let _ = timeout(ANSWER, connection.close()).await;
+        }
+        Ok(PgListener::connect_with(&self.pool).await?)
+    }
+
+    async fn take_alive(&self) -> Option<Free> {
+        while let Some(mut free) = self.take() {
+            if self.is_alive(&mut free).await {
+                return Some(free);
+            }
+            // Those below it were idle for longer, over the same network.
+            free.connection.close();
+            self.forget_idle();
+        }
+        None
     }
 
     fn take(&self) -> Option<Free> {
@@ -108,12 +177,12 @@ impl Connections {
             let trouble = self.state().trouble;
             free.since.elapsed() < TRUSTED && trouble.is_none_or(|last| last < free.since)
         };
-        trusted || matches!(timeout(ANSWER, free.connection.ping()).await, Ok(Ok(())))
+        trusted || matches!(timeout(ANSWER, free.connection.get().ping()).await, Ok(Ok(())))
     }
 
     fn forget_idle(&self) {
         let idle = std::mem::take(&mut self.state().free);
-        idle.into_iter().for_each(|free| drop(free.connection.detach()));
+        idle.into_iter().for_each(|free| free.connection.close());
     }
 
     /// After an operation that ended well: the connection is ready for the next one.
@@ -125,9 +194,17 @@ impl Connections {
         state.free.push(Free { connection: lent.connection, opened: lent.opened, since: Instant::now() });
         // What is not needed is always at the bottom.
         let idle = state.free.first().is_some_and(|free| free.since.elapsed() > NEEDED);
-        let unneeded = idle.then(|| state.free.remove(0).connection.detach());
+        let unneeded = idle.then(|| state.free.remove(0));
         drop(state);
-        drop(unneeded);
+        unneeded.into_iter().for_each(|free| free.connection.close());
+    }
+
+    /// After a statement that was refused. sqlx's pool finds out whether something is to be ended; one of ours ends it with its next
+    /// statement.
+    pub fn refused(&self, lent: Lent) {
+        if let Opened::Own(_) = lent.connection {
+            self.keep(lent);
+        }
     }
 
     pub fn trouble(&self) {
@@ -136,11 +213,7 @@ impl Connections {
 
     pub async fn why_none(&self) -> StoreError {
         let size = self.pool.options().get_max_connections() - LISTENING;
-        connect::why_none(&self.pool, size, self.patience).await
-    }
-
-    pub fn pool(&self) -> &Pool {
-        &self.pool
+        connect::why_none(&self.servers, size, self.patience).await
     }
 
     pub async fn close(&self) {

@@ -71,14 +71,22 @@ pub fn by_day<T>(items: impl IntoIterator<Item = T>, event_id: impl Fn(&T) -> Uu
 }
 
 /// Joins the deliveries `d` with keys. The first column is compared through an array of one: a plain equality would allow
-/// a hash or merge join over the whole index, which is what the planner takes for a day that is still empty, and it keeps
-/// that plan when the day has filled.
+/// a hash or merge join over the whole index, which is what the planner takes for a day that is still empty or nearly so, and it
+/// keeps that plan when the day has filled. The second one is not: two arrays would make the index look for the first alone.
 macro_rules! same_key {
     ($keys:literal) => {
         concat!("d.event_id = any (array[", $keys, ".event_id]) and d.endpoint_id = ", $keys, ".endpoint_id")
     };
 }
 pub(super) use same_key;
+
+/// Joins the events `e` with rows that have their ids, for the same reason in the same way.
+macro_rules! same_event {
+    ($rows:literal) => {
+        concat!("e.id = any (array[", $rows, ".event_id])")
+    };
+}
+pub(super) use same_event;
 
 /// The day that all of the events have, if it is one.
 pub fn only_day(event_ids: impl IntoIterator<Item = Uuid>) -> Option<Day> {

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connections::Connections;
+use sqlx::postgres::PgListener;
+
+use super::connections::{Connections, Lack};
 use super::error::{Result, StoreError};
 use super::options::Options;
-use super::session::{Conn, Pool};
+use super::session::Conn;
 
 /// Bounded access to the database: no call waits longer than the limit, whatever happens to the network.
 #[derive(Clone)]
@@ -19,7 +21,7 @@ pub struct Db {
 impl Db {
     /// Connections are opened when they are needed, so the server may come later.
     pub fn new(options: &Options) -> Result<Db> {
-        let connections = Arc::new(Connections::new(options, options.connect_options()?));
+        let connections = Arc::new(Connections::new(options)?);
         // The server ends a statement at its own time-out; this limit is for a network that swallows the answer.
         Ok(Db { connections, limit: options.statement_timeout + options.connect_timeout, asking: Arc::default() })
     }
@@ -30,8 +32,9 @@ impl Db {
         F: AsyncFnOnce(&mut Conn) -> sqlx::Result<T>,
     {
         let mut lent = match self.connections.lend().await {
-            Err(sqlx::Error::PoolTimedOut) => return Err(self.why_no_connection().await),
-            lent => lent?,
+            Ok(lent) => lent,
+            Err(Lack::TimedOut) => return Err(self.why_no_connection().await),
+            Err(Lack::Told(error)) => return Err(error),
         };
         let result = match tokio::time::timeout(self.limit, operation(lent.connection())).await {
             Ok(result) => result.map_err(StoreError::from),
@@ -44,7 +47,12 @@ impl Db {
         match &result {
             Ok(_) => self.connections.keep(lent),
             Err(StoreError::Unavailable(_)) => self.connections.trouble(),
-            // sqlx ends what it may have begun.
+            // It has become a standby, or another one was found behind the same name.
+            Err(error) if error.is_read_only() => {
+                lent.throw_away();
+                self.connections.trouble();
+            }
+            Err(StoreError::Refused { .. }) => self.connections.refused(lent),
             Err(_) => {}
         }
         result
@@ -62,9 +70,8 @@ impl Db {
         self.run(async |c| sqlx::query("select 1").execute(c).await.map(drop)).await
     }
 
-    /// For sessions that listen.
-    pub fn pool(&self) -> &Pool {
-        self.connections.pool()
+    pub async fn listener(&self) -> Result<PgListener> {
+        self.connections.listener().await
     }
 
     pub async fn close(&self) {

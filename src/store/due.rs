@@ -64,7 +64,9 @@ macro_rules! list_and_return {
             $crate::store::due::of_event!(),
             " from u join ",
             $events,
-            " e on e.id = u.event_id order by 1"
+            " e on ",
+            $crate::store::days::same_event!("u"),
+            " order by 1"
         )
     };
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::days::Day;
+use super::days::{Day, same_event, same_key};
 use super::deliveries::{Snapshot, columns};
 use super::due::of_event;
 use super::held::unless_dropped;
@@ -27,12 +27,14 @@ fn end(day: Day, reason: &str, found: &str, limit: u32) -> String {
          ), d as (
            update {deliveries} d
               set status = 'dead', dead_reason = '{reason}', next_attempt_at = null, updated_at = now()
-             from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
+             from r where {same_key}
            returning d.*)
          select {columns}, {event}, {told}
-           from d join {events} e on e.id = d.event_id",
+           from d join {events} e on {same_event}",
         deliveries = day.table("deliveries"),
         events = day.table("events"),
+        same_key = same_key!("r"),
+        same_event = same_event!("d"),
         columns = columns!(),
         event = of_event!(),
         told = tell_dead!("d"),

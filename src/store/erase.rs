@@ -63,7 +63,7 @@ pub struct Erased {
 /// The next events of a slice that are meant, in order. `None` for all of them: a batch of the slice is empty.
 pub async fn next(db: &Db, target: &Target, slice: &Slice) -> Result<Vec<Uuid>> {
     const OF_TENANT: &str = "select id from posthaste.events{day}
-        where id >= $1 and id < $2 and tenant = $3 and erased_at is null order by id limit $4";
+        where id >= $1 and id < $2 and tenant collate \"C\" = $3 and erased_at is null order by id limit $4";
     const OF_ENDPOINT: &str = "select event_id from posthaste.deliveries{day}
         where event_id >= $1 and event_id < $2 and endpoint_id = $3 order by event_id limit $4";
     let template = match target {
@@ -82,7 +82,7 @@ pub async fn next(db: &Db, target: &Target, slice: &Slice) -> Result<Vec<Uuid>> 
         arguments.add(BATCH)?;
         Ok(arguments)
     };
-    let ids: Vec<(Uuid,)> = days::rows(db, Some(slice.day), template, &arguments).await?;
+    let ids: Vec<(Uuid,)> = days::rows(db, slice.day(), template, &arguments).await?;
     Ok(ids.into_iter().map(|(id,)| id).collect())
 }
 

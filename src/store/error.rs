@@ -69,6 +69,11 @@ impl StoreError {
         self.code().is_some_and(|code| LOCKED.contains(&code))
     }
 
+    /// The server takes no writes.
+    pub fn is_read_only(&self) -> bool {
+        self.code() == Some("25006")
+    }
+
     /// Something of the schema is not there, or has another form than this program knows.
     pub fn misses_schema(&self) -> bool {
         let StoreError::Refused { code, message } = self else { return false };

@@ -49,12 +49,15 @@ impl Filter {
 /// the history may be read, but never in one statement.
 pub async fn page(db: &Db, filter: &Filter) -> Result<(Vec<Event>, Left)> {
     let (from, to) = filter.slices();
-    let mut slices = Slices::new(db, from, to, Order::NewestFirst).await?;
+    let mut slices = match &filter.tenant {
+        Some(tenant) => Slices::of_tenant(db, tenant, from, to, Order::NewestFirst).await?,
+        None => Slices::new(db, from, to, Order::NewestFirst).await?,
+    };
     let mut events: Vec<Event> = Vec::new();
     while let Some(slice) = slices.next(db).await? {
         let limit = filter.limit - events.len() as i64;
         let found: Vec<Event> =
-            days::rows(db, Some(slice.day), EVENTS.of(filter), &|| arguments(filter, &slice, limit)).await?;
+            days::rows(db, slice.day(), EVENTS.of(filter), &|| arguments(filter, &slice, limit)).await?;
         events.extend(found);
         if events.len() as i64 >= filter.limit {
             let last = events.last().map_or(slice.to, |event| event.id);
@@ -72,7 +75,7 @@ async fn left(db: &Db, filter: &Filter, rest: Slice, slices: &mut Slices) -> Res
         let Some(part) = slice else { return Ok(Left::exactly(count)) };
         let most = MOST_COUNTED - count;
         let rows: Vec<(i64,)> =
-            days::rows(db, Some(part.day), COUNT.of(filter), &|| arguments(filter, &part, most)).await?;
+            days::rows(db, part.day(), COUNT.of(filter), &|| arguments(filter, &part, most)).await?;
         count += rows.first().map_or(0, |(count,)| *count);
         if count >= MOST_COUNTED {
             break;
@@ -99,44 +102,69 @@ fn arguments(filter: &Filter, slice: &Slice, limit: i64) -> Arguments {
     Ok(arguments)
 }
 
-/// A statement without conditions on deliveries, and with them.
+/// A statement for all tenants and for one, each without conditions on deliveries and with them. What is optional cannot use an
+/// index.
 struct Texts {
-    plain: &'static str,
-    with_deliveries: &'static str,
+    everyone: [&'static str; 2],
+    one: [&'static str; 2],
 }
 
 impl Texts {
     fn of(&self, filter: &Filter) -> &'static str {
-        if filter.asks_for_deliveries() { self.with_deliveries } else { self.plain }
+        let texts = if filter.tenant.is_some() { &self.one } else { &self.everyone };
+        texts[usize::from(filter.asks_for_deliveries())]
     }
 }
 
-macro_rules! matching {
+macro_rules! everyone {
     () => {
-        " from posthaste.events{day} e
-         where e.id >= $1 and e.id < $2 and ($3::text is null or e.tenant = $3) and ($4::text is null or e.event_type = $4)
-           and ($5::text is null or e.event_type like $5)"
+        "$3::text is null"
     };
 }
+macro_rules! one {
+    () => {
+        "e.tenant collate \"C\" = $3"
+    };
+}
+macro_rules! matching {
+    ($tenant:expr) => {
+        concat!(
+            " from posthaste.events{day} e where e.id >= $1 and e.id < $2 and ",
+            $tenant,
+            " and ($4::text is null or e.event_type = $4) and ($5::text is null or e.event_type like $5)"
+        )
+    };
+}
+/// Compared as deliveries are with keys (`days::same_key`): each event is looked up.
 macro_rules! with_delivery {
     () => {
         " and exists (select from posthaste.deliveries{day} d
-                       where d.event_id = e.id and ($7::text is null or d.status = $7)
+                       where d.event_id = any (array[e.id]) and ($7::text is null or d.status = $7)
                          and ($8::uuid is null or d.endpoint_id = $8) and ($9::int is null or d.last_status_code = $9))"
     };
 }
 macro_rules! events {
-    () => {
-        "select e.id, e.tenant, e.event_type, e.idempotency_key, e.max_attempts, e.traceparent, e.created_at, e.published_at,
-                e.matched, octet_length(e.payload::text) as payload_bytes"
+    ($tenant:expr, $more:expr) => {
+        concat!(
+            "select e.id, e.tenant, e.event_type, e.idempotency_key, e.max_attempts, e.traceparent, e.created_at,
+                    e.published_at, e.matched, octet_length(e.payload::text) as payload_bytes, e.erased_at",
+            matching!($tenant),
+            $more,
+            " order by e.id desc limit $6"
+        )
+    };
+}
+macro_rules! count {
+    ($tenant:expr, $more:expr) => {
+        concat!("select count(*) from (select e.id", matching!($tenant), $more, " limit $6) c")
     };
 }
 
 const EVENTS: Texts = Texts {
-    plain: concat!(events!(), matching!(), " order by e.id desc limit $6"),
-    with_deliveries: concat!(events!(), matching!(), with_delivery!(), " order by e.id desc limit $6"),
+    everyone: [events!(everyone!(), ""), events!(everyone!(), with_delivery!())],
+    one: [events!(one!(), ""), events!(one!(), with_delivery!())],
 };
 const COUNT: Texts = Texts {
-    plain: concat!("select count(*) from (select e.id", matching!(), " limit $6) c"),
-    with_deliveries: concat!("select count(*) from (select e.id", matching!(), with_delivery!(), " limit $6) c"),
+    everyone: [count!(everyone!(), ""), count!(everyone!(), with_delivery!())],
+    one: [count!(one!(), ""), count!(one!(), with_delivery!())],
 };

@@ -24,6 +24,8 @@ pub struct Event {
     /// How many endpoints matched; 0 is recorded, with nothing to deliver.
     pub matched: i32,
     pub payload_bytes: i32,
+    /// When its payload was erased: it is null since.
+    pub erased_at: Option<DateTime<Utc>>,
 }
 
 /// One event, from the record or from the outbox.
@@ -31,11 +33,11 @@ pub async fn get(db: &Db, id: Uuid) -> Result<Option<Event>> {
     db.run(async |c| {
         sqlx::query_as(
             "select id, tenant, event_type, idempotency_key, max_attempts, traceparent, created_at, published_at,
-                    matched, octet_length(payload::text) as payload_bytes
+                    matched, octet_length(payload::text) as payload_bytes, erased_at
                from posthaste.events where id = $1
              union all
              select id, tenant, event_type, idempotency_key, max_attempts, traceparent, created_at, null, 0,
-                    octet_length(payload::text)
+                    octet_length(payload::text), null
                from posthaste.outbox where id = $1
              limit 1",
         )

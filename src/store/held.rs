@@ -1,6 +1,9 @@
 //! Held deliveries, day by day: which days have any, and whose they are. Each statement names its day's partition, so it
 //! costs the same however much history there is; what it reads is bounded by the endpoints that it is asked about.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
 use chrono::NaiveDate;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
@@ -138,6 +141,58 @@ pub async fn of(db: &Db, day: Day, endpoints: &[Uuid]) -> Result<Vec<HeldEndpoin
         held = held!(),
     );
     unless_dropped(db.run(async |c| sqlx::query_as(AssertSqlSafe(text)).bind(endpoints).fetch_all(c).await).await)
+}
+
+/// What is read to find the endpoints with the most: endpoints of a day, held deliveries of one of them, and of all together.
+const MOST_ENDPOINTS: i64 = 20_000;
+const MOST_EACH: i64 = 10_000;
+const MOST_IN_ALL: i64 = 100_000;
+
+/// What is held for one endpoint.
+#[derive(Debug, Clone, PartialEq, sqlx_macros::FromRow)]
+pub struct Backlog {
+    pub endpoint_id: Uuid,
+    pub held: i64,
+    /// The time of the first of them has come so long ago; negative: it will come.
+    pub due_s: f64,
+}
+
+/// The endpoints with the most held deliveries of the days, the most first. It walks the index from endpoint to endpoint and reads
+/// no more than the limits above: where more are held, endpoints with the highest ids may be left out.
+pub async fn backlogs(db: &Db, days: &[Day], limit: usize) -> Result<Vec<Backlog>> {
+    let mut all: HashMap<Uuid, Backlog> = HashMap::new();
+    for day in days {
+        let left = MOST_IN_ALL - all.values().map(|backlog| backlog.held).sum::<i64>();
+        for of_day in backlogs_of(db, *day, left.max(0)).await? {
+            let held = all.get(&of_day.endpoint_id).map_or(0, |before| before.held);
+            let first = all.get(&of_day.endpoint_id).map_or(of_day.due_s, |before| before.due_s.max(of_day.due_s));
+            all.insert(of_day.endpoint_id, Backlog { held: held + of_day.held, due_s: first, ..of_day });
+        }
+    }
+    let mut most: Vec<Backlog> = all.into_values().collect();
+    most.sort_unstable_by_key(|backlog| (Reverse(backlog.held), backlog.endpoint_id));
+    most.truncate(limit);
+    Ok(most)
+}
+
+async fn backlogs_of(db: &Db, day: Day, most: i64) -> Result<Vec<Backlog>> {
+    let text = format!(
+        "with recursive h as (
+           (select endpoint_id, next_attempt_at from {table}
+             where status = 'held' order by endpoint_id, next_attempt_at limit 1)
+           union all
+           select n.* from h cross join lateral (
+             select d.endpoint_id, d.next_attempt_at from {table} d
+              where d.status = 'held' and d.endpoint_id > h.endpoint_id
+              order by d.endpoint_id, d.next_attempt_at limit 1) n)
+         select endpoint_id, count(*) as held, extract(epoch from now() - min(next_attempt_at))::float8 as due_s from (
+           select h.* from (select * from h limit {MOST_ENDPOINTS}) h cross join lateral (
+             select from {table} d where d.status = 'held' and d.endpoint_id = h.endpoint_id limit {MOST_EACH}) one
+            limit $1) counted
+          group by 1",
+        table = day.table("deliveries"),
+    );
+    unless_dropped(db.run(async |c| sqlx::query_as(AssertSqlSafe(text)).bind(most).fetch_all(c).await).await)
 }
 
 /// How many deliveries of the days are held. Counting stops at `most`, so that the gauge stays cheap in an outage.

@@ -4,7 +4,7 @@
 use chrono::NaiveDate;
 use sqlx::AssertSqlSafe;
 
-use super::days::Day;
+use super::days::{Day, same_event, same_key};
 use super::deliveries::{Snapshot, columns};
 use super::due::of_event;
 use super::held::unless_dropped;
@@ -57,15 +57,17 @@ pub async fn expire(db: &Db, day: Day, idle_ms: i64, limit: u32) -> Result<Vec<(
            select * from (select * from h union all select * from w) hw limit {limit}
          ), d as (
            update {deliveries} d set status = 'dead', dead_reason = 'expired', next_attempt_at = null, updated_at = now()
-             from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
+             from r where {same_key}
            returning d.*
          ), n as (
            insert into posthaste.history_days as n (day, expired, expired_at)
            select $2, count(*), now() from d having count(*) > 0
            on conflict (day) do update set expired = n.expired + excluded.expired, expired_at = excluded.expired_at)
-         select {columns}, {event} from d join {events} e on e.id = d.event_id",
+         select {columns}, {event} from d join {events} e on {same_event}",
         deliveries = day.table("deliveries"),
         events = day.table("events"),
+        same_key = same_key!("r"),
+        same_event = same_event!("d"),
         columns = columns!(),
         event = of_event!(),
     );

@@ -6,12 +6,12 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Row};
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 
-use super::{Conn, Options, Result, StoreError, connect};
+use super::connect::{self, Servers};
+use super::{Conn, Options, Result, StoreError};
 
 /// First keys of the two-key advisory locks, so that ours meet nobody else's.
 const RELAY: i32 = 0x7068_0001;
@@ -50,19 +50,18 @@ impl Session {
     /// Fails with `SharedSession` where a pooler lends one session of the server to several connections.
     pub async fn open(options: &Options) -> Result<Session> {
         let limit = options.connect_timeout;
-        let options =
-            options.connect_options()?.options([("idle_session_timeout", format!("{}", SILENCE.as_millis()))]);
-        let connection = Arc::new(Mutex::new(Some(connect::open(&options, limit).await?)));
+        let servers = options.servers()?.with("idle_session_timeout", &SILENCE.as_millis().to_string());
+        let connection = Arc::new(Mutex::new(Some(connect::open(&servers, limit).await?)));
         let heart = tokio::spawn(beat(connection.clone(), limit)).abort_handle();
         let mut session = Session { connection, limit, backend: 0, relay: OnceLock::new(), heart };
         session.backend = session.backend().await?;
-        session.refuse_shared(&options).await?;
+        session.refuse_shared(&servers).await?;
         Ok(session)
     }
 
     /// Two connections that are open at the same time have two sessions, unless a pooler is in between.
-    async fn refuse_shared(&self, options: &PgConnectOptions) -> Result<()> {
-        let mut second = connect::open(options, self.limit).await?;
+    async fn refuse_shared(&self, servers: &Servers) -> Result<()> {
+        let mut second = connect::open(servers, self.limit).await?;
         let other = bounded(self.limit, backend(&mut second)).await;
         let _ = bounded(self.limit, second.close()).await;
         if other? == self.backend { Err(StoreError::SharedSession) } else { self.ping().await }

@@ -89,7 +89,7 @@ async fn once(options: &Options, settings: &Settings) -> Result<()> {
 
 /// Migrations may rewrite large tables; they are bounded by the operator, not by the service's time-outs.
 async fn open(options: &Options) -> Result<Conn> {
-    let mut connection = connect::open(&options.connect_options()?, options.connect_timeout).await?;
+    let mut connection = connect::open(&options.servers()?, options.connect_timeout).await?;
     sqlx::raw_sql("set statement_timeout = 0; set lock_timeout = 0").execute(&mut connection).await?;
     Ok(connection)
 }

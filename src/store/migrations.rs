@@ -36,6 +36,7 @@ const TEXTS: &[(i64, &str, &str)] = &[
     (25, "resends", include_str!("migrations/0025_resends.sql")),
     (27, "retry_budgets", include_str!("migrations/0027_retry_budgets.sql")),
     (29, "operations", include_str!("migrations/0029_operations.sql")),
+    (31, "events_tenant", include_str!("migrations/0031_events_tenant.sql")),
 ];
 
 pub(super) fn all() -> Vec<Migration> {

@@ -15,6 +15,7 @@ mod connect;
 mod connections;
 pub mod days;
 mod db;
+pub mod dead_endpoints;
 pub mod delay_queues;
 pub mod deliveries;
 pub mod due;
@@ -60,6 +61,7 @@ pub mod vitals;
 pub mod wake;
 pub mod watch;
 
+pub use connect::Found;
 pub use db::Db;
 pub use error::{Result, StoreError};
 pub use options::Options;

@@ -6,12 +6,16 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
+use super::connect::{Found, Servers};
 use super::error::{Result, StoreError};
+use crate::domain::servers;
 use crate::tls::Files;
 
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// It may list several servers.
     pub url: SecretString,
+    pub found: Found,
     pub tls: Files,
     pub max_connections: u32,
     pub connect_timeout: Duration,
@@ -30,9 +34,14 @@ pub struct Options {
 }
 
 impl Options {
-    pub(super) fn connect_options(&self) -> Result<PgConnectOptions> {
-        let options: PgConnectOptions =
-            self.url.expose_secret().parse().map_err(|e: sqlx::Error| StoreError::Url(e.to_string()))?;
+    pub(super) fn servers(&self) -> Result<Servers> {
+        let listed = servers::listed(self.url.expose_secret()).map_err(StoreError::Url)?;
+        let all = listed.each.iter().map(|url| self.connect_options(url)).collect::<Result<Vec<_>>>()?;
+        Ok(Servers { all, must_write: listed.must_write, found: self.found.clone() })
+    }
+
+    fn connect_options(&self, url: &str) -> Result<PgConnectOptions> {
+        let options: PgConnectOptions = url.parse().map_err(|e: sqlx::Error| StoreError::Url(e.to_string()))?;
         let options = encrypted(options, &self.tls);
         let statement_timeout = format!("{}ms", self.statement_timeout.as_millis());
         let mut settings = vec![

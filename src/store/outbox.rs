@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{Db, Result};
-use crate::domain::few::{LOOK, Seen};
+use crate::domain::few::{ENDPOINTS, LOOK, Seen};
 
 #[derive(Debug, Clone, Copy, PartialEq, sqlx_macros::FromRow)]
 pub struct Backlog {
@@ -41,7 +41,7 @@ macro_rules! seen {
             "o.id, o.tenant, (",
             payload_bytes!(),
             ")::int8 as bytes,
-            (select count(*) from (select from posthaste.endpoints e where e.tenant = o.tenant limit 1000) n) as endpoints"
+            (select count(*) from (select from posthaste.endpoints e where e.tenant = o.tenant limit $2 + 1) n) as endpoints"
         )
     };
 }
@@ -49,7 +49,7 @@ macro_rules! seen {
 /// The oldest rows, a few of them. What others have locked is seen as well.
 pub async fn look(db: &Db) -> Result<Vec<Seen>> {
     const LOOKED: &str = concat!("select ", seen!(), " from posthaste.outbox o order by o.id limit $1");
-    let rows = db.run(async |c| sqlx::query_as(LOOKED).bind(LOOK as i64).fetch_all(c).await).await?;
+    let rows = db.run(async |c| sqlx::query_as(LOOKED).bind(LOOK as i64).bind(ENDPOINTS).fetch_all(c).await).await?;
     Ok(rows.into_iter().map(seen).collect())
 }
 
@@ -70,9 +70,11 @@ pub async fn look_beside(db: &Db, crowded: &[String]) -> Result<Vec<Seen>> {
             where (o.tenant collate \"C\", o.id) >= (t.tenant, '00000000-0000-0000-0000-000000000000')
               and o.tenant collate \"C\" <= t.tenant
             order by o.tenant collate \"C\", o.id limit $1) r
-          where t.tenant <> all ($2) limit $1"
+          where t.tenant <> all ($3) limit $1"
     );
-    let rows = db.run(async |c| sqlx::query_as(LOOKED).bind(LOOK as i64).bind(crowded).fetch_all(c).await).await?;
+    let rows = db
+        .run(async |c| sqlx::query_as(LOOKED).bind(LOOK as i64).bind(ENDPOINTS).bind(crowded).fetch_all(c).await)
+        .await?;
     Ok(rows.into_iter().map(seen).collect())
 }
 

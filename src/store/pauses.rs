@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::days::Day;
+use super::days::{Day, same_key};
 use super::held::{self, unless_dropped};
 use super::{Conn, Db, Result};
 
@@ -130,9 +130,10 @@ async fn bring_forward_of(db: &Db, day: Day, endpoint: Uuid) -> Result<u64> {
               order by next_attempt_at limit {BATCH} for update skip locked) h
          ), u as (
            update {table} d set next_attempt_at = now() - ({BATCH} - r.n) * interval '1 microsecond', updated_at = now()
-             from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id) returning 1)
+             from r where {same_key} returning 1)
          select count(*) from u",
         table = day.table("deliveries"),
+        same_key = same_key!("r"),
     );
     let brought = async |c: &mut Conn| sqlx::query_scalar(AssertSqlSafe(text)).bind(endpoint).fetch_one(c).await;
     Ok(unless_dropped::<i64>(db.run(brought).await)? as u64)

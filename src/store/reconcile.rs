@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::days::same_key;
 use super::due::{self, list_and_return};
 use super::{Db, Result};
 use crate::domain::reconcile::SLACK;
@@ -82,8 +83,9 @@ pub async fn republish(db: &Db, relay: i64, proofs: Proofs, limit: i64) -> Resul
                 "   order by next_attempt_at limit $4 for update skip locked
                  ), u as (
                    update posthaste.deliveries d set next_attempt_at = now()
-                     from l where (d.event_id, d.endpoint_id) = (l.event_id, l.endpoint_id)
-                   returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts)",
+                     from l where ",
+                same_key!("l"),
+                "  returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts)",
                 list_and_return!(relay = "$5", due = "true", events = "posthaste.events")
             ))
             .bind(proofs.retry)

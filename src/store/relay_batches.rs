@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::days::same_event;
 use super::due::carried;
 use super::{Db, Result, due};
 use crate::domain::ids::DeliveryKey;
@@ -105,7 +106,9 @@ with b as materialized (
   select p.*, e.tenant, e.event_type, e.payload, e.traceparent, row_number() over keys as n,
          sum(case when pg_column_compression(e.payload) is null then pg_column_size(e.payload)
                   else octet_length(e.payload::text) end) over keys as bytes
-    from p join posthaste.events e on e.id = p.event_id
+    from p join posthaste.events e on ",
+    same_event!("p"),
+    "
   window keys as (order by p.event_id, p.endpoint_id rows unbounded preceding)
 )
 select event_id, endpoint_id, attempts, base_attempts, max_attempts, tenant, event_type, ",

@@ -3,7 +3,7 @@
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::days::{Day, by_day};
+use super::days::{Day, by_day, same_event, same_key};
 use super::due::{self, list_and_return, of_event};
 use super::held::unless_dropped;
 use super::{Conn, Db, Result};
@@ -31,9 +31,10 @@ async fn became_of(db: &Db, day: Day, open: &[Let]) -> Result<Vec<(DeliveryKey, 
                 coalesce(d.status = 'delivered' or d.dead_reason = 'permanent_status', false),
                 coalesce(d.attempts > k.attempts, false)
            from unnest($1::uuid[], $2::uuid[], $3::int[]) as k(event_id, endpoint_id, attempts)
-           left join {} d on d.event_id = k.event_id and d.endpoint_id = k.endpoint_id
+           left join {} d on {}
           where d.status is distinct from 'pending' or d.attempts <> k.attempts",
-        day.table("deliveries")
+        day.table("deliveries"),
+        same_key!("k")
     );
     let (events, endpoints): (Vec<Uuid>, Vec<Uuid>) =
         open.iter().map(|delivery| (delivery.key.event_id, delivery.key.endpoint_id)).unzip();
@@ -75,14 +76,16 @@ pub async fn release(db: &Db, relay: i64, day: Day, counts: &[(Uuid, u32)]) -> R
            select r.event_id, r.endpoint_id, row_number() over w as n, sum(
                     case when pg_column_compression(e.payload) is null then pg_column_size(e.payload)
                          else octet_length(e.payload::text) end) over w as bytes
-             from r join {events} e on e.id = r.event_id window w as (order by r.ord, r.next_attempt_at, r.event_id)
+             from r join {events} e on {same_event} window w as (order by r.ord, r.next_attempt_at, r.event_id)
          ), u as (
            update {deliveries} d set status = 'pending', next_attempt_at = now(), updated_at = now()
-             from s where (d.event_id, d.endpoint_id) = (s.event_id, s.endpoint_id) and (s.n = 1 or s.bytes <= $4)
+             from s where {same_key} and (s.n = 1 or s.bytes <= $4)
            returning d.event_id, d.endpoint_id, d.attempts, d.base_attempts, d.max_attempts)",
             list_and_return!(relay = "$3", due = "true", events = "{events}")
         ),
         MOST = MOST,
+        same_key = same_key!("s"),
+        same_event = same_event!("r"),
         deliveries = day.table("deliveries"),
         events = day.table("events"),
     );
@@ -126,9 +129,11 @@ async fn pending_of(db: &Db, batch: i64) -> Result<Vec<Message>> {
                 "
                    from posthaste.relay_batches b
                   cross join unnest(b.event_ids, b.endpoint_ids) as k(event_id, endpoint_id)
-                   join posthaste.deliveries d on d.event_id = k.event_id and d.endpoint_id = k.endpoint_id
-                   join posthaste.events e on e.id = k.event_id
-                  where b.id = $1 and d.status = 'pending'
+                   join posthaste.deliveries d on ",
+                same_key!("k"),
+                "  join posthaste.events e on ",
+                same_event!("k"),
+                " where b.id = $1 and d.status = 'pending'
                   order by 1, 2"
             ))
             .bind(batch)

@@ -27,21 +27,33 @@ impl Window {
     }
 }
 
-/// Recorded events of a slice that match the endpoint `ep` and have no delivery to it.
+/// Recorded events of a slice that match the endpoint `ep` and have no delivery to it. Compared as deliveries are with keys
+/// (`days::same_key`): each event is looked up.
 fn missed(slice: &Slice) -> String {
     format!(
-        "{events} e join posthaste.endpoints ep on ep.id = $1 and ep.tenant = e.tenant
+        "{events} e join posthaste.endpoints ep on ep.id = $1 and ep.tenant = e.tenant collate \"C\"
            and e.event_type like any (ep.event_like)
           where e.id >= $2 and e.id < $3 and e.erased_at is null
-            and not exists (select from {deliveries} d where d.event_id = e.id and d.endpoint_id = $1)",
-        events = slice.day.table("events"),
-        deliveries = slice.day.table("deliveries"),
+            and not exists (select from {deliveries} d where d.event_id = any (array[e.id]) and d.endpoint_id = $1)",
+        events = slice.table("events"),
+        deliveries = slice.table("deliveries"),
     )
 }
 
-/// The slices of a window, oldest first.
-pub async fn slices(db: &Db, window: Window) -> Result<Slices> {
-    Slices::new(db, window.from(), window.to(), Order::OldestFirst).await
+/// The slices of a window that has events for the endpoint, oldest first.
+pub async fn slices(db: &Db, endpoint: Uuid, window: Window) -> Result<Slices> {
+    let tenant: Option<String> = db
+        .run(async |c| {
+            let tenant = sqlx::query_scalar("select tenant from posthaste.endpoints where id = $1");
+            tenant.bind(endpoint).fetch_optional(c).await
+        })
+        .await?;
+    let (from, to) = (window.from(), window.to());
+    match tenant {
+        Some(tenant) => Slices::of_tenant(db, &tenant, from, to, Order::OldestFirst).await,
+        // Without the endpoint nothing matches.
+        None => Slices::new(db, to, to, Order::OldestFirst).await,
+    }
 }
 
 pub async fn count(db: &Db, endpoint: Uuid, slice: &Slice) -> Result<i64> {
@@ -83,7 +95,7 @@ pub async fn create(db: &Db, relay: i64, terms: Terms, slice: &Slice, limit: i64
             list_and_return!(relay = "$6", due = "u.status = 'pending'", events = "{events}")
         ),
         missed = missed(slice),
-        events = slice.day.table("events"),
+        events = slice.table("events"),
     );
     let create = async |c: &mut Conn| {
         let query = sqlx::query_as::<_, due::Written>(AssertSqlSafe(text));

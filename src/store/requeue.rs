@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::days::{same_event, same_key};
 use super::deliveries::{Raw, Snapshot, columns, columns_of};
 use super::due::{self, is_sent_to, list_and_return, of_event};
 use super::replay::Window;
@@ -97,7 +98,8 @@ macro_rules! any_event {
 }
 macro_rules! these_events {
     () => {
-        "d.event_id = any ($2)"
+        // Of both: the join alone would not tell the planner that there are few.
+        "d.event_id = any ($2) and e.id = any ($2)"
     };
 }
 
@@ -138,50 +140,6 @@ pub struct Dead {
     pub died_at: DateTime<Utc>,
 }
 
-/// Endpoints that may have dead deliveries that match (removed ones too), in the order of their ids.
-pub async fn endpoints(db: &Db, filter: &Filter) -> Result<Vec<Uuid>> {
-    if let Some(endpoint) = filter.endpoint {
-        return Ok(vec![endpoint]);
-    }
-    match events_of(filter) {
-        Some(events) => endpoints_of_events(db, events).await,
-        None => endpoints_of(db, filter.tenant.as_deref()).await,
-    }
-}
-
-async fn endpoints_of_events(db: &Db, events: &[Uuid]) -> Result<Vec<Uuid>> {
-    db.run(async |c| {
-        sqlx::query_scalar(
-            "select distinct endpoint_id from posthaste.deliveries
-              where event_id = any ($1) and status = 'dead' order by endpoint_id",
-        )
-        .bind(events)
-        .fetch_all(c)
-        .await
-    })
-    .await
-}
-
-/// Of a removed endpoint nobody knows whose it was.
-async fn endpoints_of(db: &Db, tenant: Option<&str>) -> Result<Vec<Uuid>> {
-    db.run(async |c| {
-        sqlx::query_scalar(
-            "with recursive h as (
-               (select endpoint_id from posthaste.deliveries where status = 'dead' order by endpoint_id limit 1)
-               union all
-               select (select d.endpoint_id from posthaste.deliveries d
-                        where d.status = 'dead' and d.endpoint_id > h.endpoint_id order by d.endpoint_id limit 1)
-                 from h where h.endpoint_id is not null)
-             select h.endpoint_id from h left join posthaste.endpoints p on p.id = h.endpoint_id
-              where h.endpoint_id is not null and ($1::text is null or p.id is null or p.tenant = $1) order by 1",
-        )
-        .bind(tenant)
-        .fetch_all(c)
-        .await
-    })
-    .await
-}
-
 /// The dead deliveries that match, latest death first. Reads all that match: for a command, not for a service.
 pub async fn list(db: &Db, filter: &Filter, limit: i64) -> Result<Vec<Dead>> {
     macro_rules! list {
@@ -189,8 +147,9 @@ pub async fn list(db: &Db, filter: &Filter, limit: i64) -> Result<Vec<Dead>> {
             concat!(
                 "select d.event_id, d.endpoint_id, e.tenant, e.event_type, d.dead_reason, d.attempts, d.last_status_code,
                         d.last_error, d.updated_at as died_at
-                   from posthaste.deliveries d join posthaste.events e on e.id = d.event_id
-                  where ",
+                   from posthaste.deliveries d join posthaste.events e on ",
+                same_event!("d"),
+                " where ",
                 matching!(any_endpoint!(), $events),
                 " order by d.updated_at desc, d.event_id desc limit $12"
             )
@@ -204,7 +163,9 @@ pub async fn count(db: &Db, endpoint: Uuid, filter: &Filter) -> Result<i64> {
     macro_rules! count {
         ($events:expr) => {
             concat!(
-                "select count(*) from posthaste.deliveries d join posthaste.events e on e.id = d.event_id where ",
+                "select count(*) from posthaste.deliveries d join posthaste.events e on ",
+                same_event!("d"),
+                " where ",
                 matching!(the_endpoint!(), $events),
                 not_erased!()
             )
@@ -239,8 +200,9 @@ pub async fn grant(db: &Db, relay: i64, filter: &Filter, next: Next) -> Result<d
                      from posthaste.endpoints ep where ep.id = $1
                  ), r as materialized (
                    select d.event_id, d.endpoint_id
-                     from posthaste.deliveries d join posthaste.events e on e.id = d.event_id
-                    where ",
+                     from posthaste.deliveries d join posthaste.events e on ",
+                same_event!("d"),
+                "   where ",
                 matching!(the_endpoint!(), $events),
                 not_erased!(),
                 "     and d.event_id > $12 and exists (select from p)
@@ -249,8 +211,9 @@ pub async fn grant(db: &Db, relay: i64, filter: &Filter, next: Next) -> Result<d
                    update posthaste.deliveries d
                       set status = (select p.status from p), base_attempts = d.attempts, dead_reason = null,
                           next_attempt_at = now(), updated_at = now()
-                     from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
-                   returning d.event_id, d.endpoint_id, d.status, d.attempts, d.base_attempts, d.max_attempts)",
+                     from r where ",
+                same_key!("r"),
+                "  returning d.event_id, d.endpoint_id, d.status, d.attempts, d.base_attempts, d.max_attempts)",
                 list_and_return!(relay = "$14", due = "u.status = 'pending'", events = "posthaste.events")
             )
         };
@@ -321,9 +284,11 @@ pub async fn dead_letters(db: &Db, keys: &[DeliveryKey]) -> Result<Vec<(Message,
                 ", ",
                 of_event!(),
                 " from unnest($1::uuid[], $2::uuid[]) as k(event_id, endpoint_id)
-                   join posthaste.deliveries d on (d.event_id, d.endpoint_id) = (k.event_id, k.endpoint_id)
-                   join posthaste.events e on e.id = k.event_id
-                  where d.status = 'dead' and d.event_id between $3 and $4 and e.id between $3 and $4",
+                   join posthaste.deliveries d on ",
+                same_key!("k"),
+                "  join posthaste.events e on ",
+                same_event!("k"),
+                " where d.status = 'dead' and d.event_id between $3 and $4 and e.id between $3 and $4",
                 not_erased!()
             ))
             .bind(&events)
@@ -358,15 +323,17 @@ pub async fn mark_dead_of_removed(db: &Db, endpoint: Uuid, limit: i64) -> Result
          ), d as (
            update posthaste.deliveries d
               set status = 'dead', dead_reason = 'endpoint_removed', next_attempt_at = null, updated_at = now()
-             from r where (d.event_id, d.endpoint_id) = (r.event_id, r.endpoint_id)
-           returning d.*)
+             from r where ",
+        same_key!("r"),
+        "  returning d.*)
          select ",
         columns!(),
         ", ",
         of_event!(),
         ", ",
         tell_dead!("d"),
-        " from d join posthaste.events e on e.id = d.event_id"
+        " from d join posthaste.events e on ",
+        same_event!("d")
     );
     both(db.run(async |c| sqlx::query_as(REMOVED).bind(endpoint).bind(limit).fetch_all(c).await).await?)
 }

@@ -72,9 +72,9 @@ pub enum Wake {
 impl Alarm {
     pub async fn listen(db: &Db, channel: &str) -> Result<Alarm> {
         let listening = async {
-            let mut listener = PgListener::connect_with(db.pool()).await?;
+            let mut listener = db.listener().await?;
             listener.listen(channel).await?;
-            Ok(listener)
+            Result::Ok(listener)
         };
         Ok(Alarm { listener: answered(listening).await?, heard: Instant::now() })
     }
@@ -102,9 +102,9 @@ impl Alarm {
     }
 }
 
-async fn answered<T>(question: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
+async fn answered<T, E: Into<StoreError>>(question: impl Future<Output = std::result::Result<T, E>>) -> Result<T> {
     match tokio::time::timeout(ANSWER, question).await {
-        Ok(answer) => Ok(answer?),
+        Ok(answer) => answer.map_err(Into::into),
         Err(_) => Err(StoreError::TimedOut(ANSWER)),
     }
 }

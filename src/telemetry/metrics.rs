@@ -6,8 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
+use uuid::Uuid;
 
 use super::names::*;
+use super::top;
 use crate::domain::dead_reason::DeadReason;
 use crate::domain::retention::Pin;
 
@@ -147,6 +149,12 @@ pub fn endpoint_pauses(endpoints: &HashMap<&str, u64>) {
 
 pub fn held_deliveries(deliveries: u64) {
     gauge!(HELD_DELIVERIES.name).set(deliveries as f64);
+}
+
+/// These endpoints and no others have series of their own: held deliveries, and since when the first one has been due.
+pub fn top_endpoints(endpoints: &[(Uuid, f64, f64)]) {
+    top::set(TOP_HELD, endpoints.iter().map(|(endpoint, held, _)| (*endpoint, *held)).collect());
+    top::set(TOP_DUE, endpoints.iter().map(|(endpoint, _, due_s)| (*endpoint, *due_s)).collect());
 }
 
 pub fn held(reason: HeldReason) {

@@ -9,3 +9,4 @@ pub mod otlp;
 pub mod readiness;
 pub mod server;
 pub mod spans;
+mod top;

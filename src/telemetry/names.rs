@@ -1,6 +1,6 @@
 //! Every metric and label: name, kind, labels, unit and meaning. `docs/metrics.md` is checked against this table.
 //!
-//! An endpoint's id is never a label: there may be very many.
+//! An endpoint's id is a label of `TOP_HELD` and `TOP_DUE` only, which are bounded: there may be very many endpoints.
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
@@ -108,6 +108,10 @@ table! {
         "Events for operations.tenant that were left out because there were too many.");
     HELD_DELIVERIES = gauge("posthaste_held_deliveries", &[], "deliveries",
         "Deliveries that wait in PostgreSQL, not in the broker, up to 100000.");
+    TOP_HELD = gauge("posthaste_endpoint_held_deliveries", &["endpoint"], "deliveries",
+        "Held deliveries of the telemetry.top_endpoints endpoints that have the most, up to 10000 of a day each.");
+    TOP_DUE = gauge("posthaste_endpoint_held_oldest_due_seconds", &["endpoint"], "seconds",
+        "How long ago the first held delivery of these endpoints was due; 0: it is not due yet.");
     HELD = counter("posthaste_held_total", &["reason"], "deliveries",
         "Deliveries that were taken out of the broker to wait in PostgreSQL.");
     LOST_AND_REPUBLISHED = counter("posthaste_lost_and_republished_total", &[], "messages",
@@ -218,6 +222,8 @@ pub enum Duty {
     Release,
     /// Dropping days that are older than the retention.
     Retention,
+    /// Looking for the endpoints that have the most held deliveries.
+    TopEndpoints,
     /// Counting the retries that wait in delay queues.
     Waiting,
 }
@@ -234,6 +240,7 @@ impl Duty {
             Duty::Reconcile => "reconcile",
             Duty::Release => "release",
             Duty::Retention => "retention",
+            Duty::TopEndpoints => "top_endpoints",
             Duty::Waiting => "waiting",
         }
     }

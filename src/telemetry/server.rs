@@ -18,8 +18,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::metrics;
 use super::readiness::Readiness;
+use super::{metrics, top};
 
 /// Histograms gather samples until the next upkeep or scrape folds them into buckets.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -132,7 +132,7 @@ fn scrape(handle: &PrometheusHandle, readiness: &Readiness) -> impl IntoResponse
     for (check, up) in readiness.all() {
         metrics::dependency_up(check, up);
     }
-    ([(CONTENT_TYPE, PROMETHEUS_TEXT)], handle.render())
+    ([(CONTENT_TYPE, PROMETHEUS_TEXT)], handle.render() + &top::render())
 }
 
 fn readyz(readiness: &Readiness) -> impl IntoResponse + use<> {

@@ -18,6 +18,7 @@ use crate::broker::BrokerError;
 use crate::broker::connection::Link;
 use crate::broker::consumer::Subscription;
 use crate::broker::declare;
+use crate::broker::silence::{self, Silence};
 use crate::reconnect::Backoff;
 use crate::telemetry::readiness::Readiness;
 
@@ -95,7 +96,7 @@ impl Consumer {
         tracing::info!("consuming");
         let result = tokio::select! {
             result = first_end(&mut consuming) => result,
-            reason = disconnected(&link, &self.shares, &flows, &self.replicas) => {
+            reason = disconnected(&link, &self.shares, &flows, &self.replicas, ready) => {
                 Err(BrokerError::Unavailable(reason.into()))
             }
         };
@@ -124,12 +125,21 @@ async fn disconnected(
     shares: &[Arc<QueueShare>; 2],
     flows: &[Arc<Flow>; 2],
     replicas: &Replicas,
+    ready: &Readiness,
 ) -> &'static str {
     let mut stalls: [StallDetector; 2] = Default::default();
+    let silence = Silence::default();
     while link.is_connected() {
         for ((share, flow), stall) in shares.iter().zip(flows).zip(&mut stalls) {
+            let was_silent = silence.is_on();
+            let answer = silence.ask(declare::figures(link, &share.name)).await;
+            match (was_silent, silence.is_on()) {
+                (_, true) => ready.not_ready("broker", silence::REASON),
+                (true, false) => ready.ready("broker"),
+                (false, false) => {}
+            }
             // Best effort: while the broker cannot say, what is known counts.
-            let Ok(Some(figures)) = declare::figures(link, &share.name).await else { continue };
+            let Ok(Some(figures)) = answer else { continue };
             if share.is_first() {
                 replicas.are(figures.consumers);
             }

@@ -17,7 +17,7 @@ use crate::supervise::Helpers;
 const BATCH: usize = 200;
 
 /// From one statement to the next, unless a batch is full before. Nobody waits for a record but the acknowledgement.
-const GATHER: Duration = Duration::from_millis(20);
+const GATHER: Duration = Duration::from_millis(50);
 /// Statements that record at once: one computes while another waits for the disk.
 const UNDER_WAY: usize = 2;
 

@@ -124,7 +124,7 @@ fn of_committed(findings: &mut Findings, books: &Books, notes: &Notes, rows: &Ro
 }
 
 fn of_received(findings: &mut Findings, books: &Books, notes: &Notes) {
-    for ((id, endpoint), record) in &notes.records {
+    for ((id, endpoint), record) in notes.records.iter().filter(|((id, _), _)| !books.lost.contains(id)) {
         let Some(committed) = books.committed.get(id) else {
             let known = if books.never.contains(id) { "rolled back" } else { "unknown" };
             findings.example(findings.phantom, || format!("phantom: {id} at endpoint {endpoint}, {known}"));
@@ -152,7 +152,9 @@ fn of_recorded(findings: &mut Findings, books: &Books, notes: &Notes, rows: &Row
     findings.unexplained = unexplained.len() as u64;
     findings.examples.extend(unexplained.into_iter().take(EXAMPLES));
     let caused = |key: &(Uuid, usize)| notes.records.get(key).map_or(0, |record| record.refused + record.excused);
-    let spent = rows.retries.iter().map(|(key, retries)| u64::from(retries.saturating_sub(caused(key))));
+    // A service that is not ours to look into fails as often as it likes.
+    let ours = rows.retries.iter().filter(|((_, endpoint), _)| *endpoint < ENDPOINTS);
+    let spent = ours.map(|(key, retries)| u64::from(retries.saturating_sub(caused(key))));
     findings.attempts_spent_on_our_faults = spent.sum();
 }
 

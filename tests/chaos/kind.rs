@@ -88,6 +88,84 @@ pub enum Kind {
     KillAsleep,
     /// SIGSTOP of all relays while they sleep, then SIGCONT.
     FreezeAsleep,
+    /// Of a cluster of brokers. No schedule draws it.
+    Node(NodeFault),
+    /// SIGKILL of PostgreSQL's primary, whose standby takes its place. No schedule draws it either.
+    Failover(Durability),
+}
+
+/// What a producer's commit waits for on the standby.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Durability {
+    RemoteApply,
+    On,
+    /// For nothing.
+    Asynchronous,
+}
+
+impl Durability {
+    pub const ALL: [Durability; 3] = [Durability::RemoteApply, Durability::On, Durability::Asynchronous];
+
+    fn name(self) -> &'static str {
+        match self {
+            Durability::RemoteApply => "failover, remote_apply",
+            Durability::On => "failover, on",
+            Durability::Asynchronous => "failover, asynchronous",
+        }
+    }
+
+    /// Of what is measured beside it.
+    pub fn commit(self) -> &'static str {
+        match self {
+            Durability::RemoteApply => "a commit, remote_apply",
+            Durability::On => "a commit, on",
+            Durability::Asynchronous => "a commit, asynchronous standby",
+        }
+    }
+}
+
+/// What happens to one node of a cluster. What it does not end by itself, another one ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NodeFault {
+    /// SIGKILL of a node that leads few queues or none, of one that leads most of them, of any.
+    KillFollower,
+    KillLeader,
+    KillOther,
+    StartFollower,
+    StartLeader,
+    StartOther,
+    /// Nothing comes through between the leader and the other nodes; clients reach all of them.
+    CutOff,
+    Reconnect,
+    /// SIGSTOP of the leader, for longer than the others wait for a word of it.
+    Freeze,
+    Thaw,
+    /// SIGKILL and a start: a node that was frozen finds its cluster partitioned, and stays outside.
+    Restart,
+    /// SIGKILL of the leader, and all that it had is deleted.
+    Lose,
+    /// It is forgotten, a new node joins, and every queue gets a member on it.
+    Replace,
+}
+
+impl NodeFault {
+    fn name(self) -> &'static str {
+        match self {
+            NodeFault::KillFollower => "kill -9 follower node",
+            NodeFault::KillLeader => "kill -9 leader node",
+            NodeFault::KillOther => "kill -9 node beside the new one",
+            NodeFault::StartFollower => "start follower node",
+            NodeFault::StartLeader => "start leader node",
+            NodeFault::StartOther => "start node beside the new one",
+            NodeFault::CutOff => "cut leader node off",
+            NodeFault::Reconnect => "reconnect node",
+            NodeFault::Freeze => "freeze leader node",
+            NodeFault::Thaw => "thaw node",
+            NodeFault::Restart => "restart thawed node",
+            NodeFault::Lose => "lose leader node for good",
+            NodeFault::Replace => "replace node",
+        }
+    }
 }
 
 /// How often a crash loop kills: three times make suspects of what the workers have in hand, two more leave them to be tried
@@ -147,7 +225,11 @@ impl Kind {
     };
 
     pub fn name(self) -> &'static str {
-        NAMES.iter().find(|(kind, _)| *kind == self).map_or("?", |(_, name)| name)
+        match self {
+            Kind::Node(fault) => fault.name(),
+            Kind::Failover(durability) => durability.name(),
+            kind => NAMES.iter().find(|(known, _)| *known == kind).map_or("?", |(_, name)| name),
+        }
     }
 
     /// How many workers may have had a request in flight whose outcome it can cost.
@@ -159,13 +241,17 @@ impl Kind {
             Kind::Kill(Role::Worker) | Kind::Freeze | Kind::Cut(Role::Worker, _) | Kind::Swallow(Role::Worker, _) => 1,
             Kind::StopReconnecting(Role::Worker, _) => 1,
             Kind::CrashLoop => CRASHES * WORKERS,
+            // What was recorded while the standby was behind is forgotten.
+            Kind::Failover(Durability::Asynchronous) => 3 * WORKERS,
             // A copy that was published twice may reach any worker, and so may what a server forgets or hands out again.
             _ => WORKERS,
         }
     }
 
     pub fn is_hard_kill(self) -> bool {
-        matches!(self, Kind::Kill(_) | Kind::KillServer(_) | Kind::Wipe | Kind::KillAsleep)
+        use NodeFault::{KillFollower, KillLeader, KillOther, Lose, Restart};
+        let node = matches!(self, Kind::Node(KillFollower | KillLeader | KillOther | Lose | Restart));
+        node || matches!(self, Kind::Kill(_) | Kind::KillServer(_) | Kind::Wipe | Kind::KillAsleep | Kind::Failover(_))
     }
 
     /// What it shows could not be told from what another fault does.
@@ -208,6 +294,7 @@ impl Kind {
             Kind::AlarmWhileFailing | Kind::ForbidDelayQueue if quick => 2_000..3_000,
             Kind::AlarmWhileFailing | Kind::ForbidDelayQueue => 3_000..6_000,
             Kind::DeleteWorkQueue | Kind::DeleteDelayQueue | Kind::Wipe => 0..1,
+            Kind::Node(_) | Kind::Failover(_) => 0..1,
             Kind::ReceiverFails | Kind::ReceiverHangs | Kind::ReceiverResets => 2_000..6_000,
             // Of each life of the workers, from when they have work in hand. No request runs out of time.
             Kind::CrashLoop => 200..600,

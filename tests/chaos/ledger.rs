@@ -67,6 +67,8 @@ pub struct Books {
     /// Commits whose answer was lost, and which were looked up.
     pub uncertain: u64,
     pub keyed: u64,
+    /// Acknowledged, and lost with a primary of PostgreSQL that nobody waited for.
+    pub lost: HashSet<Uuid>,
     /// Idempotency keys that gave two events.
     pub doubled_keys: Vec<String>,
 }
@@ -77,6 +79,13 @@ pub struct Ledger(Mutex<Books>);
 impl Ledger {
     pub fn books(&self) -> MutexGuard<'_, Books> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These are committed no more.
+    pub fn lose(&self, ids: &[Uuid]) {
+        let mut books = self.books();
+        books.committed.retain(|id, _| !ids.contains(id));
+        books.lost.extend(ids);
     }
 
     pub fn committed(&self) -> u64 {

@@ -2,6 +2,7 @@
 
 mod audit;
 mod blame;
+mod cluster;
 mod commits;
 mod conversation;
 mod faults;
@@ -20,6 +21,7 @@ mod schedule;
 mod servers;
 mod service;
 mod stack;
+mod standby;
 mod statements;
 mod text;
 
@@ -27,6 +29,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use options::{Options, Scenario};
+
+pub use scenarios::chain::serve as serve_customer;
 
 pub async fn run(dir: &Path) -> ExitCode {
     let options: Options = crate::frame::options();
@@ -37,6 +41,9 @@ pub async fn run(dir: &Path) -> ExitCode {
         Scenario::Snapshot => scenarios::snapshot::run(&options, dir).await,
         Scenario::Soak => scenarios::soak::run(&options, dir).await,
         Scenario::Backlog => scenarios::backlog::run(&options, dir).await,
+        Scenario::Chain => scenarios::chain::run(&options, dir).await,
+        Scenario::Cluster => scenarios::cluster::run(&options, dir).await,
+        Scenario::Failover => scenarios::failover::run(&options, dir).await,
         Scenario::Upgrade => scenarios::upgrade::run(&options, dir).await,
     };
     match report {

@@ -7,8 +7,9 @@ use crate::frame::Output;
 
 /// Events per second, unless the time of the load is given.
 const RATE: f64 = 400.0;
-/// Fewer: some of them are tried many times.
-const UPGRADE_RATE: f64 = 100.0;
+/// Fewer: of an upgrade some are tried many times, and a cluster or a standby on this one machine are more servers.
+const SLOW_RATE: f64 = 100.0;
+const KILLS_OF_A_CHAIN: usize = 20;
 
 /// Kills, cuts, freezes and wipes whatever Posthaste stands on while events are committed, then audits what became of every
 /// one of them. Exits with 1 when an event was lost, or when one was delivered that was never committed.
@@ -57,6 +58,12 @@ pub enum Scenario {
     Soak,
     /// A long queue and slow receivers: nothing may be taken for lost.
     Backlog,
+    /// Everything that delivers is killed in turn, and a customer's service with an inbox too: each event has one effect.
+    Chain,
+    /// The broker is a cluster of three nodes: they are killed, cut off, frozen and replaced in turn, under load.
+    Cluster,
+    /// The primary of PostgreSQL is killed and its standby takes over, three times, with less and less that a commit waits for.
+    Failover,
     /// From the release before to this one and back, process by process, under load; run by scripts/upgrade.
     Upgrade,
 }
@@ -66,7 +73,9 @@ impl Options {
         let usual = match (self.scenario, self.quick) {
             (Scenario::Faults, true) => 3_000,
             (Scenario::Faults, false) => 20_000,
-            (Scenario::Rolling | Scenario::Upgrade, _) => 10_000,
+            (Scenario::Rolling | Scenario::Upgrade | Scenario::Chain | Scenario::Cluster | Scenario::Failover, _) => {
+                10_000
+            }
             (Scenario::Wipe, _) => 25_000,
             (Scenario::Snapshot | Scenario::Backlog, _) => 200_000,
             (Scenario::Soak, true) => 60_000,
@@ -76,7 +85,12 @@ impl Options {
     }
 
     pub fn faults(&self) -> usize {
-        self.faults.unwrap_or(if self.quick { Kind::ALL.len() } else { 2 * Kind::ALL.len() })
+        let usual = match (self.scenario, self.quick) {
+            (Scenario::Chain, _) => KILLS_OF_A_CHAIN,
+            (_, true) => Kind::ALL.len(),
+            (_, false) => 2 * Kind::ALL.len(),
+        };
+        self.faults.unwrap_or(usual)
     }
 
     pub fn at_once(&self) -> Option<usize> {
@@ -101,8 +115,12 @@ impl Options {
             None if self.quick => 4.0,
             None => 6.0,
         };
-        let for_faults = if self.scenario == Scenario::Faults { self.faults() as f64 * of_fault } else { 0.0 };
-        let rate = if self.scenario == Scenario::Upgrade { UPGRADE_RATE } else { RATE };
+        let for_faults = match self.scenario {
+            Scenario::Faults | Scenario::Chain => self.faults() as f64 * of_fault,
+            _ => 0.0,
+        };
+        let is_slow = matches!(self.scenario, Scenario::Upgrade | Scenario::Cluster | Scenario::Failover);
+        let rate = if is_slow { SLOW_RATE } else { RATE };
         self.minutes.map_or_else(|| for_faults.max(self.events() as f64 / rate), |minutes| minutes * 60.0)
     }
 }

@@ -208,9 +208,15 @@ impl Producer {
         tokio::time::sleep(again).await;
         self.pause.until(false).await;
         let second = self.emit(&committed, &key, &mut draws).await;
+        let is_lost = self.ledger.books().lost.contains(&first);
+        if is_lost {
+            // The key was lost with the first one.
+            self.note(&[Draft { id: second, ..committed }]);
+            draws.retain(|id| *id != second);
+        }
         let mut books = self.ledger.books();
         books.keyed += 1;
-        if second != first {
+        if second != first && !is_lost {
             books.doubled_keys.push(format!("{key}: {first} and {second}"));
         }
         books.never.extend(draws.into_iter().filter(|id| *id != first));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::chaos::conversation::{Change, Conversation, Fate};
 use crate::chaos::kind::Server;
 use crate::chaos::statements::Sessions;
-use crate::kit::proxy::{self, Passed, Wire};
+use crate::kit::proxy::{self, Passed, Servers, Wire};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -22,6 +22,7 @@ pub enum Mode {
 /// Serves until it is dropped.
 pub struct Proxy {
     proxy: proxy::Proxy,
+    servers: Servers,
     met: Arc<Met>,
     sessions: Option<Sessions>,
 }
@@ -76,16 +77,30 @@ impl Met {
 impl Proxy {
     /// To this kind of server, at its URL.
     pub fn to(server: Server, url: &str) -> Proxy {
+        Proxy::with((server == Server::Postgres).then(Sessions::default), url)
+    }
+
+    /// One that looks into nothing that is said.
+    pub fn deaf(url: &str) -> Proxy {
+        Proxy::with(None, url)
+    }
+
+    fn with(sessions: Option<Sessions>, url: &str) -> Proxy {
         let met = Arc::<Met>::default();
-        let sessions = (server == Server::Postgres).then(Sessions::default);
         let (meets, listens) = (met.clone(), sessions.clone());
         let connection = move || Connection {
             met: meets.clone(),
             conversation: listens.as_ref().map(|sessions| Mutex::new(Conversation::new(sessions.listen()))),
         };
-        let (proxy, serving) = proxy::Proxy::to(url, connection);
+        let servers = Servers::of(&[url]);
+        let (proxy, serving) = proxy::Proxy::to(servers.clone(), connection);
         tokio::spawn(serving);
-        Proxy { proxy, met, sessions }
+        Proxy { proxy, servers, met, sessions }
+    }
+
+    /// From now on connections go to these servers, in turn.
+    pub fn lead_to(&self, urls: &[&str]) {
+        self.servers.set(urls);
     }
 
     /// The URL of the server by way of the proxy.

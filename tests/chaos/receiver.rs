@@ -209,6 +209,10 @@ impl Receiver {
 }
 
 impl Notes {
+    pub fn has_accepted(&self, id: Uuid, endpoint: usize) -> bool {
+        self.records.get(&(id, endpoint)).is_some_and(|record| record.accepted > 0)
+    }
+
     /// An attempt that fails now failed by our slowness.
     fn excuse(&mut self, id: Option<Uuid>, endpoint: usize) {
         self.late_answers += 1;

@@ -1,6 +1,6 @@
 //! What a run has shown, as a value and as JSON; `text` says it to people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 
@@ -169,11 +169,8 @@ fn by_kind(
 ) -> BTreeMap<&'static str, OfKind> {
     let mut kinds = BTreeMap::new();
     let delivered = Delivered::new(books, notes);
-    for kind in Kind::ALL.iter().copied() {
+    for kind in faults.iter().map(|fault| fault.kind).collect::<HashSet<Kind>>() {
         let of: Vec<(usize, &Happened)> = faults.iter().enumerate().filter(|(_, fault)| fault.kind == kind).collect();
-        if of.is_empty() {
-            continue;
-        }
         let times = |beside: bool| {
             let of = of.iter().filter(|(_, fault)| fault.beside_another == beside);
             let mut times: Vec<f64> = of.filter_map(|(_, fault)| fault.recovery()).collect();

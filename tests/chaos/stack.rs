@@ -10,9 +10,10 @@ use sqlx::postgres::PgPoolOptions;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::chaos::kind::Role;
+use crate::chaos::kind::{Role, Server};
 use crate::chaos::ledger::{Clock, Ledger, TENANT, TYPES};
 use crate::chaos::producers::Pause;
+use crate::chaos::proxy::Proxy;
 use crate::chaos::receiver::Receiver;
 use crate::chaos::schedule::{ENDPOINTS, WORKERS};
 use crate::chaos::service::Service;
@@ -47,6 +48,8 @@ pub struct Stack {
     guests: std::sync::Mutex<HashMap<Uuid, usize>>,
     pub database_url: String,
     pub db: PgPool,
+    /// Between the commands and the broker.
+    door: Proxy,
     binary: Binary,
 }
 
@@ -82,6 +85,18 @@ pub fn settings(changes: Settings) -> Settings {
     settings
 }
 
+/// Changes of those settings: longer waits, where servers are many and their machine is one.
+pub fn patient(changes: Settings) -> Settings {
+    let longer = [
+        ("database.connect_timeout", "20s"),
+        ("database.statement_timeout", "30s"),
+        ("delivery.timeout", "10s"),
+        ("broker.operation_timeout", "5s"),
+        ("broker.heartbeat", "4s"),
+    ];
+    longer.map(|(key, value)| (key, value.to_owned())).into_iter().chain(changes).collect()
+}
+
 impl Stack {
     /// Servers, receiver and endpoints are there; the processes are not started yet.
     pub async fn start(dir: &Path, settings: Settings, postgres_options: &[&str]) -> Result<Stack, String> {
@@ -95,9 +110,22 @@ impl Stack {
         settings: Settings,
         postgres_options: &[&str],
     ) -> Result<Stack, String> {
-        let clock = Clock::start();
         let (postgres, rabbitmq) = operate::start(dir, postgres_options, "", "").await?;
-        let (database_url, amqp_url) = (postgres.url(), rabbitmq.url());
+        let database_url = postgres.url();
+        Stack::on(program, dir, settings, (postgres, rabbitmq), database_url).await
+    }
+
+    /// On servers that run already, with the URL of the database for everybody who is told no other one by the settings.
+    pub async fn on(
+        program: Option<PathBuf>,
+        dir: &Path,
+        settings: Settings,
+        (postgres, rabbitmq): (Postgres, RabbitMq),
+        database_url: String,
+    ) -> Result<Stack, String> {
+        let clock = Clock::start();
+        let amqp_url = rabbitmq.url();
+        let door = Proxy::to(Server::Broker, &amqp_url);
         let binary = Binary { program, ..Binary::new(dir, (&database_url, &amqp_url), settings) };
         let db = PgPoolOptions::new().max_connections(4).test_before_acquire(true).connect_lazy(&database_url);
         let receiver = Receiver::start(clock, WORK_MS).await.map_err(|error| error.to_string())?;
@@ -113,17 +141,25 @@ impl Stack {
             guests: std::sync::Mutex::default(),
             database_url,
             db: db.map_err(|error| error.to_string())?,
-            binary,
+            binary: Binary { amqp_url: door.url(&amqp_url), ..binary.clone() },
+            door,
         };
         stack.run(&["migrate"]).await?;
         for endpoint in 0..ENDPOINTS {
             stack.add_endpoint(endpoint).await?;
         }
         for role in [Role::Relay, Role::Worker] {
-            let services = (1..=role.count()).map(|number| Arc::new(Service::new(role, number, &stack.binary)));
+            let services = (1..=role.count()).map(|number| Arc::new(Service::new(role, number, &binary)));
             stack.services.extend(services);
         }
         Ok(stack)
+    }
+
+    /// From now on all connections to the broker are made to one of these.
+    pub fn lead_brokers_to(&self, urls: &[String]) {
+        let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+        let doors = self.services.iter().map(|service| service.proxy(Server::Broker)).chain([&self.door]);
+        doors.for_each(|door| door.lead_to(&urls));
     }
 
     pub async fn start_services(&self, role: Role) {

@@ -22,6 +22,7 @@ pub enum Incident {
     DatabaseDown,
     UsedId,
     MissingPartitions,
+    ForgottenReport,
 }
 
 impl Incident {
@@ -52,6 +53,10 @@ impl Incident {
             DatabaseDown => ("PostgreSQL is stopped", "it is started"),
             UsedId => ("an event with an id that was used before", "it is emitted with a new id, by the runbook"),
             MissingPartitions => ("the partitions from the third day on are dropped", "they are made, by the runbook"),
+            ForgottenReport => (
+                "an open transaction has read a day that is over",
+                "its session is ended and the day dropped, by the runbook",
+            ),
         }
     }
 
@@ -73,6 +78,7 @@ impl Incident {
             DatabaseDown => &["PosthasteDatabaseUnusable"],
             UsedId => &["PosthasteSetAside"],
             MissingPartitions => &["PosthastePartitionsOverdue"],
+            ForgottenReport => &["PosthasteRetentionOverdue"],
         }
     }
 
@@ -95,6 +101,7 @@ impl Incident {
             Incident::DatabaseDown => servers::database_down(scene, alerts).await,
             Incident::UsedId => database::set_aside(scene, alerts).await,
             Incident::MissingPartitions => database::partitions(scene, alerts).await,
+            Incident::ForgottenReport => database::retention(scene, alerts).await,
         }?;
         // The next one begins with nothing on its way.
         scene.stack.settled(SETTLED).await?;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::isolation::stack::Stack;
 use crate::kit::binary::finish;
+use crate::kit::runbook;
 use crate::kit::servers::programs::{Programs, path};
 use crate::kit::servers::rabbitmq::RabbitMq;
 
-const RUNBOOK: &str = include_str!("../../docs/runbook.md");
 const COMMAND: Duration = Duration::from_secs(120);
 
 /// A directory with the programs that an operator has in PATH, set to our servers.
@@ -42,7 +42,7 @@ impl Desk {
 
     /// Every command of the section, in order, each of which must go well. How many there were.
     pub async fn follow(&self, stack: &Stack, section: &str, variables: Variables<'_>) -> Result<usize, String> {
-        let commands = commands(section);
+        let commands = commands(section)?;
         for text in &commands {
             let output = finish(self.shell(stack, text, variables), COMMAND).await;
             let output = output.map_err(|error| format!("{text}: {error}"))?;
@@ -71,12 +71,10 @@ impl Desk {
     }
 }
 
-/// Blocks of commands below a heading, as GitHub names it in links.
-fn commands(section: &str) -> Vec<String> {
-    let slug = |heading: &str| heading.trim().to_lowercase().replace(' ', "-");
-    let text = RUNBOOK.split("\n## ").find(|text| text.lines().next().map(slug).as_deref() == Some(section));
-    let blocks = text.unwrap_or_default().split("```sh\n").skip(1);
-    blocks.filter_map(|block| Some(block.split_once("```")?.0.trim().to_owned())).collect()
+/// Blocks of commands below a heading.
+fn commands(section: &str) -> Result<Vec<String>, String> {
+    let found = runbook::sections().into_iter().find(|found| found.anchor == section);
+    found.map(|found| found.blocks).ok_or_else(|| format!("docs/runbook.md has no section #{section}"))
 }
 
 /// A tool of the broker needs the cookie, the node's name, and the user that the node runs as.

@@ -10,6 +10,8 @@ use crate::kit::binary::{get, sum};
 use crate::kit::broker::{connect, depth};
 
 const WORK_QUEUES: [&str; 2] = ["posthaste.deliver", "posthaste.retry"];
+/// Connections that this observer has itself.
+pub const OWN_CONNECTIONS: f64 = 1.0;
 /// Its counters are this much behind at most.
 pub const COUNTERS_LAG: Duration = Duration::from_secs(6);
 
@@ -74,6 +76,12 @@ impl Broker {
             purged.map_err(|error| error.to_string())?;
         }
         Ok(())
+    }
+
+    /// All that are open, its own included.
+    pub async fn connections(&self) -> Result<f64, String> {
+        let (_, text) = get(("127.0.0.1", self.metrics_port), "/metrics").await.map_err(|error| error.to_string())?;
+        Ok(sum(&text, "rabbitmq_connections"))
     }
 
     pub async fn operations(&self) -> Result<Operations, String> {

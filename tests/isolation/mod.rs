@@ -1,21 +1,22 @@
 //! Measures how well endpoints are kept apart. `scripts/isolation` runs it; docs/isolation.md says what the figures mean.
 
-mod broker;
-mod cpu;
-mod endpoints;
-mod figures;
+pub mod broker;
+pub mod cpu;
+pub mod endpoints;
+pub mod figures;
 mod healthy;
+mod history;
 mod in_flight;
-mod latency;
-mod load;
+pub mod latency;
+pub mod load;
 mod options;
-mod peaks;
+pub mod peaks;
 pub mod plot;
 pub mod receiver;
-mod report;
+pub mod report;
 mod scenarios;
 pub mod stack;
-mod usage;
+pub mod usage;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -62,6 +63,8 @@ async fn measure(scenario: Scenario, options: &Options, dir: &Path) -> Result<Re
         Scenario::Wide => scenarios::wide::run(options, dir).await,
         Scenario::Recover => scenarios::recover::run(options, dir, &plots).await,
         Scenario::Join => scenarios::join::run(options, dir).await,
+        Scenario::Telemetry => scenarios::telemetry::run(options, dir).await,
+        Scenario::History => scenarios::history::run(options, dir).await,
         Scenario::Light => scenarios::light::run(options, dir, &plots).await,
     }?;
     Ok(Report {

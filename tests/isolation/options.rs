@@ -17,7 +17,8 @@ pub struct Options {
     /// About a tenth of the work: shows that everything works, and measures little.
     #[arg(long)]
     pub quick: bool,
-    /// How often `neighbour` (twice by default), `many` and `drain` (three times) go through everything.
+    /// How often `neighbour` (twice by default), `many` and `drain` (three times), `telemetry` (six times) and `history`
+    /// (30 times) go through everything.
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
     /// Workers, instead of the number that a scenario has by default.
@@ -29,13 +30,19 @@ pub struct Options {
     /// What `many` puts beside the healthy ones; may be repeated [default: everything].
     #[arg(long = "beside", value_name = "KIND", value_enum)]
     beside: Vec<Beside>,
-    /// Events of `burst` and `drain`, instead of their default.
+    /// Events of `burst`, `drain` and `telemetry`, instead of their default.
     #[arg(long, value_name = "N")]
     events: Option<usize>,
+    /// Days of `history`, before today.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(i32).range(6..=400))]
+    pub days: i32,
+    /// Events of each day of `history`.
+    #[arg(long, value_name = "N")]
+    rows: Option<usize>,
     /// What messages carry of their payload in `drain`.
     #[arg(long, value_name = "KIND", value_parser = ["inline", "reference"], default_value = "inline")]
     pub payload: String,
-    /// Bytes of each payload in `drain`, about.
+    /// Bytes of each payload in `drain` and `telemetry`, about.
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub payload_bytes: usize,
     /// The bad neighbours that `neighbour` goes through; may be repeated [default: all].
@@ -68,6 +75,8 @@ pub enum Scenario {
     Drain,
     /// Few events: how long they take, and what each costs.
     Light,
+    /// The same without logs and metrics and with them, in turn: what they cost.
+    Telemetry,
     /// Events that go to very many endpoints each.
     Fanout,
     /// 100 000 endpoints, a fifth of them disabled with deliveries that are held.
@@ -76,6 +85,8 @@ pub enum Scenario {
     Recover,
     /// One more worker joins under load.
     Join,
+    /// Statements and commands on a long history and on a short one, and a day that is dropped under load.
+    History,
 }
 
 /// What `many` puts beside the healthy endpoints.
@@ -141,6 +152,11 @@ impl Options {
             [] => Beside::value_variants().to_vec(),
             named => named.to_vec(),
         }
+    }
+
+    /// Of one day.
+    pub fn rows(&self, default: usize) -> usize {
+        self.rows.unwrap_or(self.scaled(default))
     }
 
     /// As many as were asked for, or the default, of which a tenth is enough where it has to be quick.

@@ -1,6 +1,6 @@
 //! The customers' side: many endpoints, each of which behaves as it is told and remembers what came when.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,6 +32,8 @@ pub enum Manner {
     Drip,
     /// Nothing until the manner changes, then 500 to all that wait.
     FailTogether,
+    /// 500 to the first request for an event, 200 to those after it.
+    FailOnce,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +49,8 @@ pub struct Site {
     address: SocketAddr,
     manner: watch::Sender<Manner>,
     arrivals: Mutex<Vec<Arrival>>,
+    /// Events that have failed once, where each has to.
+    failed: Mutex<HashSet<Uuid>>,
     acceptances: AtomicUsize,
     pub in_flight: InFlight,
 }
@@ -77,6 +81,7 @@ impl Receiver {
             address: socket.local_addr()?,
             manner: watch::Sender::new(manner),
             arrivals: Mutex::default(),
+            failed: Mutex::default(),
             acceptances: AtomicUsize::new(0),
             in_flight: InFlight::default(),
         });
@@ -150,11 +155,21 @@ impl Site {
     }
 
     fn take(&self, id: Uuid, at: Instant) -> Manner {
-        let manner = *self.manner.borrow();
+        let manner = match *self.manner.borrow() {
+            Manner::FailOnce if self.fails_first(id) => Manner::Refuse(500),
+            Manner::FailOnce => Manner::Accept(0),
+            manner => manner,
+        };
         let accepted = matches!(manner, Manner::Accept(_));
         self.arrivals().push(Arrival { id, at, accepted });
         self.acceptances.fetch_add(accepted.into(), Ordering::Relaxed);
         manner
+    }
+
+    /// An event that comes again may go.
+    fn fails_first(&self, id: Uuid) -> bool {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        !failed.remove(&id) && failed.insert(id)
     }
 
     async fn changed(&self, manner: Manner) {
@@ -197,6 +212,8 @@ async fn answer(connection: &mut Connection, site: &Site, manner: Manner, open: 
             Answer::Whole(OK.into())
         }
         Manner::Refuse(status) => refusal(status),
+        // Taken as one of the others before.
+        Manner::FailOnce => refusal(500),
         Manner::FailTogether => {
             site.changed(manner).await;
             refusal(500)

@@ -84,6 +84,23 @@ impl Stack {
         Ok(Stack { postgres, rabbitmq, broker, receiver, db, relays, workers, binary })
     }
 
+    /// Another database on the same server, with a schema and queues of its own, and the binary that uses it. No process of ours
+    /// does.
+    pub async fn beside(&self, name: &str) -> Result<(PgPool, Binary), String> {
+        let create = sqlx::AssertSqlSafe(format!("create database {name}"));
+        sqlx::query(create).execute(&self.db).await.map_err(|error| error.to_string())?;
+        let mut url = url::Url::parse(&self.binary.database_url).map_err(|error| error.to_string())?;
+        url.set_path(name);
+        let mut binary = self.binary.clone();
+        binary.database_url = url.into();
+        binary.settings.push(("broker.prefix".into(), name.into()));
+        for arguments in [["migrate"].as_slice(), &["topology", "declare"]] {
+            process::run(&binary, arguments).await?;
+        }
+        let options = (*self.db.connect_options()).clone().database(name);
+        Ok((PgPoolOptions::new().max_connections(4).connect_lazy_with(options), binary))
+    }
+
     pub async fn add_relay(&mut self) -> Result<(), String> {
         self.relays.push(self.process("relay", self.relays.len() + 1).await?);
         Ok(())
@@ -96,7 +113,9 @@ impl Stack {
 
     async fn process(&self, role: &str, number: usize) -> Result<Process, String> {
         let process = Process::start(&self.binary, role, &format!("{role}-{number}"), free_port());
-        wait_for(&process.name, START, async || process.is_ready().await.then_some(())).await?;
+        if process.is_served() {
+            wait_for(&process.name, START, async || process.is_ready().await.then_some(())).await?;
+        }
         Ok(process)
     }
 
@@ -175,8 +194,13 @@ impl Stack {
     }
 
     /// An orderly end of all processes, each of which must have lived until now.
-    pub async fn stop(self) -> Result<(), String> {
-        for process in self.workers.into_iter().chain(self.relays) {
+    pub async fn stop(mut self) -> Result<(), String> {
+        self.stop_processes().await
+    }
+
+    /// The same, and others may be started.
+    pub async fn stop_processes(&mut self) -> Result<(), String> {
+        for process in self.workers.drain(..).chain(self.relays.drain(..)) {
             stop(process).await?;
         }
         Ok(())

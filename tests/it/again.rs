@@ -243,7 +243,7 @@ async fn what_waits_for_its_retry_is_tried_at_once_and_the_copy_in_the_delay_que
     stack.run().await;
     let event = stack.emit("acme", "order.created", "{}").await;
     let waiting = stack.wait_status(event, "retrying").await;
-    eventually("it waits", async || (stack.depth("delay.3600000").await == 1).then_some(())).await;
+    stack.wait_depth("delay.3600000", 1).await;
     for filter in [&["--tenant", "other"][..], &["--error", "timeout"], &["--until", "2h"]] {
         let none = stack.cli(&[&["retry-now", "--dry-run", "--json"], filter].concat()).await.json();
         assert_eq!(none["matched"], json!(0), "{filter:?}");
@@ -257,7 +257,7 @@ async fn what_waits_for_its_retry_is_tried_at_once_and_the_copy_in_the_delay_que
     // An hour later.
     let copy = stack.take("delay.3600000").await;
     stack.publish("retry", copy, b"{}").await;
-    eventually("the copy is gone", async || (stack.depth("retry").await == 0).then_some(())).await;
+    stack.wait_depth("retry", 0).await;
     let after = stack.emit("acme", "order.created", "{}").await;
     stack.wait_status(after, "retrying").await;
     assert_eq!((stack.delivery(event).await, receiver.counts()[&event.to_string()]), (row, 2));

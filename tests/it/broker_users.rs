@@ -6,7 +6,7 @@ use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions,
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection};
 
-use crate::harness::{OwnServers, Receiver, Reply, Stack, eventually};
+use crate::harness::{OwnServers, Receiver, Reply, Stack};
 use crate::kit::broker::connect;
 
 const USERS: [&str; 4] = ["relay", "worker", "operator", "migrator"];
@@ -75,7 +75,7 @@ async fn deliveries_retries_dead_letters_and_requeues_go_their_way_under_the_use
     // The relay writes this dead letter.
     stack.change(dead, "delete from posthaste.endpoints where id = $1").await;
     stack.wait_status(ended, "dead").await;
-    eventually("its dead letter", async || (stack.depth("dead").await == 1).then_some(())).await;
+    stack.wait_depth("dead", 1).await;
     for process in [relay, worker] {
         assert!(process.is_running());
         let log = process.log();

@@ -13,7 +13,7 @@ use crate::harness::{Receiver, Reply, Request, Stack, eventually};
 const SCHEDULE: (&str, &str) = ("retry.schedule", r#"["1100ms", "100ms"]"#);
 
 /// As the reference library of Standard Webhooks sees it.
-fn verifies(secret: &str, request: &Request) -> bool {
+pub fn verifies(secret: &str, request: &Request) -> bool {
     let mut headers = HeaderMap::new();
     for (name, value) in &request.headers {
         headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());

@@ -188,7 +188,7 @@ async fn every_outcome(run: &Run) -> Uuid {
     let delivered = run.emit("ok", &["--idempotency-key", "one"]).await;
     stack.wait_status(delivered, "delivered").await;
     run.emit("later", &[]).await;
-    eventually("one waits in a delay queue", async || (stack.depth("delay.3600000").await == 1).then_some(())).await;
+    stack.wait_depth("delay.3600000", 1).await;
     let open = "select count(*) from posthaste.endpoints where circuit_state <> 'closed'";
     eventually("a circuit is open", async || {
         run.emit("failing", &["--max-attempts", "1"]).await;
@@ -239,12 +239,13 @@ fn written(properties: &BasicProperties) -> String {
     format!("{properties:?}\n{:?} {:?}\n{headers}", properties.message_id(), properties.kind())
 }
 
-const SHOW_NOTHING: [&[&str]; 5] = [
+const SHOW_NOTHING: [&[&str]; 6] = [
     &["history", "show"],
     &["history", "show", "--json"],
     &["history", "drop", "--before", "2026-01-01", "--yes"],
     &["erase", "--tenant", "nobody", "--yes"],
     &["bench", "burst", "--events", "5", "--json"],
+    &["capacity", "--events-per-second", "2000", "--endpoints", "5000"],
 ];
 
 async fn every_command(run: &Run, delivered: Uuid) {

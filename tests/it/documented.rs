@@ -1,34 +1,24 @@
-//! Commands as `docs/operations.md` has them, by a shell.
-
-use std::process::Command;
+//! Commands as the pages have them, by a shell.
 
 use crate::harness::{Receiver, Reply, Stack};
 
 /// The first block of commands below a heading.
 fn block(heading: &str) -> String {
-    let page = std::fs::read_to_string("docs/operations.md").expect("the page");
-    let (_, below) = page.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no heading {heading}"));
-    let (_, code) = below.split_once("```sh\n").expect("a block");
-    code.split_once("```").expect("its end").0.to_owned()
+    blocks("docs/operations.md", heading).swap_remove(0)
 }
 
-/// Runs them as they stand, with the settings of the stack and these variables.
+/// All blocks of commands below a heading of a page, up to the next one.
+pub fn blocks(page: &str, heading: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(page).expect("the page");
+    let (_, below) = text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no heading {heading}"));
+    let below = below.split("\n#").next().unwrap_or_default();
+    let blocks = below.split("```sh\n").skip(1).filter_map(|code| code.split("```").next());
+    blocks.map(str::to_owned).collect()
+}
+
+/// Runs them as they stand, in a directory of their own, with these variables.
 async fn run(stack: &Stack, commands: &str, variables: &[(&str, &str)]) {
-    let binary = stack.command(&[], &[]);
-    let mut shell = Command::new("bash");
-    let script = format!("set -euo pipefail\nposthaste() {{ \"$BINARY\" \"$@\"; }}\n{commands}");
-    shell.arg("-c").arg(script).env("BINARY", binary.get_program());
-    shell.current_dir(binary.get_current_dir().expect("a directory of its own"));
-    for (name, value) in binary.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    shell.envs(variables.iter().copied());
-    let done = crate::kit::binary::finish(shell, crate::harness::PATIENCE).await.expect("it ends in time");
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{commands}\n{}\n{said}", String::from_utf8_lossy(&done.stdout));
+    stack.shell(&stack.binary.dir, commands, variables).await.ok();
 }
 
 #[tokio::test]

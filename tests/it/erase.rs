@@ -156,6 +156,13 @@ async fn an_event_is_erased_wherever_it_is_and_the_others_stay() {
     assert_eq!(receiver.wait_for(1).await.len(), 1);
     let shown = stack.cli(&["event", "show", &first.to_string(), "--json"]).await.json();
     assert_eq!(shown["event"]["tenant"], "acme", "{shown}");
+    assert!(shown["event"]["erased_at"].is_string(), "{shown}");
+    let told = stack.cli(&["event", "show", &first.to_string()]).await.ok().stdout;
+    assert!(told.lines().any(|line| line.starts_with("payload ") && line.contains(" erased 20")), "{told}");
+    let kept = stack.cli(&["event", "list", "--json"]).await.json();
+    let erased_at =
+        |id: Uuid| kept.as_array().unwrap().iter().find(|e| e["id"] == json!(id)).unwrap()["erased_at"].clone();
+    assert!(erased_at(first).is_string() && erased_at(second).is_null(), "{kept}");
     stack.cli(&["erase", "--event", &second.to_string(), "--yes"]).await.ok();
     assert_nowhere(&stack).await;
     assert_eq!(stack.delivery(second).await.status, "delivered");

@@ -131,6 +131,46 @@ async fn what_the_release_asks_reads_the_day_and_the_endpoints_that_it_is_about(
     assert_few("what became of ten", &reads, 10 * 8, 1);
 }
 
+/// Deliveries of today, all of one endpoint, with their events: held, or delivered.
+async fn of_today(stack: &Stack, endpoint: Uuid, status: &str, count: i32) {
+    let insert = "with e as (
+           insert into posthaste.events (id, tenant, event_type, payload, created_at)
+           select posthaste.uuid_v7(), 'acme', 'order.created', '{}', now() from generate_series(1, $3) returning id)
+         insert into posthaste.deliveries (event_id, endpoint_id, status, max_attempts, next_attempt_at)
+         select id, $1, $2, 5, case when $2 = 'held' then now() - interval '1 hour' end from e";
+    let insert = sqlx::query(insert).bind(endpoint).bind(status).bind(count);
+    insert.execute(&stack.db).await.unwrap();
+}
+
+/// A service plans a statement once, and keeps the plan until the next `analyze`.
+#[tokio::test]
+async fn a_release_that_was_planned_while_the_day_had_few_rows_reads_no_more_when_it_has_filled() {
+    const BY_HAND: &str = "do $$ begin
+        execute format('alter table posthaste.deliveries_%1$s set (autovacuum_enabled = off)', to_char(now() at time zone 'utc', 'YYYYMMDD'));
+        execute format('alter table posthaste.events_%1$s set (autovacuum_enabled = off)', to_char(now() at time zone 'utc', 'YYYYMMDD'));
+      end $$";
+    let stack = Stack::with(&[("delivery.held_ttl", "0s")]).await;
+    let endpoint = stack.endpoint("acme", "https://1.1.1.1/", &[]).await.id;
+    stack.execute(BY_HAND).await;
+    of_today(&stack, endpoint, "held", 200).await;
+    stack.execute("analyze posthaste.deliveries").await;
+    stack.execute("analyze posthaste.events").await;
+
+    let (released, _) = touched(&stack, async |db| {
+        let release = async || release::release(&db, RELAY, day_of(0), &[(endpoint, 10)]).await.unwrap().messages.len();
+        let first = release().await;
+        of_today(&stack, endpoint, "delivered", 10_000).await;
+        (first, release().await)
+    })
+    .await;
+
+    assert_eq!(released, (10, 10));
+    let read = "select sum(idx_tup_read)::int8 from pg_stat_user_indexes
+        where relname ~ '^(events|deliveries)_' and indexrelname like '%_pkey'";
+    let read = stack.number(read).await;
+    assert!(read < 1_000, "{read} entries of the keys' indexes");
+}
+
 #[tokio::test]
 async fn what_else_the_relay_asks_again_and_again_reads_no_history() {
     let stack = Stack::with(&[("delivery.held_ttl", "0s")]).await;

@@ -123,7 +123,7 @@ async fn removing_an_endpoint_ends_what_is_unfinished() {
         let swept = stack.cli(&["reconcile", "--json"]).await.json()["letters"].clone();
         assert_eq!(swept, json!({"kept": 2, "dropped": 0, "written": 0, "refused": 0, "erased": 0}));
     }
-    assert_eq!(stack.depth("dead").await, 2);
+    stack.wait_depth("dead", 2).await;
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ use crate::harness::{Door, Receiver, Reply, Stack, eventually, in_a_thread, rais
 use crate::kit::connections::{accept, listener};
 use crate::kit::database::unfinished;
 
-const BROKEN: &str = "the exchange broke before a complete response";
+const TOO_LARGE: &str = "the response's headers are too many or too large";
+const NOT_HTTP: &str = "the response is not valid HTTP";
 const WAITING: &str = "time-out while waiting for the response";
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,12 +72,12 @@ async fn whatever_a_receiver_does_is_recorded_for_what_it_is_and_leaves_nothing_
     let http = |manner| format!("http://{}/", hostile(manner));
     let kinds = [
         ("silent", http(Manner::Silent), Some(WAITING)),
-        ("headers", http(Manner::Headers), Some(BROKEN)),
-        ("line", http(Manner::Line), Some(BROKEN)),
-        ("interim", http(Manner::Interim), Some(WAITING)),
+        ("headers", http(Manner::Headers), Some(TOO_LARGE)),
+        ("line", http(Manner::Line), Some(TOO_LARGE)),
+        ("interim", http(Manner::Interim), Some(TOO_LARGE)),
         ("drip", http(Manner::Drip), Some("time-out while reading the response body")),
         ("endless", http(Manner::Endless), None),
-        ("garbage", http(Manner::Garbage), Some(BROKEN)),
+        ("garbage", http(Manner::Garbage), Some(NOT_HTTP)),
         ("early", http(Manner::Early), Some("status 413")),
         ("handshake", format!("https://{}/", hostile(Manner::Silent)), Some("time-out while connecting")),
         ("redirect", receiver.url("/moved"), Some("status 302")),

@@ -133,7 +133,7 @@ async fn what_is_made_for_an_endpoint_that_is_behind_queues_up() {
     let now = chrono::Utc::now();
     let window = Window { since: now - chrono::TimeDelta::hours(1), until: now + chrono::TimeDelta::minutes(1) };
     // In the first hour of a day, the window begins in the day before.
-    let mut slices = replay::slices(&db, window).await.unwrap();
+    let mut slices = replay::slices(&db, endpoint, window).await.unwrap();
     let mut begins = Vec::new();
     let mut made = 0;
     while let Some(slice) = slices.next(&db).await.unwrap() {

@@ -135,7 +135,7 @@ async fn a_status_of_a_newer_version_keeps_no_other_delivery_from_a_worker() {
     let worker = stack.worker().await;
 
     stack.wait_status(known, "delivered").await;
-    eventually("nothing is left", async || (stack.depth("retry").await == 0).then_some(())).await;
+    stack.wait_depth("retry", 0).await;
     let message = "a delivery has a status that this version does not know; it is left to newer ones";
     worker.logged_message(message).await;
     assert_eq!(stack.delivery(newer).await.status, "resting");

@@ -2,10 +2,11 @@
 
 use std::io::{ErrorKind, Write};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Process, Proxy, Receiver, Reply, Stack, eventually};
+use crate::harness::{Process, Proxy, Receiver, Reply, Stack, eventually, within};
 
 async fn readiness(process: &Process, status: u16) -> Value {
     eventually(&format!("/readyz answers {status}"), async || {
@@ -42,6 +43,43 @@ async fn readiness_says_no_while_the_database_or_the_broker_is_away() {
         }
         assert_eq!(stack.wait_status(during, "delivered").await.attempts, 1);
     }
+}
+
+#[tokio::test]
+async fn readiness_says_within_ten_seconds_that_the_broker_is_silent() {
+    let (stack, receiver) = (Stack::new().await, Receiver::start());
+    stack.endpoint("acme", &receiver.url("/"), &[]).await;
+    let broker = Proxy::to(&stack.binary.amqp_url);
+    let url = broker.url(&stack.binary.amqp_url);
+    let settings = [("broker.url", url.as_str())];
+    let processes = [stack.start("relay", &settings).await, stack.start("worker", &settings).await];
+    let event = stack.emit("acme", "order.created", "{}").await;
+    stack.wait_status(event, "delivered").await;
+
+    // As a broker that is frozen: connections stay as they are, and nothing comes.
+    let began = Instant::now();
+    broker.stall();
+
+    for process in &processes {
+        let not_ready = async || {
+            let (status, body) = process.get("/readyz").await;
+            (status == 503).then_some(body)
+        };
+        let body = within(Duration::from_secs(60), "/readyz answers 503", not_ready).await;
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        assert!(body.contains("the broker is silent"), "{body}");
+    }
+    // It stays so: the connections look as good as before.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for process in &processes {
+        assert_eq!(process.get("/readyz").await.0, 503);
+    }
+    let during = stack.emit("acme", "order.created", "{}").await;
+    broker.forward();
+    for process in &processes {
+        readiness(process, 200).await;
+    }
+    stack.wait_status(during, "delivered").await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::harness::{Done, Receiver, Reply, Stack, at_a_terminal, command, nowhere};
+use crate::harness::{Done, Proxy, Receiver, Reply, Stack, at_a_terminal, command, nowhere};
 
 /// Runs a command at a terminal, without keeping the test's other tasks waiting.
 async fn at_terminal(stack: &Stack, arguments: &[&str], typed: &'static str) -> Done {
@@ -134,6 +134,15 @@ async fn a_database_that_cannot_be_used_is_named_with_the_reason() {
     let refused = nowhere(&["stats"], &[("database.connect_timeout", "300ms")]).await;
     let said = "cannot connect to 127.0.0.1:1: Connection refused";
     assert!(refused.code == 1 && refused.stderr.contains(said), "{}", refused.stderr);
+    // A host that is not there, or a firewall: packets are lost, and nobody refuses.
+    let somewhere = Stack::new().await;
+    let silent = Proxy::to(&somewhere.binary.database_url);
+    silent.stall();
+    let url = silent.url("postgres://somebody@127.0.0.1/none");
+    let lost = nowhere(&["stats"], &[("database.url", &url), ("database.connect_timeout", "300ms")]).await;
+    let port = url::Url::parse(&url).unwrap().port().unwrap();
+    let timed_out = format!("cannot connect to 127.0.0.1:{port}: no answer within ");
+    assert!(lost.code == 1 && lost.stderr.contains(&timed_out), "{}", lost.stderr);
     let migrating = nowhere(&["migrate"], &[]).await;
     assert!(migrating.code == 1 && migrating.stderr.contains(said), "{}", migrating.stderr);
     let secret =

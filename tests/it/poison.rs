@@ -121,7 +121,7 @@ async fn a_crash_loop_condemns_no_message() {
 async fn handed_out_often(stack: &Stack, receiver: &Receiver) -> Uuid {
     stack.endpoint("acme", &receiver.url("/"), &[]).await;
     stack.relay().await;
-    eventually("the marker is there", async || (stack.depth("deliver").await == 1).then_some(())).await;
+    stack.wait_depth("deliver", 1).await;
     stack.take("deliver").await;
     let event = stack.emit("acme", "order.created", "{}").await;
     stack.wait_relayed().await;

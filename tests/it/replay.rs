@@ -67,6 +67,7 @@ async fn expired_idempotency_keys_are_removed_and_live_ones_stay() {
         .await;
     let expired = stack.number("select count(*) from posthaste.idempotency_keys where expires_at < now()").await;
     let options = Options {
+        found: Default::default(),
         url: stack.binary.database_url.clone().into(),
         tls: posthaste::tls::Files::default(),
         max_connections: 2,

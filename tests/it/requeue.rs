@@ -39,7 +39,7 @@ async fn after_the_receiver_heals_a_requeue_delivers_everything_and_empties_the_
     assert_eq!((&report["matched"], &report["requeued"], &report["dry_run"]), (&json!(40), &json!(40), &json!(false)));
     assert_eq!(report["letters"], json!({"kept": 0, "dropped": 40, "written": 0, "refused": 0, "erased": 0}));
     assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), 40)].into());
-    eventually("the queue is empty", async || (stack.depth("dead").await == 0).then_some(())).await;
+    stack.wait_depth("dead", 0).await;
     for delivery in stack.deliveries().await {
         assert_eq!((delivery.attempts, delivery.base_attempts, delivery.dead_reason), (4, 3, None));
     }
@@ -66,7 +66,7 @@ async fn a_requeue_that_was_killed_midway_is_simply_run_again_and_two_never_run_
     }
     // Writes their dead letters.
     stack.cli(&["reconcile"]).await.ok();
-    assert_eq!(stack.depth("dead").await, 70);
+    stack.wait_depth("dead", 70).await;
     let these = ["requeue", "--tenant", "acme", "--yes", "--json"];
 
     let first = stack.spawn_command(&[&these[..], &["--rate", "5"]].concat(), &[]);
@@ -238,17 +238,18 @@ async fn a_rate_bounds_how_fast_deliveries_arrive() {
     let (stack, receiver) = (Stack::new().await, Receiver::start());
     let endpoint = stack.endpoint("acme", &receiver.url("/"), &[]).await.id;
     stack.run().await;
-    for _ in 0..30 {
+    for _ in 0..60 {
         stack.dead(endpoint, ("acme", "order.created"), "exhausted", 10).await;
     }
 
     stack.cli(&[&ALL[..], &["--rate", "10"]].concat()).await.ok();
 
-    assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), 30)].into());
+    assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), 60)].into());
     let times: Vec<_> = receiver.requests().iter().map(|request| request.at).collect();
-    let span = times[29] - times[0];
-    assert!(span >= Duration::from_millis(1_500), "10, 10 and 10 a second later each: {span:?}");
-    assert!(times[15] - times[0] >= Duration::from_millis(500), "the first second takes ten");
+    // The first ones may be late on a busy machine, and none is early.
+    let span = times[59] - times[0];
+    assert!(span >= Duration::from_millis(2_500), "10 a second, the last ones after five: {span:?}");
+    assert!(times[45] - times[0] >= Duration::from_millis(1_000), "the first second takes ten");
 }
 
 #[tokio::test]
@@ -317,7 +318,7 @@ async fn a_dead_letter_queue_longer_than_one_pass_is_swept_completely() {
     stack.emit_many("acme", "order.created", 530).await;
     stack.emit_many("acme", "order.paid", 90).await;
     assert_eq!(stack.wait_settled().await, [("dead".to_owned(), 620)].into());
-    eventually("every dead letter is written", async || (stack.depth("dead").await == 620).then_some(())).await;
+    stack.wait_depth("dead", 620).await;
     stack.age_the_dead().await;
     let doubled = stack.take("dead").await;
     for _ in 0..3 {

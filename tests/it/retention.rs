@@ -53,16 +53,16 @@ async fn old_days(stack: &Stack) -> Vec<i32> {
     days(stack).await.into_iter().filter(|ago| *ago > 1).collect()
 }
 
-async fn only(stack: &Stack, left: &[i32]) {
+pub async fn only(stack: &Stack, left: &[i32]) {
     eventually("the other days are gone", async || (old_days(stack).await == left).then_some(())).await;
 }
 
-fn date(days_ago: i64) -> String {
+pub fn date(days_ago: i64) -> String {
     (chrono::Utc::now() - chrono::TimeDelta::days(days_ago)).date_naive().to_string()
 }
 
 /// Nothing is sent to it, and what is held for it stays held.
-async fn disabled(stack: &Stack) -> Uuid {
+pub async fn disabled(stack: &Stack) -> Uuid {
     let endpoint = stack.endpoint("acme", "https://1.1.1.1/", &[]).await.id;
     stack.cli(&["endpoint", "disable", &endpoint.to_string()]).await.ok();
     endpoint
@@ -74,7 +74,7 @@ async fn shown(stack: &Stack, days_ago: i64) -> Value {
 }
 
 /// Nothing that a service could not do.
-fn assert_no_trouble(process: &Process) {
+pub fn assert_no_trouble(process: &Process) {
     let log = process.log();
     // A busy machine may keep a duty from getting a connection in time.
     let busy = |line: &str| line.contains("no connection could be made in time");
@@ -98,7 +98,7 @@ async fn a_finished_day_goes_and_one_that_is_not_is_expired_visibly_and_then_goe
     assert_eq!(stack.statuses().await, [("held".to_owned(), 1)].into());
     let expired = relay.metrics().await["posthaste_dead_letters_total{reason=\"expired\"}"];
     assert_eq!((expired, relay.metric("posthaste_history_dropped_total").await), (3.0, 2.0));
-    eventually("each has a dead letter", async || (stack.depth("dead").await == 3).then_some(())).await;
+    stack.wait_depth("dead", 3).await;
     let account = "select expired from posthaste.history_days where dropped_at is not null order by day";
     let expired: Vec<i64> = sqlx::query_scalar(account).fetch_all(&stack.db).await.unwrap();
     assert_eq!(expired, [0, 3]);
@@ -279,7 +279,7 @@ async fn dead_letters_of_days_that_are_gone_are_removed_and_younger_ones_stay() 
 
     stack.relay().await;
 
-    eventually("one is left", async || (stack.depth("dead").await == 1).then_some(())).await;
+    stack.wait_depth("dead", 1).await;
     assert_eq!(stack.statuses().await, [("dead".to_owned(), 1)].into());
 }
 

@@ -85,7 +85,7 @@ async fn every_way_of_a_delivery_is_open_under_the_roles() {
     system.receiver.at("/gone", |_| Reply::status(410));
     system.receiver.at("/slow", move |n| status(n, 429).header("retry-after", 1));
     system.receiver.at("/broken", move |_| {
-        if failures.fetch_add(1, Ordering::Relaxed) < 6 { Reply::status(503) } else { Reply::ok() }
+        if failures.fetch_add(1, Ordering::Relaxed) < 5 { Reply::status(503) } else { Reply::ok() }
     });
     let mut endpoints = Vec::new();
     for tenant in ["well", "flaky", "dead", "gone", "slow", "broken", "off", "removed"] {

@@ -37,6 +37,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 fn store_as(roles: &Roles, role: &str) -> Db {
     Db::new(&Options {
+        found: Default::default(),
         url: roles.url(role).into(),
         tls: posthaste::tls::Files::default(),
         max_connections: 2,

@@ -25,6 +25,7 @@ const RELAY: i64 = 17;
 
 pub fn store(stack: &Stack) -> Db {
     Db::new(&Options {
+        found: Default::default(),
         url: stack.binary.database_url.clone().into(),
         tls: posthaste::tls::Files::default(),
         max_connections: 4,

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use posthaste::store::dead_endpoints;
 use posthaste::store::requeue::{self, Filter, Next};
 use serde_json::{Value, json};
 use sqlx::Connection;
@@ -34,7 +35,7 @@ async fn a_requeue_of_one_event_reads_that_event_and_not_all_that_is_dead() {
     let filter = Filter { events: vec![event], ..Filter::default() };
     let next = Next { endpoint, after: Uuid::nil(), limit: 500, behind: false };
 
-    let (endpoints, reads) = touched(&stack, async |db| requeue::endpoints(&db, &filter).await.unwrap()).await;
+    let (endpoints, reads) = touched(&stack, async |db| dead_endpoints::that_match(&db, &filter).await.unwrap()).await;
     assert_eq!(endpoints, [endpoint]);
     assert_few("whose they are", &reads, 200, 10);
     let (count, reads) = touched(&stack, async |db| requeue::count(&db, endpoint, &filter).await.unwrap()).await;
@@ -77,10 +78,10 @@ async fn what_the_broker_gave_up_gets_a_letter_of_ours_in_the_same_sweep() {
     let stack = Stack::new().await;
     let endpoint = stack.endpoint("acme", "https://1.1.1.1/", &[]).await.id;
     let relay = stack.relay().await;
-    eventually("the marker is there", async || (stack.depth("deliver").await == 1).then_some(())).await;
+    stack.wait_depth("deliver", 1).await;
     stack.take("deliver").await;
     let event = stack.emit("acme", "order.created", r#"{"n": 1}"#).await;
-    eventually("it is published", async || (stack.depth("deliver").await == 1).then_some(())).await;
+    stack.wait_depth("deliver", 1).await;
     relay.kill();
     let message = stack.take("deliver").await;
     // The broker's own dead letter is the message as it was.

@@ -91,5 +91,5 @@ async fn the_objective_counts_first_attempts_of_healthy_endpoints_by_the_month()
     );
     assert_eq!(slo["days"], slo["days_read"]);
     let text = stack.cli(&["stats"]).await.ok().stdout;
-    assert!(text.contains("98.000 % of 200 first attempts within a second"), "{text}");
+    assert!(text.contains("98.000 % of 200 first attempts at healthy endpoints within a second"), "{text}");
 }

@@ -8,6 +8,7 @@ pub mod http;
 pub mod operate;
 pub mod process;
 pub mod proxy;
+pub mod runbook;
 pub mod servers;
 
 use std::time::{Duration, Instant};

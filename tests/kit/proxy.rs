@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -43,6 +44,46 @@ pub trait Wire: Send + Sync + 'static {
     fn disturbed(&self) {}
 }
 
+/// The servers behind a proxy, which may become others: each connection goes to the next one that takes it, as a simple load
+/// balancer does.
+#[derive(Clone, Default)]
+pub struct Servers(Arc<Mutex<Vec<(String, u16)>>>);
+
+impl Servers {
+    pub fn of(urls: &[&str]) -> Servers {
+        let servers = Servers::default();
+        servers.set(urls);
+        servers
+    }
+
+    /// For connections that are made from now on.
+    pub fn set(&self, urls: &[&str]) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = urls.iter().map(|url| place(url)).collect();
+    }
+
+    /// All of them, beginning with another one each time.
+    fn in_turn(&self) -> Vec<(String, u16)> {
+        let mut servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.rotate_left(1);
+        servers.clone()
+    }
+
+    async fn connect(&self) -> Option<TcpStream> {
+        for server in self.in_turn() {
+            if let Ok(stream) = TcpStream::connect(server).await {
+                return Some(stream);
+            }
+        }
+        None
+    }
+}
+
+fn place(url: &str) -> (String, u16) {
+    let url = Url::parse(url).expect("the URL of a server");
+    let host = url.host_str().expect("the host of a server").to_owned();
+    (host, url.port().unwrap_or(if url.scheme() == "amqp" { 5672 } else { 5432 }))
+}
+
 /// Serves until it is dropped.
 pub struct Proxy {
     port: u16,
@@ -50,19 +91,16 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// To the server of this URL, and the work of the proxy.
-    pub fn to<W, F>(url: &str, wire: F) -> (Proxy, impl Future<Output = ()> + Send + use<W, F>)
+    /// To these servers, and the work of the proxy.
+    pub fn to<W, F>(servers: Servers, wire: F) -> (Proxy, impl Future<Output = ()> + Send + use<W, F>)
     where
         W: Wire,
         F: Fn() -> W + Send + Sync + 'static,
     {
-        let url = Url::parse(url).expect("the URL of a server");
-        let host = url.host_str().expect("the host of a server").to_owned();
-        let port = url.port().unwrap_or(if url.scheme() == "amqp" { 5672 } else { 5432 });
         let listener = listener();
         let (mode, watching) = watch::channel(Mode::Forward);
         let proxy = Proxy { port: listener.local_addr().expect("an address").port(), mode };
-        (proxy, serve(listener, (host, port), wire, watching))
+        (proxy, serve(listener, servers, wire, watching))
     }
 
     /// The URL of the server by way of the proxy.
@@ -85,20 +123,20 @@ pub fn by_way_of(port: u16, url: &str) -> String {
 
 async fn serve<W: Wire>(
     listener: std::net::TcpListener,
-    server: (String, u16),
+    servers: Servers,
     wire: impl Fn() -> W,
     mode: watch::Receiver<Mode>,
 ) {
     let listener = TcpListener::from_std(listener).expect("a listener");
     let mut dropped = mode.clone();
     tokio::select! {
-        () = accept(listener, |client| connect(client, server.clone(), wire(), mode.clone())) => {}
+        () = accept(listener, |client| connect(client, servers.clone(), wire(), mode.clone())) => {}
         // An error: the proxy was dropped.
         _ = dropped.wait_for(|_| false) => {}
     }
 }
 
-async fn connect<W: Wire>(client: TcpStream, server: (String, u16), wire: W, mut mode: watch::Receiver<Mode>) {
+async fn connect<W: Wire>(client: TcpStream, servers: Servers, wire: W, mut mode: watch::Receiver<Mode>) {
     let now = |mode: Mode| if wire.is_meant() { mode } else { Mode::Forward };
     if now(*mode.borrow()) != Mode::Forward {
         wire.disturbed();
@@ -108,7 +146,7 @@ async fn connect<W: Wire>(client: TcpStream, server: (String, u16), wire: W, mut
     if !made {
         return;
     }
-    let Ok(server) = TcpStream::connect(server).await else { return };
+    let Some(server) = servers.connect().await else { return };
     let _ = server.set_nodelay(true);
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();

@@ -1,7 +1,10 @@
 //! Whole runs of the real program on servers of their own: `scripts/chaos` breaks what it stands on and audits what was
 //! delivered, `scripts/isolation` measures how well endpoints are kept apart, `scripts/incident` has every alert fire and
-//! repairs what is wrong by the runbook, `scripts/dashboard` runs every query of the dashboard.
+//! repairs what is wrong by the runbook, `scripts/dashboard` runs every query of the dashboard, `scripts/bench` measures what an
+//! event costs.
 
+#[path = "../bench/mod.rs"]
+mod bench;
 #[path = "../chaos/mod.rs"]
 mod chaos;
 #[path = "../dashboard/mod.rs"]
@@ -27,7 +30,7 @@ const INTERRUPTED: u8 = 130;
 fn main() -> ExitCode {
     let (Some(dir), Some(command)) = (std::env::var_os("POSTHASTE_LAB_DIR"), std::env::args().nth(1)) else {
         println!(
-            "This is run by scripts/chaos, scripts/isolation, scripts/incident and scripts/dashboard, which find PostgreSQL and RabbitMQ first."
+            "This is run by scripts/bench, scripts/chaos, scripts/isolation, scripts/incident and scripts/dashboard, which find PostgreSQL and RabbitMQ first."
         );
         return ExitCode::SUCCESS;
     };
@@ -43,7 +46,10 @@ fn main() -> ExitCode {
 
 async fn run(command: &str, dir: PathBuf) -> ExitCode {
     match command {
+        "bench" => bench::run(&dir).await,
         "chaos" => chaos::run(&dir).await,
+        // For one of its scenarios.
+        "customer" => chaos::serve_customer().await,
         "dashboard" => dashboard::run(&dir).await,
         "incident" => incident::run(&dir).await,
         "isolation" => isolation::run(&dir).await,

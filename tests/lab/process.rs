@@ -34,18 +34,22 @@ pub async fn add_endpoint(binary: &Binary, tenant: &str, url: &str, more: &[&str
 /// One that runs until it is stopped.
 pub struct Process {
     pub name: String,
-    port: u16,
+    /// Of its HTTP server; none where the settings turn that off.
+    port: Option<u16>,
     process: process::Process,
 }
 
 impl Process {
-    /// A relay or a worker, which serves its metrics at this port.
+    /// A relay or a worker, which serves its metrics at this port, unless the settings say otherwise.
     pub fn start(binary: &Binary, role: &str, name: &str, port: u16) -> Process {
         let log = binary.dir.join(format!("{name}.log"));
         let log = File::options().create(true).append(true).open(log).expect("a log");
         let mut command = binary.command(&[role]);
+        let is_silent = binary.settings.iter().any(|(key, value)| key == "telemetry.listen" && value.is_empty());
+        let port = (!is_silent).then_some(port);
+        let address = port.map_or_else(String::new, |port| format!("127.0.0.1:{port}"));
         // Ctrl-C is for this program alone, which ends the others in their order.
-        command.env("POSTHASTE_TELEMETRY__LISTEN", format!("127.0.0.1:{port}")).process_group(0);
+        command.env("POSTHASTE_TELEMETRY__LISTEN", address).process_group(0);
         Process { name: name.to_owned(), port, process: process::Process::start(command, log) }
     }
 
@@ -53,12 +57,18 @@ impl Process {
         self.process.id()
     }
 
+    /// Whether it can be asked for anything.
+    pub fn is_served(&self) -> bool {
+        self.port.is_some()
+    }
+
     pub async fn metrics(&self) -> Option<String> {
-        answer(self.port, "/metrics").await.map(|(_, text)| text)
+        answer(self.port?, "/metrics").await.map(|(_, text)| text)
     }
 
     pub async fn is_ready(&self) -> bool {
-        answer(self.port, "/readyz").await.is_some_and(|(status, _)| status == 200)
+        let Some(port) = self.port else { return false };
+        answer(port, "/readyz").await.is_some_and(|(status, _)| status == 200)
     }
 
     /// How it has ended by itself.

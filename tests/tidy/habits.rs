@@ -139,6 +139,19 @@ pub fn nothing_unfinished(tree: &Tree) -> Vec<Violation> {
     violations
 }
 
+/// A join that compares keys with plain equality may become one over a whole day: `days::same_key` and `days::same_event` are
+/// looked up.
+pub fn keys_are_looked_up(tree: &Tree) -> Vec<Violation> {
+    let rule = "a join by plain equality may read the whole day: use `same_key!` or `same_event!`";
+    let joins = ["(d.event_id, d.endpoint_id) = (", "events} e on e.id =", "posthaste.events e on e.id ="];
+    let mut violations = Vec::new();
+    for source in tree.src().filter(|source| source.is_in("src/store/")) {
+        let found = joins.iter().flat_map(|join| source.raw.match_indices(join));
+        violations.extend(found.map(|(at, _)| source.violation(at, rule)));
+    }
+    violations
+}
+
 /// Tests wait on signals. Where there is none to wait on, a comment says which one is missing.
 pub fn no_blind_sleep(tree: &Tree) -> Vec<Violation> {
     let mut violations = Vec::new();

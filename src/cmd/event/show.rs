@@ -42,7 +42,7 @@ pub async fn run(config: &Config, args: ShowEvent) -> Outcome {
     }
     let matched = event.matched.max(0) as usize;
     let origin = Origin { emitted: event.created_at, claimed: event.published_at, now: found.now };
-    head(event, payload.as_deref())?;
+    head(&event, payload.as_deref())?;
     found.print(&config.retry, &origin)?;
     if args.endpoint.is_none() && found.deliveries.len() < matched {
         let shown = found.deliveries.len();
@@ -51,7 +51,7 @@ pub async fn run(config: &Config, args: ShowEvent) -> Outcome {
     Ok(())
 }
 
-fn head(event: Event, payload: Option<&str>) -> Outcome {
+fn head(event: &Event, payload: Option<&str>) -> Outcome {
     let where_it_is = match event.published_at {
         None => "in the outbox, not relayed yet".to_owned(),
         Some(at) if event.matched == 0 => format!("relayed {}; no endpoint matched", time(at)),
@@ -59,13 +59,20 @@ fn head(event: Event, payload: Option<&str>) -> Outcome {
     };
     output::pairs(&[
         ("id", event.id.to_string()),
-        ("tenant", event.tenant),
-        ("type", event.event_type),
+        ("tenant", event.tenant.clone()),
+        ("type", event.event_type.clone()),
         ("created", time(event.created_at)),
         ("state", where_it_is),
-        ("payload", format!("{} bytes", event.payload_bytes)),
+        ("payload", payload_of(event)),
     ])?;
     payload.map_or(Ok(()), print_payload)
+}
+
+fn payload_of(event: &Event) -> String {
+    match event.erased_at {
+        Some(at) => format!("erased {}", time(at)),
+        None => format!("{} bytes", event.payload_bytes),
+    }
 }
 
 /// Line by line; what a terminal would obey is escaped.

@@ -62,7 +62,7 @@ impl Month {
             String::new()
         };
         format!(
-            "{:.3} % of {} first attempts within a second in {}{days}; objective {:.0} %, {:.0} % of the error budget used",
+            "{:.3} % of {} first attempts at healthy endpoints within a second in {}{days}; objective {:.0} %, {:.0} % of the error budget used",
             share * 100.0,
             self.counted.all,
             self.first.format("%Y-%m"),
@@ -86,7 +86,7 @@ mod tests {
         };
         assert_eq!(
             month(2000, 1990, 9).text(),
-            "99.500 % of 2000 first attempts within a second in 2026-11, the newest 2 of 9 days; objective 99 %, 50 % of the error budget used"
+            "99.500 % of 2000 first attempts at healthy endpoints within a second in 2026-11, the newest 2 of 9 days; objective 99 %, 50 % of the error budget used"
         );
         assert!(!month(2000, 1990, 2).text().contains("newest"));
         assert_eq!(month(0, 0, 2).text(), "no first attempt to count in this month");

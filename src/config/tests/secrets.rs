@@ -22,6 +22,17 @@ fn urls_and_keys_are_never_printed_whole() {
 }
 
 #[test]
+fn a_list_of_hosts_is_shown_without_its_password() {
+    let url = "postgres://u:hunter2@db1:5432,db2/x?target_session_attrs=read-write&sslmode=require";
+    let config = loaded(&[("DATABASE_URL", url)]);
+    let shown = config.database_url().unwrap();
+    assert_eq!(shown.to_string(), "postgres://u:***@db1:5432,db2/x");
+    assert_eq!(shown.expose(), url);
+    // What is checked of the query is found there too.
+    assert_eq!(shown.parameter("sslmode").as_deref(), Some("require"));
+}
+
+#[test]
 fn several_keys_have_commas_between_them_and_keep_their_order() {
     let other = "//////////////////////////////////////////8=";
     let config = loaded(&[("POSTHASTE_SECURITY__ENCRYPTION_KEY", &format!(" {other},\n {KEY} "))]);
@@ -45,6 +56,10 @@ fn a_refused_secret_is_not_repeated() {
         ("DATABASE_URL", "mysql://u:hunter2@db/x", "database.url: begins with mysql://; use postgres://"),
         ("DATABASE_URL", "u:hunter2@db", "database.url"),
         ("DATABASE_URL", "postgres://u:hunter2#@db:x", "database.url: is not a URL"),
+        ("DATABASE_URL", "postgres://u:hunter2@db1:5432,db2:x/x", "database.url: is not a URL"),
+        ("DATABASE_URL", "postgres://u:hunter2@db1,db2/x?target_session_attrs=any", "use read-write, or leave it out"),
+        ("DATABASE_URL", "postgres://u:hunter2@db1,,db2/x", "database.url: lists a host without a name"),
+        ("DATABASE_URL", "postgres://u:hunter2@db1/x?host=db1,db2", "database.url: lists hosts in its query"),
         ("AMQP_URL", "http://u:hunter2@mq", "broker.url: begins with http://; use amqp:// or amqps://"),
         ("AMQP_URL", "amqp:hunter2", "broker.url: has no // after amqp:"),
         ("AMQP_URL", "hunter2", "broker.url: is not a URL"),

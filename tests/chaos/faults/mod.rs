@@ -90,9 +90,20 @@ impl Verdict {
 }
 
 pub async fn cause(stack: &Stack, fault: Fault, round: f64, beside_another: bool) -> Happened {
+    watch(stack, fault, round, beside_another, carry_out(stack, fault)).await
+}
+
+/// The same of a fault that a scenario carries out itself.
+pub async fn watch(
+    stack: &Stack,
+    fault: Fault,
+    round: f64,
+    beside_another: bool,
+    doing: impl Future<Output = Result<Verdict, String>>,
+) -> Happened {
     let began = stack.clock.now();
     let in_flight = stack.receiver.in_flight();
-    let (seen, problem) = match carry_out(stack, fault).await {
+    let (seen, problem) = match doing.await {
         Ok(verdict) => (verdict.seen, verdict.broken),
         Err(problem) => (None, Some(problem)),
     };
@@ -174,6 +185,7 @@ async fn once(stack: &Stack, fault: Fault) -> Result<Verdict, String> {
         Kind::StopReconnecting(_, server) => reconnects::stop(process(stack, fault)?, server, fault.hold).await,
         Kind::KillAsleep => asleep::strike(stack, asleep::Blow::Kill, fault.hold).await,
         Kind::FreezeAsleep => asleep::strike(stack, asleep::Blow::Freeze, fault.hold).await,
+        Kind::Node(_) | Kind::Failover(_) => Err("a scenario carries it out".to_owned()),
     }
 }
 

@@ -71,6 +71,30 @@ pub async fn partitions(scene: &mut Scene, alerts: Alerts) -> Result<Vec<Seen>, 
     scene.clear(alerts).await
 }
 
+/// Of days that are kept by default, and a day that has been over for longer.
+const KEPT: i64 = 30;
+const READ_AN_OLD_DAY: &str = "
+begin;
+select posthaste.create_partitions((now() at time zone 'utc')::date - 40, (now() at time zone 'utc')::date - 40);
+insert into posthaste.events (id, tenant, event_type, payload, created_at)
+select posthaste.uuid_v7_floor(now() - interval '40 days'), 'steady', 'order.created', '{}', now() - interval '40 days';
+commit;
+begin;
+select count(*) from posthaste.events";
+
+/// A report was forgotten in its transaction: no day that it has read can be dropped.
+pub async fn retention(scene: &mut Scene, alerts: Alerts) -> Result<Vec<Seen>, String> {
+    scene.begin();
+    let mut session = session(scene).await?;
+    sqlx::raw_sql(READ_AN_OLD_DAY).execute(&mut session).await.map_err(|error| error.to_string())?;
+    let blocker = backend(&mut session).await?;
+    scene.fire(alerts).await?;
+    let day = (chrono::Utc::now() - chrono::TimeDelta::days(KEPT)).date_naive().to_string();
+    scene.follow("retention-overdue", &[("BLOCKER", &blocker), ("DAY", &day)]).await?;
+    scene.repaired();
+    scene.clear(alerts).await
+}
+
 async fn session(scene: &Scene) -> Result<PgConnection, String> {
     PgConnection::connect(&scene.stack.binary.database_url).await.map_err(|error| error.to_string())
 }

@@ -46,8 +46,9 @@ pub async fn retries(scene: &mut Scene, alerts: Alerts) -> Result<Vec<Seen>, Str
     scene.fire(alerts).await?;
     let endpoint = customers[0].endpoint.to_string();
     scene.follow("failure-rate", &[("ENDPOINT", &endpoint)]).await?;
-    scene.follow("retries-waiting", &[("ENDPOINT", &endpoint)]).await?;
     behave(&customers, Manner::Accept(0));
+    // Its last command is for when the cause is gone.
+    scene.follow("retries-waiting", &[("ENDPOINT", &endpoint)]).await?;
     scene.repaired();
     scene.clear(alerts).await
 }

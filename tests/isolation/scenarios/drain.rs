@@ -22,10 +22,10 @@ const PER_SECOND: f64 = 6_000.0;
 /// CPU of relay and workers.
 const OWN_US: f64 = 90.0;
 
-struct Drained {
+pub struct Drained {
     per_second: f64,
     /// Microseconds an event.
-    cpu: Cpu,
+    pub cpu: Cpu,
     busy: f64,
     again: usize,
 }
@@ -51,7 +51,7 @@ pub async fn run(options: &Options, dir: &Path) -> Result<Shown, String> {
     Ok(shown(&rounds, events))
 }
 
-async fn drain(stack: &Stack, customer: &Customer, events: usize, bytes: usize) -> Result<Drained, String> {
+pub async fn drain(stack: &Stack, customer: &Customer, events: usize, bytes: usize) -> Result<Drained, String> {
     customer.site.arrivals().clear();
     customer.site.expect(events);
     let before = customer.site.acceptances();

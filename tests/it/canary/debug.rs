@@ -49,6 +49,7 @@ fn servers() -> String {
     let flags = ["posthaste", "--database-url", &database, "--amqp-url", &broker, "stats"];
     let flags = format!("{:?}", Cli::try_parse_from(flags).unwrap());
     let store = store::Options {
+        found: Default::default(),
         url: database.into(),
         tls: tls::Files::default(),
         max_connections: 1,

@@ -46,11 +46,31 @@ impl Stack {
         depth
     }
 
+    /// Waits until so many messages are ready in the queue.
+    pub async fn wait_depth(&self, name: &str, count: u32) {
+        let there = async || (self.depth(name).await == count).then_some(());
+        eventually(&format!("{count} messages are in {name}"), there).await;
+    }
+
     /// Waits until the dead-letter queue has so many dead letters, and reads them; the queue keeps them. A dead letter follows the
     /// commit of its row, so it may be a moment later than the status.
     pub async fn dead_letters(&self, count: u32) -> Vec<DeadLetter> {
-        let there = async || (self.depth("dead").await == count).then_some(());
-        eventually(&format!("{count} dead letters are in the queue"), there).await;
+        // A relay that leads looks through the queue too, and then holds what is in it for a moment.
+        let read = async || {
+            if self.depth("dead").await != count {
+                return None;
+            }
+            let dead_letters = self.read_dead_letters().await;
+            (dead_letters.len() == count as usize).then_some(dead_letters)
+        };
+        let dead_letters = eventually(&format!("{count} dead letters are in the queue"), read).await;
+        // What was not acknowledged returns.
+        self.wait_depth("dead", count).await;
+        dead_letters
+    }
+
+    /// Those that nobody holds. They return to the queue with the channel.
+    async fn read_dead_letters(&self) -> Vec<DeadLetter> {
         let channel = self.channel().await;
         let mut dead_letters = Vec::new();
         while let Some(got) = channel
@@ -64,7 +84,6 @@ impl Stack {
             dead_letters.push(DeadLetter { properties, headers, body: got.delivery.data.clone() });
         }
         channel.close(200, "done".into()).await.expect("the channel can be closed");
-        eventually("what was not acknowledged is back", there).await;
         dead_letters
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::in_a_thread;
-use crate::kit::proxy::{self, Mode, Passed, Wire};
+use crate::kit::proxy::{self, Mode, Passed, Servers, Wire};
 
 /// Runs in a thread of its own until it is dropped.
 pub struct Proxy {
@@ -30,7 +30,7 @@ impl Proxy {
         let muted = Arc::new(AtomicBool::new(false));
         let mute = muted.clone();
         let wire = move || Ear { word, said: AtomicBool::new(word.is_none()), muted: mute.clone() };
-        let (proxy, serving) = proxy::Proxy::to(url, wire);
+        let (proxy, serving) = proxy::Proxy::to(Servers::of(&[url]), wire);
         in_a_thread(serving);
         Proxy { proxy, word, muted }
     }

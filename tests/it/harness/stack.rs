@@ -196,7 +196,7 @@ pub async fn nowhere(arguments: &[&str], settings: &[(&str, &str)]) -> Done {
     finish(command).await
 }
 
-async fn finish(command: Command) -> Done {
+pub(super) async fn finish(command: Command) -> Done {
     let output = binary::finish(command, super::PATIENCE).await.expect("the command ends in time");
     Done {
         code: output.status.code().unwrap_or(-1),

@@ -5,10 +5,10 @@ use super::programs::Programs;
 
 pub struct Postgres {
     pub daemon: Daemon,
-    bin: PathBuf,
-    port: u16,
-    password: String,
-    options: Vec<String>,
+    pub bin: PathBuf,
+    pub port: u16,
+    pub password: String,
+    pub options: Vec<String>,
 }
 
 impl Postgres {

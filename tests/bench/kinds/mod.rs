@@ -1,0 +1,10 @@
+pub mod burst;
+pub mod fanout;
+pub mod growth;
+pub mod ingest;
+pub mod payload;
+pub mod relay;
+pub mod retry;
+pub mod size;
+pub mod steady;
+pub mod worker;

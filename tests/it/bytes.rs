@@ -93,7 +93,7 @@ async fn during_a_rotation_both_secrets_sign_and_afterwards_only_the_new_one() {
     assert_eq!(endpoint.secret, own);
     stack.run().await;
     let id = endpoint.id.to_string();
-    let rotate = ["endpoint", "rotate-secret", &id, "--json", "--grace", "2s"];
+    let rotate = ["endpoint", "rotate-secret", &id, "--json", "--grace", "10s"];
     let rotated = stack.cli(&rotate).await.json();
     let new = rotated["secret"].as_str().unwrap();
     assert_eq!(rotated["live_secrets"], json!(2));

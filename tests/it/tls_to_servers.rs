@@ -182,7 +182,7 @@ async fn rabbitmq_is_believed_by_its_authority_and_its_name_and_believes_our_cer
     let (ca, other) = (files.path("ca.pem"), files.path("other-ca.pem"));
     let own = |name: &str| (files.path(&format!("{name}.pem")), files.path(&format!("{name}.key")));
     let check = async |url: &str, ca: &str, own: Option<&(String, String)>| {
-        let mut settings = vec![("broker.url", url), ("broker.tls_ca", ca), ("broker.operation_timeout", "5s")];
+        let mut settings = vec![("broker.url", url), ("broker.tls_ca", ca), ("broker.operation_timeout", "20s")];
         if let Some((cert, key)) = own {
             settings.extend([("broker.tls_cert", &**cert), ("broker.tls_key", &**key)]);
         }

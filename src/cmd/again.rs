@@ -101,6 +101,9 @@ async fn run(config: &Config, options: &Options, db: Db, kind: Kind, asked: Aske
     }
     let mut report = Report { kind, meant, done: 0, account: None, dry_run: asked.dry_run, swept: None };
     if asked.dry_run {
+        if let Some(whose) = endpoint::whose(&db, again.selection.endpoint).await?.filter(|_| !asked.json) {
+            output::pairs(&[("endpoint", whose)])?;
+        }
         return print(asked.json, &report);
     }
     if meant.deliveries > 0 {

@@ -143,6 +143,9 @@ pub async fn requeue(config: &Config, args: crate::cli::Requeue) -> Outcome {
         warn_of_unknown(&db, &requeue.filter.events).await?;
     }
     if args.dry_run {
+        if let Some(whose) = endpoint::whose(&db, requeue.filter.endpoint).await?.filter(|_| !args.output.json) {
+            output::pairs(&[("endpoint", whose)])?;
+        }
         return report(args.output.json, &plan, Done::default(), true, None);
     }
     if plan.deliveries() > 0 {

@@ -233,6 +233,13 @@ fn millis(duration: Duration) -> i32 {
     duration.as_millis().clamp(1, 600_000) as i32
 }
 
+/// Whose endpoint it is and where, for whoever is about to send to it.
+pub(super) async fn whose(db: &Db, id: Option<Uuid>) -> Result<Option<String>, Failure> {
+    let Some(id) = id else { return Ok(None) };
+    let endpoint = endpoints::get(db, id).await?;
+    Ok(endpoint.map(|endpoint| format!("{} of tenant {}", endpoint.url, endpoint.tenant)))
+}
+
 /// Nothing was found for this endpoint and tenant: there may be neither, or a slip of the hand.
 pub(super) async fn must_be_of(db: &Db, id: Option<Uuid>, tenant: Option<&str>) -> Outcome {
     if let Some(tenant) = tenant {

@@ -25,6 +25,7 @@ pub mod endpoints;
 pub mod erase;
 mod error;
 pub mod event_list;
+pub mod event_states;
 pub mod events;
 pub mod held;
 pub mod history;

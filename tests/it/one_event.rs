@@ -120,6 +120,13 @@ async fn events_are_found_by_what_became_of_them() {
         let found: Vec<&str> = listed.as_array().unwrap().iter().map(|event| event["id"].as_str().unwrap()).collect();
         assert_eq!(found, expected, "{arguments:?}");
     }
+    let all = stack.cli(&["event", "list", "--json"]).await.json();
+    let states = |id: &str| all.as_array().unwrap().iter().find(|e| e["id"] == id).unwrap()["deliveries"].clone();
+    let counted = [other, failed, paid, created].map(states);
+    let expected = [json!({}), json!({"retrying": 1}), json!({"delivered": 1, "retrying": 1}), json!({"retrying": 1})];
+    assert_eq!(counted, expected);
+    let table = stack.cli(&["event", "list"]).await.ok().stdout;
+    assert!(table.contains("1 delivered, 1 retrying") && table.contains(" none "), "{table}");
     let until = stack.cli(&["event", "list", "--until", "1h", "--json"]).await.json();
     assert_eq!((until, other.len()), (json!([]), 36));
     for (arguments, said) in [

@@ -108,6 +108,11 @@ async fn events_come_from_stdin_and_what_a_requeue_would_do_is_said_in_words() {
     for part in ["matched", "nothing (--dry-run)", "1 of endpoints that were removed"] {
         assert!(planned.contains(part), "{planned}");
     }
+    for command in ["requeue", "resend", "retry-now"] {
+        let planned = stack.cli(&[command, "--endpoint", &endpoint.to_string(), "--dry-run"]).await.ok().stdout;
+        let whose = format!("endpoint  {} of tenant acme", receiver.url("/"));
+        assert!(planned.contains(&whose), "{command}: {planned}");
+    }
     let done = stack.cli(&["requeue", "--all", "--yes"]).await.ok().stdout;
     assert!(done.contains("dead-letter queue  ") && done.contains("written"), "{done}");
 }

@@ -139,7 +139,8 @@ impl Publisher {
         let is_blocked = || open.is_usable() && open.link.is_blocked();
         let mut is_broken = false;
         let answered = |index, answer: Published| {
-            is_broken |= matches!(answer, Err(PublishError::Lost(_) | PublishError::Refused(_)));
+            // A node of a cluster goes on refusing on a channel whose queue had lost its leader when the channel first used it.
+            is_broken |= matches!(answer, Err(PublishError::Lost(_) | PublishError::Refused(_) | PublishError::Nacked));
             answered(index, answer);
         };
         send_all(&open.channel, self.inner.settings.operation_timeout, is_blocked, parts, answered).await;

@@ -1,9 +1,14 @@
 //! Publishing more than a window of unconfirmed messages holds, and publishing again what was not confirmed.
 
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lapin::types::AMQPValue;
+use lapin::options::QueueBindOptions;
+use lapin::types::{AMQPValue, FieldTable};
 use posthaste::broker::Settings;
 use posthaste::broker::published::PublishError;
 use posthaste::broker::publisher::{Publisher, Target};
@@ -12,7 +17,18 @@ use posthaste::domain::message::{Body, Carried, Message};
 use posthaste::tls;
 use uuid::Uuid;
 
-use crate::harness::{Proxy, Stack, eventually};
+use crate::harness::{Proxy, Stack, eventually, in_a_thread};
+use crate::kit::proxy::{self, Passed, Servers, Wire};
+
+struct Counted;
+
+impl Wire for Counted {
+    fn asked(&self, _: &[u8]) {}
+
+    fn answered<'a>(&self, bytes: &'a [u8]) -> Passed<'a> {
+        ControlFlow::Continue(Cow::Borrowed(bytes))
+    }
+}
 
 fn message(n: u128, bytes: usize) -> Message {
     Message {
@@ -29,14 +45,18 @@ fn message(n: u128, bytes: usize) -> Message {
     }
 }
 
+fn publisher(stack: &Stack, url: &str) -> Publisher {
+    let (operation_timeout, heartbeat) = (Duration::from_secs(20), Duration::from_secs(10));
+    let (url, tls, carried) = (url.to_owned().into(), tls::Files::default(), Carried::Payload);
+    let settings = Settings { url, tls, carried, operation_timeout, heartbeat };
+    Publisher::new(settings, Names::new(&stack.prefix), "posthaste tests")
+}
+
 #[tokio::test]
 async fn many_messages_and_large_ones_are_all_confirmed_and_each_answer_is_in_its_place() {
     let stack = Stack::new().await;
     stack.cli(&["topology", "declare"]).await.ok();
-    let (operation_timeout, heartbeat) = (Duration::from_secs(20), Duration::from_secs(10));
-    let (url, tls, carried) = (stack.binary.amqp_url.clone().into(), tls::Files::default(), Carried::Payload);
-    let settings = Settings { url, tls, carried, operation_timeout, heartbeat };
-    let publisher = Publisher::new(settings, Names::new(&stack.prefix), "posthaste tests");
+    let publisher = publisher(&stack, &stack.binary.amqp_url);
 
     let messages: Vec<Message> = (0..1_300).map(|n| message(n, if n % 300 == 299 { 6 << 20 } else { 100 })).collect();
     // No such delay queue: the broker returns it.
@@ -91,4 +111,42 @@ async fn a_first_attempt_that_is_published_again_says_that_it_may_not_be_the_onl
     };
     let claimed = |at: &AMQPValue| matches!(at, AMQPValue::LongLongInt(at) if *at > 0);
     assert!(claimed_at.len() == 2 && claimed_at.iter().all(claimed), "{claimed_at:?}");
+}
+
+/// Where a queue of a cluster has no leader, its node may go on refusing on the channels that met it like that.
+#[tokio::test]
+async fn after_a_message_that_was_refused_the_next_one_has_a_connection_of_its_own() {
+    let stack = Stack::new().await;
+    stack.cli(&["topology", "declare"]).await.ok();
+    let mut full = FieldTable::default();
+    full.insert("x-max-length".into(), AMQPValue::LongLongInt(2));
+    full.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    stack.declare("full", full).await;
+    let (channel, exchange) = (stack.channel().await, Names::new(&stack.prefix).delay_exchange());
+    let bind = channel.queue_bind(
+        stack.queue("full").into(),
+        exchange.into(),
+        "7".into(),
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    );
+    bind.await.unwrap();
+    let made = Arc::new(AtomicUsize::new(0));
+    let counter = made.clone();
+    let wire = move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Counted
+    };
+    let (proxy, serving) = proxy::Proxy::to(Servers::of(&[&stack.binary.amqp_url]), wire);
+    in_a_thread(serving);
+    let publisher = publisher(&stack, &proxy.url(&stack.binary.amqp_url));
+    let one = message(1, 100);
+    let offer = async || {
+        let answer = publisher.publish(&[(Target::Delay(7), &one)]).await.remove(0);
+        (answer.is_ok(), made.load(Ordering::Relaxed))
+    };
+
+    assert_eq!((offer().await, offer().await), ((true, 1), (true, 1)));
+    assert_eq!((offer().await, offer().await, offer().await), ((false, 1), (false, 2), (false, 3)));
+    publisher.close().await;
 }

@@ -42,7 +42,7 @@ pub use terminal::at_a_terminal;
 pub use unix::raise_open_files;
 
 /// How long anything may take before a test gives up. Far more than needed, for a machine that is busy elsewhere.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(15);
 
 /// Looks again and again until there is something to see.

@@ -10,6 +10,10 @@ use super::window::{Mode, Outcomes, TokenBucket, Window};
 /// A release that is later than two ticks: the endpoint does not keep up.
 pub const BEHIND_MS: i64 = 200;
 
+/// Beside the places of workers for retries, so many times as many may be on their way to endpoints that keep up. They wait in
+/// the broker, where they keep others waiting for no longer than a tick or two.
+const BESIDE_PLACES: u32 = 2;
+
 /// An endpoint whose flow has been idle for this long is forgotten.
 const FORGET_MS: u64 = 60_000;
 
@@ -53,14 +57,15 @@ struct Flow {
     window: Window,
     mode: Mode,
     bucket: TokenBucket,
+    max_in_flight: u32,
     on_the_way: Vec<Let>,
     used_ms: u64,
 }
 
 impl Flow {
     fn new(now_ms: u64) -> Flow {
-        let window = Window::default();
-        Flow { window, mode: Mode::Full, bucket: TokenBucket::new(now_ms), on_the_way: Vec::new(), used_ms: now_ms }
+        let (window, bucket) = (Window::default(), TokenBucket::new(now_ms));
+        Flow { window, mode: Mode::Full, bucket, max_in_flight: u32::MAX, on_the_way: Vec::new(), used_ms: now_ms }
     }
 
     fn room(&mut self, due: &Due, now_ms: u64) -> u32 {
@@ -68,31 +73,53 @@ impl Flow {
         if self.mode == Mode::Full && due.mode != Mode::Full {
             self.window = Window::default();
         }
-        (self.mode, self.used_ms) = (due.mode, now_ms);
+        (self.mode, self.max_in_flight, self.used_ms) = (due.mode, due.max_in_flight, now_ms);
         let room = self.window.room(due.mode, self.on_the_way.len() as u32, due.max_in_flight);
         due.rate_limit.map_or(room, |limit| room.min(self.bucket.room(limit, now_ms)))
+    }
+
+    fn keeps_up(&self) -> bool {
+        self.window.keeps_up(self.count(), self.max_in_flight)
+    }
+
+    fn count(&self) -> u32 {
+        self.on_the_way.len() as u32
     }
 }
 
 impl Flows {
     /// How many of each endpoint are let go now, in the order given: within its window, and at most half of what is left of
     /// the workers' `places` for retries, so that those who come first leave something to the others. An endpoint with nothing on its way gets
-    /// one all the same. No more than `most` in all.
+    /// one all the same. No more than `most` in all, and on top of that what only endpoints get that keep up: a fast one would
+    /// wait most of each tick otherwise.
     pub fn allot(&mut self, due: &[Due], places: u32, most: u32, now_ms: u64) -> Vec<(Uuid, u32)> {
-        let mut left = places.saturating_sub(self.on_the_way);
+        let mut left = self.left_of(places);
+        let mut all = places.saturating_mul(1 + BESIDE_PLACES).saturating_sub(self.on_the_way);
         let mut most = most;
         let mut allotted = Vec::new();
         for one in due {
             let flow = self.endpoints.entry(one.endpoint_id).or_insert_with(|| Flow::new(now_ms));
             let least = u32::from(flow.on_the_way.is_empty());
-            let count = flow.room(one, now_ms).min((left / 2).max(least)).min(most);
-            if count > 0 {
-                allotted.push((one.endpoint_id, count));
-                left = left.saturating_sub(count);
-                most -= count;
+            let room = flow.room(one, now_ms);
+            let count = room.min((left / 2).max(least)).min(most);
+            left = left.saturating_sub(count);
+            most -= count;
+            all = all.saturating_sub(count);
+            let more = if flow.keeps_up() { (room - count).min(all / 2) } else { 0 };
+            all -= more;
+            if count + more > 0 {
+                allotted.push((one.endpoint_id, count + more));
             }
         }
         allotted
+    }
+
+    /// Places that nothing is on its way to. Endpoints that keep up leave half to the others, however many are on their way
+    /// to them.
+    fn left_of(&self, places: u32) -> u32 {
+        let keep_up: u32 = self.endpoints.values().filter(|flow| flow.keeps_up()).map(Flow::count).sum();
+        let left = places.saturating_sub(self.on_the_way - keep_up);
+        left - keep_up.min(left / 2)
     }
 
     pub fn let_go(&mut self, delivery: Let, now_ms: u64) {

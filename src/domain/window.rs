@@ -75,6 +75,11 @@ impl Window {
         window.saturating_sub(on_the_way)
     }
 
+    /// In a tick it takes what may be in flight at least once, and all that is on its way: more of it would wait for nobody else.
+    pub fn keeps_up(&self, on_the_way: u32, max_in_flight: u32) -> bool {
+        self.taken >= max_in_flight.max(on_the_way)
+    }
+
     pub fn size(&self) -> u32 {
         self.size
     }

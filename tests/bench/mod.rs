@@ -79,6 +79,7 @@ async fn measure(kind: Kind, options: &Options, dir: &Path) -> Result<Vec<Row>, 
         Kind::Retry => kinds::retry::run(options, dir).await,
         Kind::Fanout => kinds::fanout::run(options, dir).await,
         Kind::Growth => kinds::growth::run(options, dir).await,
+        Kind::Scale => kinds::scale::run(options, dir).await,
         Kind::Size => kinds::size::run(options, dir).await,
         Kind::Payload => kinds::payload::run(options, dir).await,
     }

@@ -44,6 +44,8 @@ pub enum Kind {
     Growth,
     /// Payloads of 256 bytes to 1 MiB.
     Payload,
+    /// More workers and more relays.
+    Scale,
     /// Bytes that are written for an event: rows, indexes, write-ahead log.
     Size,
 }

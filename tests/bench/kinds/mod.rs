@@ -5,6 +5,7 @@ pub mod ingest;
 pub mod payload;
 pub mod relay;
 pub mod retry;
+pub mod scale;
 pub mod size;
 pub mod steady;
 pub mod worker;

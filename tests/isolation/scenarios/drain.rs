@@ -28,6 +28,8 @@ pub struct Drained {
     pub cpu: Cpu,
     busy: f64,
     again: usize,
+    /// Deliveries that workers have taken out of the broker.
+    held: f64,
 }
 
 pub async fn run(options: &Options, dir: &Path) -> Result<Shown, String> {
@@ -42,8 +44,8 @@ pub async fn run(options: &Options, dir: &Path) -> Result<Shown, String> {
         let drained = drain(&stack, &customer, events, options.payload_bytes).await?;
         let own = drained.cpu.own();
         eprintln!(
-            "  {:.0}/s, {own:.0} us an event of worker and relay, machine {:.0} % busy",
-            drained.per_second, drained.busy
+            "  {:.0}/s, {own:.0} us an event of worker and relay, machine {:.0} % busy, {:.0} held by workers",
+            drained.per_second, drained.busy, drained.held
         );
         rounds.push(drained);
     }
@@ -56,7 +58,7 @@ pub async fn drain(stack: &Stack, customer: &Customer, events: usize, bytes: usi
     customer.site.expect(events);
     let before = customer.site.acceptances();
     at_once(&stack.db, std::slice::from_ref(&customer.tenant), events, bytes).await?;
-    let (began, cpu) = (Instant::now(), stack.cpu());
+    let (began, cpu, held) = (Instant::now(), stack.cpu(), held(stack).await);
     let settled = async {
         let come = async || (customer.site.acceptances() - before >= events).then_some(());
         wait_for("all requests", PATIENCE, come).await?;
@@ -70,7 +72,18 @@ pub async fn drain(stack: &Stack, customer: &Customer, events: usize, bytes: usi
         cpu: used.scaled(1e6 / events as f64),
         busy: (used.all() + used.program) / seconds / cores * 100.0,
         again: customer.site.requests() - customer.site.accepted().len(),
+        held: self::held(stack).await - held,
     })
+}
+
+async fn held(stack: &Stack) -> f64 {
+    let mut held = 0.0;
+    for worker in &stack.workers {
+        let metrics = worker.metrics().await.unwrap_or_default();
+        let counted = metrics.lines().filter(|line| line.starts_with("posthaste_held_total{"));
+        held += counted.filter_map(|line| line.split_whitespace().last()?.parse::<f64>().ok()).sum::<f64>();
+    }
+    held
 }
 
 fn shown(rounds: &[Drained], events: usize) -> Shown {
@@ -86,6 +99,7 @@ fn shown(rounds: &[Drained], events: usize) -> Shown {
     shown.figure("events in a round", events as f64, "");
     shown.figure("CPU of PostgreSQL, median", median(|round| round.cpu.postgres), "us an event");
     shown.figure("CPU of RabbitMQ, median", median(|round| round.cpu.rabbitmq), "us an event");
+    shown.figure("held by workers, most in a round", rounds.iter().map(|round| round.held).fold(0.0, f64::max), "");
     shown.figure("requests for an event that had been accepted before", median(|round| round.again as f64), "");
     shown.claim("events a second until settled, median", median(|round| round.per_second), Bound::AtLeast(PER_SECOND));
     shown.claim("CPU of worker and relay, us an event, median", median(|round| round.cpu.own()), Bound::AtMost(OWN_US));

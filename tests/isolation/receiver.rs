@@ -30,8 +30,6 @@ pub enum Manner {
     Reset,
     /// One byte of the answer a second.
     Drip,
-    /// Nothing until the manner changes, then 500 to all that wait.
-    FailTogether,
     /// 500 to the first request for an event, 200 to those after it.
     FailOnce,
 }
@@ -214,10 +212,6 @@ async fn answer(connection: &mut Connection, site: &Site, manner: Manner, open: 
         Manner::Refuse(status) => refusal(status),
         // Taken as one of the others before.
         Manner::FailOnce => refusal(500),
-        Manner::FailTogether => {
-            site.changed(manner).await;
-            refusal(500)
-        }
         Manner::Hang => return site.while_so(manner, connection.answer(Answer::Hang)).await,
         Manner::Drip => return site.while_so(manner, connection.answer(Answer::Drip(b"".into(), OK, DRIP))).await,
         Manner::Reset => return connection.answer(Answer::Reset).await,

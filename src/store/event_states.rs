@@ -12,7 +12,7 @@ use super::{Db, Result};
 
 /// An event with more deliveries than this is not counted: that would take longer than the list it is for.
 const MOST_OF_AN_EVENT: i32 = 1_000;
-/// Rows that one statement reads at most, beside those of its last event.
+/// Rows after which a statement has enough.
 const MOST_OF_A_STATEMENT: i32 = 20_000;
 
 /// Numbers of deliveries by status.
@@ -40,15 +40,16 @@ pub async fn of(db: &Db, events: &[Event]) -> Result<HashMap<Uuid, States>> {
 
 /// Parts of bounded cost.
 fn portions(events: &[&Event]) -> Vec<Vec<Uuid>> {
-    let (mut portions, mut cost) = (vec![Vec::new()], 0);
+    let (mut portions, mut portion, mut cost) = (Vec::new(), Vec::new(), 0);
     for event in events {
+        portion.push(event.id);
+        cost += 1 + event.matched;
         if cost >= MOST_OF_A_STATEMENT {
-            portions.push(Vec::new());
+            portions.push(std::mem::take(&mut portion));
             cost = 0;
         }
-        cost += 1 + event.matched;
-        portions.last_mut().expect("there is one from the start").push(event.id);
     }
+    portions.push(portion);
     portions
 }
 

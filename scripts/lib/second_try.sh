@@ -15,11 +15,19 @@ failures() {
     awk '/^test result:/ { sum += $6 } END { print sum + 0 }' "$1"
 }
 
+# only_it_failed LOG: whether cargo names no other test binary. One that died, of a signal for instance, has counted no failure.
+only_it_failed() {
+    sed 's/\x1b\[[0-9;]*m//g' "$1" | awk '/^error: [0-9]+ targets? failed:/ { listed = 1; next }
+        listed && /^    `/ { count++; it += /`--test it`/ }
+        END { exit !(count == 1 && it == 1) }'
+}
+
 # try_again LOG: runs each of few tests that failed beside others once more, alone. What failed is still told at the end: a
 # test that needs this twice is to be repaired, and whoever reads the summary sees its name.
 try_again() {
     local log=$1 name names
     names=$(failed_on_servers "$log")
+    only_it_failed "$log" || return 1
     [ "$(failures "$log")" -le "$MOST_SECOND_TRIES" ] || return 1
     [ -n "$names" ] && [ "$(wc -l <<<"$names")" -eq "$(failures "$log")" ] || return 1
     step "Second try, each alone: $(tr '\n' ' ' <<<"$names")"

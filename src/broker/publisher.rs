@@ -139,7 +139,7 @@ impl Publisher {
         let is_blocked = || open.is_usable() && open.link.is_blocked();
         let mut is_broken = false;
         let answered = |index, answer: Published| {
-            // A node of a cluster goes on refusing on a channel whose queue had lost its leader when the channel first used it.
+            // Another connection may lead to another node of a cluster, and a fresh channel looks for the queue's leader anew.
             is_broken |= matches!(answer, Err(PublishError::Lost(_) | PublishError::Refused(_) | PublishError::Nacked));
             answered(index, answer);
         };

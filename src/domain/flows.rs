@@ -11,7 +11,7 @@ use super::window::{Mode, Outcomes, TokenBucket, Window};
 pub const BEHIND_MS: i64 = 200;
 
 /// Beside the places of workers for retries, so many times as many may be on their way to endpoints that keep up. They wait in
-/// the broker, where they keep others waiting for no longer than a tick or two.
+/// the broker, where they keep others waiting for about two ticks, as long as these endpoints go on keeping up.
 const BESIDE_PLACES: u32 = 2;
 
 /// An endpoint whose flow has been idle for this long is forgotten.

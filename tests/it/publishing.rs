@@ -113,7 +113,7 @@ async fn a_first_attempt_that_is_published_again_says_that_it_may_not_be_the_onl
     assert!(claimed_at.len() == 2 && claimed_at.iter().all(claimed), "{claimed_at:?}");
 }
 
-/// Where a queue of a cluster has no leader, its node may go on refusing on the channels that met it like that.
+/// A node of a cluster that refuses may go on doing so, while another one, or a fresh channel, would be served.
 #[tokio::test]
 async fn after_a_message_that_was_refused_the_next_one_has_a_connection_of_its_own() {
     let stack = Stack::new().await;

@@ -61,10 +61,30 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     }
 }
 
+/// With TLS 1.3 our handshake is done before the server has looked at our certificate. Its alert can be lost: what we have sent
+/// meanwhile is answered with a reset, and that is then all we see.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct EndedAfterHandshake(io::ErrorKind);
+
+/// The error of a connection that was made, in the words of `explain`, where it may be one that the server refused.
+pub fn ended_after_handshake(error: &io::Error) -> Option<io::Error> {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let kind = error.kind();
+    let is_end = matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof);
+    (is_end && find::<Tls>(error).is_none()).then(|| io::Error::new(kind, EndedAfterHandshake(kind)))
+}
+
 /// Why TLS to the server failed, and which key of its section of the configuration is about that. `None`: it was something
 /// else.
 pub fn explain(error: &(dyn Error + 'static), section: &str) -> Option<String> {
-    let error = tls_error(error)?;
+    if let Some(ended) = find::<EndedAfterHandshake>(error) {
+        return Some(format!(
+            "{section}.tls_cert: the server ended the connection right after the handshake; it asks for a certificate, or \
+             refuses ours; its log says why ({ended})"
+        ));
+    }
+    let error = find::<Tls>(error)?;
     let (key, problem) = match error {
         Tls::InvalidCertificate(Bad::UnknownIssuer) => (
             "tls_ca",
@@ -99,14 +119,14 @@ pub fn explain(error: &(dyn Error + 'static), section: &str) -> Option<String> {
 }
 
 /// Wherever it is in a chain of causes.
-fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Tls> {
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     if let Some(found) = error.downcast_ref() {
         return Some(found);
     }
     // An I/O error that holds another one does not name that one, but its cause.
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(held) => tls_error(held),
-        None => tls_error(error.source()?),
+        Some(held) => find(held),
+        None => find(error.source()?),
     }
 }
 
@@ -128,6 +148,12 @@ mod tests {
             let told = explain(&held, "broker").unwrap();
             assert!(told.starts_with(begins), "{told}");
         }
+        let ended = ended_after_handshake(&io::Error::from(io::ErrorKind::ConnectionReset)).unwrap();
+        let told = explain(&ended, "broker").unwrap();
+        assert!(told.starts_with("broker.tls_cert: ") && told.contains("connection reset"), "{told}");
+        let alert = io::Error::new(io::ErrorKind::UnexpectedEof, Tls::AlertReceived(Alert::UnknownCA));
+        assert!(ended_after_handshake(&alert).is_none(), "the alert says more");
+        assert!(ended_after_handshake(&io::Error::other("a login that is refused")).is_none());
         assert_eq!(explain(&io::Error::other("reset"), "broker"), None);
         assert_eq!(explain(&io::Error::from(io::ErrorKind::ConnectionRefused), "broker"), None);
     }

@@ -1,5 +1,8 @@
 //! Connecting, by TLS where the URL says so.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use lapin::tcp::{AMQPUriTcpExt, RustlsConnector, RustlsConnectorConfig, TLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
@@ -13,22 +16,31 @@ pub(super) async fn connect(
     properties: ConnectionProperties,
     files: &tls::Files,
 ) -> lapin::Result<Connection> {
-    if uri.scheme == AMQPScheme::AMQP || files.is_empty() {
+    if uri.scheme == AMQPScheme::AMQP {
         return Connection::connect_uri(uri, properties).await;
     }
     let connector = connector(files)?;
     let runtime = lapin::runtime::default_runtime()?;
-    Connection::connector(
+    let shaken_hands = Arc::new(AtomicBool::new(false));
+    let done = shaken_hands.clone();
+    let connecting = Connection::connector(
         uri,
         runtime,
         async move |uri, runtime| {
             let plain = AMQPUri { scheme: AMQPScheme::AMQP, ..uri.clone() };
             let stream = plain.connect_with_config_async(TLSConfig::default(), &runtime).await?;
-            Ok(stream.into_rustls(&connector, &uri.authority.host).await?)
+            let stream = stream.into_rustls(&connector, &uri.authority.host).await?;
+            done.store(true, Ordering::Relaxed);
+            Ok(stream)
         },
         properties,
-    )
-    .await
+    );
+    connecting.await.map_err(|error| match error.kind() {
+        lapin::ErrorKind::IOError(io) if shaken_hands.load(Ordering::Relaxed) => {
+            tls::ended_after_handshake(io).map_or(error, lapin::Error::from)
+        }
+        _ => error,
+    })
 }
 
 fn connector(files: &tls::Files) -> std::io::Result<RustlsConnector> {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{Db, Result};
-use crate::domain::circuit::State;
+use crate::domain::circuit::Circuit;
 
-/// Opens a circuit that is in this state. False: somebody else has changed it; a probe that fails after another one has
-/// closed the circuit does not open it again.
-pub async fn open(db: &Db, endpoint: Uuid, from: State, cooldown_ms: u64) -> Result<bool> {
+/// Opens a circuit that is as it was when the failed attempt began. False: somebody else has changed it; a probe that fails
+/// after another one has closed the circuit does not open it again, nor one from before an operator enabled the endpoint.
+pub async fn open(db: &Db, endpoint: Uuid, from: Circuit, cooldown_ms: u64) -> Result<bool> {
     let opened = db
         .run(async |c| {
             sqlx::query(
@@ -19,12 +19,14 @@ pub async fn open(db: &Db, endpoint: Uuid, from: State, cooldown_ms: u64) -> Res
                     set circuit_state = 'open', circuit_trips = circuit_trips + 1,
                         circuit_opened_at = coalesce(circuit_opened_at, now()),
                         circuit_until = now() + $2 * interval '1 millisecond'
-                  where id = (select id from posthaste.endpoints where id = $1 and circuit_state = $3
+                  where id = (select id from posthaste.endpoints
+                               where id = $1 and circuit_state = $3 and circuit_trips = $4
                                for no key update skip locked)",
             )
             .bind(endpoint)
             .bind(cooldown_ms as f64)
-            .bind(from.as_str())
+            .bind(from.state.as_str())
+            .bind(i32::try_from(from.trips).unwrap_or(i32::MAX))
             .execute(c)
             .await
         })

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Receiver, Reply, Stack, eventually};
+use crate::harness::{Door, Receiver, Reply, Stack, eventually};
 
 /// Opens after five failures. When it is looked at again, the test says.
 const QUICK: [(&str, &str); 6] = [
@@ -139,6 +139,34 @@ async fn enabling_probes_first_and_releases_the_rest_when_that_succeeds() {
     patient.repair();
     stack.cli(&["endpoint", "enable", &endpoint]).await.ok();
     assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), 100)].into());
+}
+
+#[tokio::test]
+async fn a_probe_from_before_an_operator_enabled_the_endpoint_does_not_open_its_circuit_again() {
+    let (stack, receiver, door) = (Stack::with(&QUICK).await, Receiver::start(), Door::closed());
+    let (first, still_broken) = (AtomicBool::new(true), door.clone());
+    receiver.at("/", move |_| match first.swap(false, Ordering::Relaxed) {
+        true => Reply::status(500).behind(&still_broken),
+        false => Reply::ok(),
+    });
+    let endpoint = stack.endpoint("acme", &receiver.url("/"), &[]).await.id.to_string();
+    stack.cli(&["endpoint", "disable", &endpoint]).await.ok();
+    stack.run().await;
+    stack.emit_many("acme", "order.created", 20).await;
+    stack.wait_statuses("held", 20).await;
+    stack.cli(&["endpoint", "enable", &endpoint]).await.ok();
+    receiver.wait_for(1).await;
+
+    // What another worker's failed probe does, and then the operator.
+    let reopened = "update posthaste.endpoints set circuit_state = 'open', circuit_trips = circuit_trips + 1,
+                           circuit_until = now() + interval '1 hour'";
+    stack.execute(reopened).await;
+    stack.cli(&["endpoint", "enable", &endpoint]).await.ok();
+    door.open();
+
+    assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), 20)].into());
+    let shown = show(&stack, &endpoint).await;
+    assert_eq!(shown["circuit_state"], "closed");
 }
 
 #[tokio::test]

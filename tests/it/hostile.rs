@@ -65,8 +65,8 @@ async fn behave(mut stream: TcpStream, manner: Manner) {
 
 #[tokio::test]
 async fn whatever_a_receiver_does_is_recorded_for_what_it_is_and_leaves_nothing_behind() {
-    const TIMEOUT: Duration = Duration::from_secs(5);
-    let settings = [("delivery.timeout", "5s"), ("delivery.connect_timeout", "3s"), ("retry.schedule", r#"["300ms"]"#)];
+    const TIMEOUT: Duration = Duration::from_secs(8);
+    let settings = [("delivery.timeout", "8s"), ("delivery.connect_timeout", "3s"), ("retry.schedule", r#"["300ms"]"#)];
     let (stack, receiver) = (Stack::with(&settings).await, Receiver::start());
     receiver.at("/moved", |_| Reply::status(302).header("location", "http://127.0.0.1:1/elsewhere"));
     let http = |manner| format!("http://{}/", hostile(manner));

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use chrono::Utc;
-use posthaste::domain::circuit::State;
+use posthaste::domain::circuit::Circuit;
 use posthaste::domain::dead_reason::DeadReason;
 use posthaste::domain::decision::Decision;
 use posthaste::domain::flows::Let;
@@ -184,7 +184,7 @@ async fn a_worker_may_run_each_of_its_statements() {
     for _ in 0..2 {
         done(activity::report(&db, "a worker", std::slice::from_ref(&report)).await);
     }
-    assert!(done(circuits::open(&db, ids[0], State::Closed, 1).await));
+    assert!(done(circuits::open(&db, ids[0], Circuit::default(), 1).await));
     done(circuits::close(&db, ids[0]).await);
     done(circuits::heal(&db, ids[0]).await);
     assert!(done(pauses::pause(&db, ids[0], HOUR).await));

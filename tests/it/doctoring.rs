@@ -40,6 +40,7 @@ async fn a_system_that_works_passes_and_says_what_it_cannot_know() {
         "flow.markers",
         "flow.set_aside",
         "flow.unconfirmed",
+        "flow.dead_letters",
         "broker.topology",
         "broker.alarm",
         "host.dns",

@@ -67,7 +67,13 @@ async fn of_the_link(link: &Link, settings: &Settings, topology: &Topology) -> V
         Ok(probe) => broker::alarm(probe),
         Err(error) => unanswered("broker.alarm", &error),
     };
-    vec![version, differences, alarm]
+    let dead = match declare::message_count(link, &topology.names.dead()).await {
+        Ok(Some(messages)) => Some(broker::dead_letters(messages)),
+        // The check of the topology tells that it is missing.
+        Ok(None) => None,
+        Err(error) => Some(unanswered("flow.dead_letters", &error)),
+    };
+    [Some(version), Some(differences), Some(alarm), dead].into_iter().flatten().collect()
 }
 
 /// Queues that are not there, by looking only.

@@ -71,11 +71,14 @@ impl Life<'_> {
         if origin.claimed.is_some_and(|claimed| self.delivery.created_at - claimed > TimeDelta::milliseconds(1)) {
             lines.push(line(origin, self.delivery.created_at, "made by a replay: the endpoint had missed the event"));
         }
-        for attempt in &self.attempts {
-            lines.push(line(origin, attempt.started_at, &tried(attempt)));
-            let below = answered(attempt).into_iter();
-            lines.extend(below.map(|text| format!("{:40}{}", "", plain(&text))));
+        let base = self.delivery.base_attempts;
+        let (before, since) = self.attempts.split_at(self.attempts.partition_point(|made| made.attempt <= base));
+        lines.extend(before.iter().flat_map(|attempt| told(origin, attempt)));
+        if base > 0 {
+            // When that was is not kept; the times around it tell.
+            lines.push(format!("{:39}sent again, with a fresh set of attempts", ""));
         }
+        lines.extend(since.iter().flat_map(|attempt| told(origin, attempt)));
         if self.delivery.status == "dead" {
             let reason = self.delivery.dead_reason.as_deref().unwrap_or("of unknown reason");
             lines.push(line(origin, self.delivery.updated_at, &format!("dead letter: {reason}")));
@@ -99,6 +102,12 @@ impl Life<'_> {
 
 fn line(origin: &Origin, at: DateTime<Utc>, what: &str) -> String {
     format!("  {}  {:>9}  {}", time(at), span(at - origin.emitted), plain(what))
+}
+
+/// One attempt, and below it what was answered.
+fn told(origin: &Origin, attempt: &Attempt) -> Vec<String> {
+    let below = answered(attempt).into_iter().map(|text| format!("{:40}{}", "", plain(&text)));
+    [line(origin, attempt.started_at, &tried(attempt))].into_iter().chain(below).collect()
 }
 
 /// One attempt in words.

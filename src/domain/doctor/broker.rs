@@ -94,6 +94,19 @@ pub fn file_handles(queues: usize, needed: usize, handles: &Handles) -> Check {
     }
 }
 
+/// Messages in the queue of dead letters.
+pub fn dead_letters(messages: u32) -> Check {
+    let name = "flow.dead_letters";
+    if messages == 0 {
+        return Check::ok(name, "no dead letters");
+    }
+    Check::warn(
+        name,
+        format!("{messages} dead letters"),
+        "`posthaste dead list` says why they died; `posthaste requeue` sends them again",
+    )
+}
+
 /// A message that nobody gets was published and confirmed, or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {

@@ -205,19 +205,23 @@ impl Gate {
         }
     }
 
-    /// The request has ended, or does not begin after all.
-    pub fn finished(&mut self, ticket: Ticket, now_ms: u64) {
-        if let Some(Some(began)) = self.in_flight.remove(&ticket) {
-            let took = now_ms.saturating_sub(began) as f64;
-            let weight = if took > self.mean_ms { SLOWER } else { FASTER };
-            self.mean_ms += (took - self.mean_ms) * weight;
-            self.ended = self.ended.saturating_add(1);
-        }
+    /// The request has ended, or does not begin after all. How long it took.
+    pub fn finished(&mut self, ticket: Ticket, now_ms: u64) -> Option<u64> {
+        let took_ms = now_ms.saturating_sub(self.in_flight.remove(&ticket)??);
+        let took = took_ms as f64;
+        let weight = if took > self.mean_ms { SLOWER } else { FASTER };
+        self.mean_ms += (took - self.mean_ms) * weight;
+        self.ended = self.ended.saturating_add(1);
+        Some(took_ms)
     }
 
-    /// Where its next request should be made. An endpoint that was never seen counts as prompt.
-    pub fn room(&self, now_ms: u64) -> Room {
-        if self.round_ms(now_ms) > SLOW_MS as f64 { Room::Slow } else { Room::Prompt }
+    /// Where its next request should be made. `is_familiar`: it has lately answered promptly.
+    pub fn room(&self, is_familiar: bool, now_ms: u64) -> Room {
+        match (self.round_ms(now_ms) > SLOW_MS as f64, is_familiar) {
+            (true, _) => Room::Slow,
+            (false, true) => Room::Prompt,
+            (false, false) => Room::Unknown,
+        }
     }
 
     /// The endpoint has answered this request with the wish to slow down. To be called before `finished`. Returns the length

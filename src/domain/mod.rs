@@ -15,6 +15,7 @@ pub mod delivery;
 #[cfg(feature = "service")]
 pub mod doctor;
 pub mod event_type;
+pub mod familiar;
 pub mod few;
 pub mod flows;
 pub mod gate;

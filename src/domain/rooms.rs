@@ -3,12 +3,17 @@
 //! A prompt request needs a seat of the *prompt room*. It is small, so a request there competes with few others for the
 //! processor, and it turns over fast: a request that becomes old moves to the *slow room*, which is large, and which also
 //! takes the requests of endpoints that are known to be slow. So endpoints that hang fill the slow room, and others never
-//! notice. Free seats of the prompt room go to the tenants that wait, in turn.
+//! notice. Endpoints that are not known may have a part of the prompt room only, since they stay there if they hang while the
+//! slow room is full. Free seats of the prompt room go to the tenants that wait, in turn.
 //!
 //! Nothing here knows time: the caller says when a request has become old.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod prompt_room;
+
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
+
+use prompt_room::{Guest, PromptRoom};
 
 /// A request that is open for longer than this is slow, and so is an endpoint that usually takes longer. Well above the time
 /// that a full prompt room takes to turn over on a busy machine, or a burst would make its own endpoints slow.
@@ -21,9 +26,12 @@ pub struct Sizes {
     pub slow: usize,
 }
 
+/// Where a request begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Room {
     Prompt,
+    /// The prompt room, for an endpoint that is not known.
+    Unknown,
     Slow,
 }
 
@@ -36,214 +44,145 @@ pub enum Entry {
     Begin(Seat),
     /// Begin when one of the other calls returns this seat.
     Wait(Seat),
-    /// The slow room is full.
+    /// The slow room is full, and so is for an unknown endpoint its part of the prompt room.
     Full,
 }
 
 /// The rooms of one lane. `T` names a tenant. Every seat that was given must be given up with `leave`.
 #[derive(Debug)]
 pub struct Rooms<T> {
-    sizes: Sizes,
+    prompt: PromptRoom<T, Seat>,
+    slow: SlowRoom,
     seats: HashMap<Seat, Place<T>>,
-    used: Sizes,
-    tenants: HashMap<T, Tenant>,
-    /// The tenants that wait for the prompt room, whose turn it is first.
-    turns: BTreeMap<Turn, T>,
-    /// Old requests that found no space in the slow room, oldest first. Some may have ended since.
-    overdue: VecDeque<Seat>,
-    /// Deliveries that wait for the slow room. Some may have been given up since.
-    queued: VecDeque<Seat>,
     next_seat: u64,
-    clock: u64,
+}
+
+#[derive(Debug, Default)]
+struct SlowRoom {
+    size: usize,
+    used: usize,
+    /// Old requests that found no space here, oldest first. Some may have ended since.
+    overdue: VecDeque<Seat>,
+    /// Deliveries that wait. Some may have been given up since.
+    queued: VecDeque<Seat>,
 }
 
 #[derive(Debug)]
 struct Place<T> {
     tenant: T,
-    room: Room,
+    /// `None`: of the slow room.
+    guest: Option<Guest>,
     open: bool,
-}
-
-/// Requests of the tenant in the prompt room, then when it was served last.
-type Turn = (usize, u64);
-
-#[derive(Debug, Default)]
-struct Tenant {
-    in_room: usize,
-    served: u64,
-    waiting: VecDeque<Seat>,
-}
-
-impl Tenant {
-    fn turn(&self) -> Turn {
-        (self.in_room, self.served)
-    }
 }
 
 impl<T: Clone + Eq + Hash> Rooms<T> {
     pub fn new(sizes: Sizes) -> Rooms<T> {
         Rooms {
-            sizes,
+            prompt: PromptRoom::new(sizes.prompt),
+            slow: SlowRoom { size: sizes.slow, ..SlowRoom::default() },
             seats: HashMap::new(),
-            used: Sizes { prompt: 0, slow: 0 },
-            tenants: HashMap::new(),
-            turns: BTreeMap::new(),
-            overdue: VecDeque::new(),
-            queued: VecDeque::new(),
             next_seat: 0,
-            clock: 0,
         }
     }
 
-    /// Asks for a seat. `may_wait`: whether it waits where the slow room is full; for the prompt room everybody does.
+    /// Asks for a seat. `may_wait`: whether it waits where it would otherwise be `Full`.
     pub fn enter(&mut self, tenant: T, room: Room, may_wait: bool) -> Entry {
-        let seat = Seat(self.next_seat);
-        self.next_seat += 1;
-        let free = match room {
-            Room::Prompt => self.used.prompt < self.sizes.prompt,
-            Room::Slow => self.used.slow < self.sizes.slow,
+        let guest = match room {
+            Room::Prompt => Some(Guest::Known),
+            Room::Unknown => Some(Guest::Unknown),
+            Room::Slow => None,
         };
-        if room == Room::Slow && !free && !may_wait {
+        let slow_is_full = self.slow.used >= self.slow.size;
+        let free = guest.map_or(!slow_is_full, |guest| self.prompt.is_free_for(guest));
+        // With the slow room full, what is unknown may stay in the prompt room for as long.
+        if !free && slow_is_full && !may_wait && room != Room::Prompt {
             return Entry::Full;
         }
-        self.seats.insert(seat, Place { tenant: tenant.clone(), room, open: false });
-        match (free, room) {
-            (true, Room::Prompt) => self.open_prompt(seat, &tenant),
-            (true, Room::Slow) => self.open_slow(seat),
-            (false, Room::Prompt) => self.line_up(seat, tenant),
-            (false, Room::Slow) => self.queued.push_back(seat),
+        let seat = Seat(self.next_seat);
+        self.next_seat += 1;
+        match (guest, free) {
+            (Some(guest), true) => self.prompt.open(&tenant, guest),
+            (Some(guest), false) => self.prompt.line_up(seat, &tenant, guest),
+            (None, true) => self.slow.used += 1,
+            (None, false) => self.slow.queued.push_back(seat),
         }
+        self.seats.insert(seat, Place { tenant, guest, open: free });
         if free { Entry::Begin(seat) } else { Entry::Wait(seat) }
     }
 
     /// The request has become old: it goes to the slow room, as soon as there is space. Returns who may begin now.
     pub fn grew_old(&mut self, seat: Seat) -> Vec<Seat> {
-        if self.seats.get(&seat).is_some_and(|place| place.open && place.room == Room::Prompt) {
-            self.overdue.push_back(seat);
+        if self.seats.get(&seat).is_some_and(|place| place.open && place.guest.is_some()) {
+            self.slow.overdue.push_back(seat);
         }
         self.fill()
     }
 
     /// The request has ended, or whoever waited gives up. Returns who may begin now.
     pub fn leave(&mut self, seat: Seat) -> Vec<Seat> {
-        let Some(place) = self.seats.remove(&seat) else { return Vec::new() };
-        match (place.open, place.room) {
-            (true, Room::Prompt) => self.close_prompt(&place.tenant),
-            (true, Room::Slow) => self.used.slow -= 1,
-            (false, Room::Prompt) => self.step_out(seat, &place.tenant),
-            (false, Room::Slow) => {}
+        let Some(Place { tenant, guest, open }) = self.seats.remove(&seat) else { return Vec::new() };
+        match (guest, open) {
+            (Some(guest), true) => self.prompt.close(&tenant, guest),
+            (Some(guest), false) => self.prompt.step_out(seat, &tenant, guest),
+            (None, true) => self.slow.used -= 1,
+            (None, false) => {}
         }
         self.fill()
     }
 
     /// Rooms that shrink do so as requests end. Returns who may begin now.
     pub fn resize(&mut self, sizes: Sizes) -> Vec<Seat> {
-        self.sizes = sizes;
+        (self.prompt.size, self.slow.size) = (sizes.prompt, sizes.slow);
         self.fill()
     }
 
     pub fn sizes(&self) -> Sizes {
-        self.sizes
+        Sizes { prompt: self.prompt.size, slow: self.slow.size }
     }
 
     /// Open requests in each room.
     pub fn used(&self) -> Sizes {
-        self.used
+        Sizes { prompt: self.prompt.used(), slow: self.slow.used }
     }
 
     /// What is old goes first, since the prompt room needs its seat; then who waits for the slow room, then the turns.
     fn fill(&mut self) -> Vec<Seat> {
         let mut begun = Vec::new();
-        while self.used.slow < self.sizes.slow {
+        while self.slow.used < self.slow.size {
             if let Some(seat) = self.next_overdue() {
                 self.move_over(seat);
             } else if let Some(seat) = self.next_queued() {
-                self.open_slow(seat);
+                self.slow.used += 1;
                 begun.push(seat);
             } else {
                 break;
             }
         }
-        while self.used.prompt < self.sizes.prompt {
-            let Some((turn, tenant)) = self.turns.pop_first() else { break };
-            let Some(seat) = self.tenants.get_mut(&tenant).and_then(|entry| entry.waiting.pop_front()) else {
-                continue;
-            };
-            debug_assert_eq!(self.tenants[&tenant].turn(), turn);
-            self.open_prompt(seat, &tenant);
-            begun.push(seat);
+        begun.extend(std::iter::from_fn(|| self.prompt.let_in()));
+        for seat in &begun {
+            if let Some(place) = self.seats.get_mut(seat) {
+                place.open = true;
+            }
         }
         begun
     }
 
     fn next_overdue(&mut self) -> Option<Seat> {
         let seats = &self.seats;
-        let in_prompt = |seat: &Seat| seats.get(seat).is_some_and(|place| place.room == Room::Prompt);
-        std::iter::from_fn(|| self.overdue.pop_front()).find(in_prompt)
+        let in_prompt = |seat: &Seat| seats.get(seat).is_some_and(|place| place.guest.is_some());
+        std::iter::from_fn(|| self.slow.overdue.pop_front()).find(in_prompt)
     }
 
     fn next_queued(&mut self) -> Option<Seat> {
         let seats = &self.seats;
-        std::iter::from_fn(|| self.queued.pop_front()).find(|seat| seats.contains_key(seat))
-    }
-
-    fn open_slow(&mut self, seat: Seat) {
-        if let Some(place) = self.seats.get_mut(&seat) {
-            place.open = true;
-            self.used.slow += 1;
-        }
+        std::iter::from_fn(|| self.slow.queued.pop_front()).find(|seat| seats.contains_key(seat))
     }
 
     fn move_over(&mut self, seat: Seat) {
         let Some(place) = self.seats.get_mut(&seat) else { return };
-        place.room = Room::Slow;
-        self.used.slow += 1;
-        let tenant = place.tenant.clone();
-        self.close_prompt(&tenant);
-    }
-
-    /// The tenant must not be in the turns meanwhile.
-    fn open_prompt(&mut self, seat: Seat, tenant: &T) {
-        if let Some(place) = self.seats.get_mut(&seat) {
-            place.open = true;
-        }
-        self.used.prompt += 1;
-        self.clock += 1;
-        let clock = self.clock;
-        self.change(tenant, |entry| {
-            entry.in_room += 1;
-            entry.served = clock;
-        });
-    }
-
-    fn close_prompt(&mut self, tenant: &T) {
-        self.used.prompt -= 1;
-        self.change(tenant, |entry| entry.in_room -= 1);
-    }
-
-    fn line_up(&mut self, seat: Seat, tenant: T) {
-        self.change(&tenant, |entry| entry.waiting.push_back(seat));
-    }
-
-    fn step_out(&mut self, seat: Seat, tenant: &T) {
-        self.change(tenant, |entry| entry.waiting.retain(|waiting| *waiting != seat));
-    }
-
-    /// Changes a tenant's entry, and keeps the turns in step with it. One that is new counts as just served, so that it
-    /// does not go before those that wait already.
-    fn change(&mut self, tenant: &T, change: impl FnOnce(&mut Tenant)) {
-        let clock = &mut self.clock;
-        let entry = self.tenants.entry(tenant.clone()).or_insert_with(|| {
-            *clock += 1;
-            Tenant { served: *clock, ..Tenant::default() }
-        });
-        self.turns.remove(&entry.turn());
-        change(entry);
-        if !entry.waiting.is_empty() {
-            self.turns.insert(entry.turn(), tenant.clone());
-        } else if entry.in_room == 0 {
-            self.tenants.remove(tenant);
-        }
+        let Some(guest) = place.guest.take() else { return };
+        self.slow.used += 1;
+        self.prompt.close(&place.tenant, guest);
     }
 }
 

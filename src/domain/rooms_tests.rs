@@ -51,6 +51,24 @@ fn whoever_may_wait_for_the_slow_room_is_let_in_when_a_request_ends() {
 }
 
 #[test]
+fn unknown_endpoints_that_hang_keep_nobody_who_answers_out() {
+    let mut rooms = rooms(4, 1);
+    let hang: Vec<Seat> = (1..=3).map(|tenant| begin(&mut rooms, tenant, Room::Unknown)).collect();
+    let Entry::Wait(next) = rooms.enter(4, Room::Unknown, false) else { panic!("the slow room has space") };
+    let answers = begin(&mut rooms, 5, Room::Prompt);
+    assert_eq!(rooms.grew_old(hang[0]), [next], "the old one moves to the slow room");
+    assert_eq!(rooms.grew_old(hang[1]), []);
+    assert_eq!(rooms.enter(6, Room::Unknown, false), Entry::Full);
+    let Entry::Wait(retry) = rooms.enter(7, Room::Unknown, true) else { panic!("a retry waits") };
+    assert_eq!(rooms.leave(answers), [], "this seat is not for those");
+    let answers = begin(&mut rooms, 5, Room::Prompt);
+    let waits = wait(&mut rooms, 5);
+    assert_eq!(rooms.leave(answers), [waits]);
+    assert_eq!(rooms.leave(next), [retry]);
+    assert_eq!(rooms.used(), Sizes { prompt: 4, slow: 1 });
+}
+
+#[test]
 fn free_slots_go_to_the_tenants_in_turn() {
     let mut rooms = rooms(2, 0);
     let open: Vec<Seat> = (0..2).map(|_| begin(&mut rooms, 1, Room::Prompt)).collect();
@@ -78,7 +96,8 @@ fn rooms_grow_at_once_and_shrink_as_requests_end() {
 #[derive(Default)]
 struct Books {
     open: BTreeSet<Seat>,
-    waiting: BTreeMap<Seat, u8>,
+    /// For the prompt room.
+    waiting: BTreeMap<Seat, Room>,
 }
 
 impl Books {
@@ -91,39 +110,40 @@ impl Books {
 }
 
 proptest! {
-    /// Whatever begins, grows old, ends and gives up in whatever order: neither room holds more than its size, whoever
-    /// can begin does, and nobody is forgotten.
+    /// Whatever begins, grows old, ends and gives up in whatever order: neither room holds more than its size, nor do unknown
+    /// endpoints have more than their part of it, whoever can begin does, and nobody is forgotten.
     #[test]
     fn sizes_hold_and_no_free_slot_is_left_while_somebody_waits(
-        prompt in 1usize..5, slow in 0usize..5, steps in prop::collection::vec((0u8..6, 0u8..4, any::<prop::sample::Index>()), 1..200),
+        prompt in 1usize..9, slow in 0usize..5, steps in prop::collection::vec((0u8..7, 0u8..4, any::<prop::sample::Index>()), 1..200),
     ) {
         let mut rooms = rooms(prompt, slow);
-        let (mut books, mut slow_waiting) = (Books::default(), BTreeSet::new());
+        let (mut books, mut slow_waiting, mut unknown) = (Books::default(), BTreeSet::new(), BTreeSet::new());
         for (step, tenant, which) in steps {
             match step {
-                0..=2 => {
-                    let room = if step == 2 { Room::Slow } else { Room::Prompt };
+                0..=3 => {
+                    let room = [Room::Prompt, Room::Prompt, Room::Slow, Room::Unknown][usize::from(step)];
                     let before = rooms.used();
-                    match rooms.enter(tenant, room, tenant == 0) {
+                    let entry = rooms.enter(tenant, room, tenant == 0);
+                    if let (Room::Unknown, Entry::Begin(seat) | Entry::Wait(seat)) = (room, entry) {
+                        unknown.insert(seat);
+                    }
+                    match entry {
                         Entry::Begin(seat) => { books.open.insert(seat); }
-                        Entry::Wait(seat) if room == Room::Prompt => {
-                            prop_assert_eq!(before.prompt, prompt);
-                            books.waiting.insert(seat, tenant);
-                        }
-                        Entry::Wait(seat) => { slow_waiting.insert(seat); }
-                        Entry::Full => prop_assert_eq!(before.slow, slow),
+                        Entry::Wait(seat) if room == Room::Slow => { slow_waiting.insert(seat); }
+                        Entry::Wait(seat) => { books.waiting.insert(seat, room); }
+                        Entry::Full => prop_assert!(before.slow == slow && room != Room::Prompt && tenant != 0),
                     }
                 }
-                3 if !books.open.is_empty() => {
+                4 if !books.open.is_empty() => {
                     let seat = *which.get(&books.open.iter().copied().collect::<Vec<_>>());
                     books.begun(rooms.grew_old(seat));
                 }
-                4 if !books.open.is_empty() => {
+                5 if !books.open.is_empty() => {
                     let seat = *which.get(&books.open.iter().copied().collect::<Vec<_>>());
                     books.open.remove(&seat);
                     books.begun(rooms.leave(seat));
                 }
-                5 if !books.waiting.is_empty() => {
+                6 if !books.waiting.is_empty() => {
                     let seat = *which.get(&books.waiting.keys().copied().collect::<Vec<_>>());
                     books.waiting.remove(&seat);
                     books.begun(rooms.leave(seat));
@@ -134,7 +154,12 @@ proptest! {
             let used = rooms.used();
             prop_assert!(used.prompt <= prompt && used.slow <= slow);
             prop_assert_eq!(used.prompt + used.slow, books.open.len());
-            prop_assert!(books.waiting.is_empty() || used.prompt == prompt, "a slot is free and somebody waits");
+            let waits = |room| books.waiting.values().any(|waiting| *waiting == room);
+            prop_assert!(!waits(Room::Prompt) || used.prompt == prompt, "a slot is free and somebody waits");
+            let open = books.open.intersection(&unknown).count();
+            let part = (prompt * 7 / 8).max(1);
+            prop_assert!(open <= part + used.slow, "{open} unknown ones are open");
+            prop_assert!(!waits(Room::Unknown) || used.prompt == prompt || open >= part, "a slot is free and somebody waits");
             prop_assert!(slow_waiting.is_empty() || used.slow == slow, "there is space and somebody waits");
         }
     }

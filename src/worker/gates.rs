@@ -11,9 +11,10 @@ use uuid::Uuid;
 use super::ready::Ready;
 use super::seen::{Changed, Seen};
 use crate::domain::circuit::{Circuit, Health, Rules, Turn, Window};
+use crate::domain::familiar::Familiar;
 use crate::domain::gate::{Answer, Arrival, Gate, Limits, Ticket, Until, Why};
 use crate::domain::outcome::OurFault;
-use crate::domain::rooms::Room;
+use crate::domain::rooms::{Room, SLOW_MS};
 use crate::store::activity::Report;
 
 /// Whoever waits asks again this often, even if no request finishes.
@@ -32,6 +33,7 @@ pub struct Gates {
 #[derive(Default)]
 struct All {
     entries: HashMap<Uuid, Entry>,
+    familiar: Familiar<Uuid>,
     changed: Changed,
 }
 
@@ -126,8 +128,11 @@ impl Gates {
         let now = self.now_ms();
         let mut all = self.lock();
         let entry = all.entry(endpoint, now);
-        entry.gate.finished(ticket, now);
+        let took_ms = entry.gate.finished(ticket, now);
         entry.finished.notify_one();
+        if let Some(took_ms) = took_ms {
+            all.familiar.answered(endpoint, took_ms <= SLOW_MS, now);
+        }
     }
 
     /// What there is to report of the next endpoints that something happened at, at most this many. Those at which nothing
@@ -203,7 +208,9 @@ impl Permit {
     /// The room in which its request should be made, as the endpoint answers at present.
     pub fn room(&self) -> Room {
         let now = self.gates.now_ms();
-        self.gates.lock().entry(self.endpoint, now).gate.room(now)
+        let mut all = self.gates.lock();
+        let is_familiar = all.familiar.knows(&self.endpoint);
+        all.entry(self.endpoint, now).gate.room(is_familiar, now)
     }
 
     /// The request begins now.

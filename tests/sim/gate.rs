@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use posthaste::domain::circuit::State;
 use posthaste::domain::gate::{Answer, Until};
+use posthaste::domain::rooms::SLOW_MS;
 
 use super::clock::{Event, MS, Time};
 use super::world::{AGAIN, World};
@@ -112,8 +113,11 @@ impl World {
         let delivery = self.delivery(number);
         let (worker, endpoint) = (delivery.worker, delivery.endpoint);
         let Some(ticket) = delivery.ticket.take() else { return };
-        let entry = &mut self.workers[worker].gates[endpoint as usize];
-        entry.gate.finished(ticket, now_ms);
+        let worker_of = &mut self.workers[worker];
+        let entry = &mut worker_of.gates[endpoint as usize];
+        if let Some(took_ms) = entry.gate.finished(ticket, now_ms) {
+            worker_of.familiar.answered(endpoint, took_ms <= SLOW_MS, now_ms);
+        }
         if !entry.line.waiting.is_empty() {
             self.clock.after(0, Event::Wake { worker, endpoint });
         }

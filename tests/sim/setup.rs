@@ -65,6 +65,8 @@ pub struct Parts {
     pub nearly_empty: usize,
     pub seats_in_turn: bool,
     pub two_rooms: bool,
+    /// Endpoints that are not known have a room of their own.
+    pub unknown_apart: bool,
     pub behind: bool,
     /// At most half of the places that are left, for each endpoint.
     pub half_of_places: bool,
@@ -81,6 +83,7 @@ impl Default for Parts {
             nearly_empty: 25,
             seats_in_turn: true,
             two_rooms: true,
+            unknown_apart: true,
             behind: true,
             half_of_places: true,
             release_begins_elsewhere: true,
@@ -158,8 +161,12 @@ impl Setup {
 
     /// Events for the endpoints added last, so many a second each.
     pub fn steady(self, endpoints: u32, each: f64) -> Setup {
+        self.steady_from(endpoints, 0, each)
+    }
+
+    pub fn steady_from(self, endpoints: u32, from: Time, each: f64) -> Setup {
         let until = self.end - REST;
-        self.source(endpoints, 0, Pattern::Steady { per_second: each * f64::from(endpoints), until })
+        self.source(endpoints, from, Pattern::Steady { per_second: each * f64::from(endpoints), until })
     }
 
     pub fn burst(self, endpoints: u32, from: Time, events: u32) -> Setup {

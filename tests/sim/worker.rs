@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use posthaste::domain::circuit::{self, State};
+use posthaste::domain::familiar::Familiar;
 use posthaste::domain::gate::{Gate, Limits};
 use posthaste::domain::places::{self, Capacity, is_off};
 use posthaste::domain::rooms::{Rooms, Seat, Sizes};
@@ -23,6 +24,7 @@ pub struct Worker {
     pub workers: usize,
     pub lanes: [Places; 2],
     pub gates: Vec<Entry>,
+    pub familiar: Familiar<u32>,
     pub settler: super::settle::Settler,
 }
 
@@ -69,6 +71,7 @@ impl Worker {
             workers,
             lanes: [lane(FIRST), lane(AGAIN)],
             gates: setup.endpoints.iter().map(|_| Entry::default()).collect(),
+            familiar: Familiar::default(),
             settler: Default::default(),
         }
     }

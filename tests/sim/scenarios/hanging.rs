@@ -8,6 +8,10 @@ fn hang(seconds: u64, endpoints: u32, each: f64) -> Setup {
     healthy(seconds).endpoints(endpoints, OTHERS, Answers::Never).steady(endpoints, each)
 }
 
+pub(super) fn thousand_new() -> Setup {
+    healthy(25).endpoints(1_000, OTHERS, Answers::Never).steady_from(1_000, 10 * SECOND, 1.0)
+}
+
 #[track_caller]
 fn assert_beside(setup: Setup, trips: f64) {
     let figures = shown(setup);
@@ -37,6 +41,14 @@ fn beside_a_thousand_with_an_event_a_minute() {
     let figures = shown(hang(20, 1_000, 1.0 / 60.0));
     assert_unnoticed(&figures);
     assert_eq!(figures.groups[OTHERS].held, 0);
+}
+
+/// More than the slow room has seats, never seen before, and all at once.
+#[test]
+fn beside_a_thousand_that_nobody_knows() {
+    let figures = shown(thousand_new());
+    assert_unnoticed(&figures);
+    assert_limits(&figures);
 }
 
 #[test]

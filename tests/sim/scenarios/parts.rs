@@ -36,6 +36,11 @@ fn two_rooms() {
 }
 
 #[test]
+fn a_room_for_unknown_endpoints() {
+    assert!(p99(super::hanging::thousand_new().without(|parts| parts.unknown_apart = false)) > 1_000.0);
+}
+
+#[test]
 fn new_ones_held_for_endpoints_that_are_behind() {
     let trips = |setup| shown(setup).groups[OTHERS].trips();
     let (with, without) = (trips(hanging()), trips(hanging().without(|parts| parts.behind = false)));

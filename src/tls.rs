@@ -80,8 +80,8 @@ pub fn ended_after_handshake(error: &io::Error) -> Option<io::Error> {
 pub fn explain(error: &(dyn Error + 'static), section: &str) -> Option<String> {
     if let Some(ended) = find::<EndedAfterHandshake>(error) {
         return Some(format!(
-            "{section}.tls_cert: the server ended the connection right after the handshake; it asks for a certificate, or \
-             refuses ours; its log says why ({ended})"
+            "{section}.tls_cert: the server ended the connection right after the handshake; most likely it asks for a \
+             certificate, or refuses ours; its log says why ({ended})"
         ));
     }
     let error = find::<Tls>(error)?;

@@ -27,6 +27,7 @@ pub(super) async fn connect(
         uri,
         runtime,
         async move |uri, runtime| {
+            done.store(false, Ordering::Relaxed);
             let plain = AMQPUri { scheme: AMQPScheme::AMQP, ..uri.clone() };
             let stream = plain.connect_with_config_async(TLSConfig::default(), &runtime).await?;
             let stream = stream.into_rustls(&connector, &uri.authority.host).await?;

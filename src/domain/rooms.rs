@@ -44,7 +44,7 @@ pub enum Entry {
     Begin(Seat),
     /// Begin when one of the other calls returns this seat.
     Wait(Seat),
-    /// The slow room is full, and so is for an unknown endpoint its part of the prompt room.
+    /// The slow room is full; and for an unknown endpoint there is no seat of the prompt room either.
     Full,
 }
 

@@ -81,6 +81,15 @@ fn free_slots_go_to_the_tenants_in_turn() {
 }
 
 #[test]
+fn of_one_tenant_who_came_first_goes_first() {
+    let mut rooms = rooms(8, 0);
+    let open: Vec<Seat> = (0..8).map(|_| begin(&mut rooms, 1, Room::Prompt)).collect();
+    let Entry::Wait(unknown) = rooms.enter(1, Room::Unknown, true) else { panic!() };
+    let known = wait(&mut rooms, 1);
+    assert_eq!((rooms.leave(open[0]), rooms.leave(open[1])), (vec![unknown], vec![known]));
+}
+
+#[test]
 fn rooms_grow_at_once_and_shrink_as_requests_end() {
     let mut rooms = rooms(1, 1);
     let first = begin(&mut rooms, 1, Room::Prompt);
@@ -117,17 +126,13 @@ proptest! {
         prompt in 1usize..9, slow in 0usize..5, steps in prop::collection::vec((0u8..7, 0u8..4, any::<prop::sample::Index>()), 1..200),
     ) {
         let mut rooms = rooms(prompt, slow);
-        let (mut books, mut slow_waiting, mut unknown) = (Books::default(), BTreeSet::new(), BTreeSet::new());
+        let (mut books, mut slow_waiting) = (Books::default(), BTreeSet::new());
         for (step, tenant, which) in steps {
             match step {
                 0..=3 => {
                     let room = [Room::Prompt, Room::Prompt, Room::Slow, Room::Unknown][usize::from(step)];
                     let before = rooms.used();
-                    let entry = rooms.enter(tenant, room, tenant == 0);
-                    if let (Room::Unknown, Entry::Begin(seat) | Entry::Wait(seat)) = (room, entry) {
-                        unknown.insert(seat);
-                    }
-                    match entry {
+                    match rooms.enter(tenant, room, tenant == 0) {
                         Entry::Begin(seat) => { books.open.insert(seat); }
                         Entry::Wait(seat) if room == Room::Slow => { slow_waiting.insert(seat); }
                         Entry::Wait(seat) => { books.waiting.insert(seat, room); }
@@ -156,15 +161,15 @@ proptest! {
             prop_assert_eq!(used.prompt + used.slow, books.open.len());
             let waits = |room| books.waiting.values().any(|waiting| *waiting == room);
             prop_assert!(!waits(Room::Prompt) || used.prompt == prompt, "a slot is free and somebody waits");
-            let open = books.open.intersection(&unknown).count();
-            let part = (prompt * 7 / 8).max(1);
-            prop_assert!(open <= part + used.slow, "{open} unknown ones are open");
-            prop_assert!(!waits(Room::Unknown) || used.prompt == prompt || open >= part, "a slot is free and somebody waits");
+            let (open, part) = (rooms.prompt.unknown, (prompt * 7 / 8).max(1));
+            prop_assert!(open <= part, "{open} unknown ones are in the prompt room");
+            prop_assert!(!waits(Room::Unknown) || used.prompt == prompt || open == part, "a slot is free and somebody waits");
             prop_assert!(slow_waiting.is_empty() || used.slow == slow, "there is space and somebody waits");
         }
     }
 
-    /// With k tenants waiting, one that has nothing in the prompt room gets one of the next k freed slots.
+    /// With k tenants waiting, one that has nothing in the prompt room gets one of the next k freed slots, whether the others'
+    /// endpoints are known or not.
     #[test]
     fn nobody_waits_for_more_than_a_round(
         prompt in 1usize..5, others in prop::collection::vec(0u8..5, 5..60), ends in prop::collection::vec(any::<prop::sample::Index>(), 20),
@@ -172,7 +177,8 @@ proptest! {
         let mut rooms = rooms(prompt, 0);
         let (mut open, mut waiting) = (Vec::new(), BTreeSet::new());
         for tenant in others {
-            match rooms.enter(tenant, Room::Prompt, false) {
+            let room = if tenant % 2 == 0 { Room::Unknown } else { Room::Prompt };
+            match rooms.enter(tenant, room, true) {
                 Entry::Begin(seat) => open.push(seat),
                 Entry::Wait(_) => { waiting.insert(tenant); }
                 Entry::Full => unreachable!(),

@@ -10,8 +10,9 @@ use super::{Db, Result};
 use crate::domain::circuit::Circuit;
 
 /// Opens a circuit that is as it was when the failed attempt began. False: somebody else has changed it; a probe that fails
-/// after another one has closed the circuit does not open it again, nor one from before an operator enabled the endpoint.
-pub async fn open(db: &Db, endpoint: Uuid, from: Circuit, cooldown_ms: u64) -> Result<bool> {
+/// after another one has closed the circuit does not open it again, nor one from before an operator enabled or resumed the
+/// endpoint. `resumed_us`: when that last happened, in Unix microseconds.
+pub async fn open(db: &Db, endpoint: Uuid, from: Circuit, resumed_us: i64, cooldown_ms: u64) -> Result<bool> {
     let opened = db
         .run(async |c| {
             sqlx::query(
@@ -21,12 +22,14 @@ pub async fn open(db: &Db, endpoint: Uuid, from: Circuit, cooldown_ms: u64) -> R
                         circuit_until = now() + $2 * interval '1 millisecond'
                   where id = (select id from posthaste.endpoints
                                where id = $1 and circuit_state = $3 and circuit_trips = $4
+                                 and coalesce((extract(epoch from resumed_at) * 1000000)::bigint, 0) = $5
                                for no key update skip locked)",
             )
             .bind(endpoint)
             .bind(cooldown_ms as f64)
             .bind(from.state.as_str())
             .bind(i32::try_from(from.trips).unwrap_or(i32::MAX))
+            .bind(resumed_us)
             .execute(c)
             .await
         })

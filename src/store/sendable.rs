@@ -23,6 +23,8 @@ pub struct Sendable {
     pub paused_ms: Option<i64>,
     /// When its pauses were last lifted, in Unix microseconds; 0 for never.
     pub resumed_us: i64,
+    /// The worker that has spoken of it last had a good answer from it in its last minute.
+    pub answers: bool,
     pub headers: Option<Vec<u8>>,
     pub client_identity: Option<Vec<u8>>,
     pub ca: Option<Vec<u8>>,
@@ -57,7 +59,10 @@ const READ: &str = concat!(
        (select b.budget from posthaste.retry_budgets b where b.policy = 'default') as default_budget,
        coalesce((select t.require_https from posthaste.tenant_settings t where t.tenant = e.tenant), false) as require_https,
        ceil(extract(epoch from e.paused_until - now()) * 1000)::bigint as paused_ms,
-       coalesce((extract(epoch from e.resumed_at) * 1000000)::bigint, 0) as resumed_us, ",
+       coalesce((extract(epoch from e.resumed_at) * 1000000)::bigint, 0) as resumed_us,
+       coalesce((select a.attempts > a.failures and a.reported_at > now() - interval '10 minutes'
+                   from posthaste.endpoint_activity a where a.endpoint_id = e.id
+                  order by a.reported_at desc limit 1), false) as answers, ",
     version!(),
     " as version
   from posthaste.endpoints e

@@ -36,7 +36,7 @@ impl Circuits {
         let id = endpoint.id;
         let cooldown_ms = circuit::cooldown_ms(&self.rules, endpoint.circuit.trips, rand::random());
         let store = async || match turn {
-            Turn::Open => circuits::open(&self.db, id, endpoint.circuit, cooldown_ms).await,
+            Turn::Open => circuits::open(&self.db, id, endpoint.circuit, endpoint.resumed_us, cooldown_ms).await,
             Turn::Close => circuits::close(&self.db, id).await,
             Turn::Heal => circuits::heal(&self.db, id).await,
         };

@@ -58,8 +58,8 @@ impl Gatekeeper {
     }
 }
 
-/// A seat for a request, in what is left of the time that it may wait. A new one does not wait where the slow room is full:
-/// PostgreSQL sorts better what waits for long.
+/// A seat for a request, in what is left of the time that it may wait. Where the slow room is full, a new one for a slow or
+/// unknown endpoint does not wait: PostgreSQL sorts better what waits for long.
 pub async fn take_seat(
     consumed: &Consumed,
     endpoint: &Ready,

@@ -1,6 +1,7 @@
 //! The gates of all endpoints that this worker is busy with, waiting at them, and what it has seen of the endpoints.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -130,8 +131,11 @@ impl Gates {
         let entry = all.entry(endpoint, now);
         let took_ms = entry.gate.finished(ticket, now);
         entry.finished.notify_one();
-        if let Some(took_ms) = took_ms {
-            all.familiar.answered(endpoint, took_ms <= SLOW_MS, now);
+        match took_ms {
+            Some(..=SLOW_MS) => all.familiar.greet(endpoint, now),
+            // One slow answer among many prompt ones is none to remember.
+            Some(_) if entry.gate.room(true, now) == Room::Slow => all.familiar.forget(&endpoint),
+            _ => {}
         }
     }
 
@@ -206,10 +210,14 @@ impl Entry {
 
 impl Permit {
     /// The room in which its request should be made, as the endpoint answers at present.
-    pub fn room(&self) -> Room {
+    pub fn room(&self, known: &Ready) -> Room {
         let now = self.gates.now_ms();
         let mut all = self.gates.lock();
-        let is_familiar = all.familiar.knows(&self.endpoint);
+        // A worker that has just started goes by what others have said, once.
+        if known.answers.swap(false, Ordering::Relaxed) {
+            all.familiar.greet(self.endpoint, now);
+        }
+        let is_familiar = all.familiar.knows(&self.endpoint, now);
         all.entry(self.endpoint, now).gate.room(is_familiar, now)
     }
 

@@ -177,7 +177,7 @@ impl Attempts {
         let began = Instant::now();
         let permit = self.gatekeeper.pass(&endpoint, &consumed.share).await?;
         let suspect = if suspected { Some(self.quarantine.admit(message.key(), message.attempt).await?) } else { None };
-        let seat = take_seat(consumed, &endpoint, permit.room(), began).await?;
+        let seat = take_seat(consumed, &endpoint, permit.room(&endpoint), began).await?;
         if !consumed.may_begin() {
             return Err(NotMade::Stopping);
         }

@@ -1,6 +1,7 @@
 //! An endpoint ready to send to, with its secrets opened.
 
 use std::borrow::Cow;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -25,6 +26,8 @@ pub struct Ready {
     paused_until: Option<Instant>,
     /// When its pauses were last lifted: what a worker learned before does not count any more.
     pub resumed_us: i64,
+    /// It answered lately, when it was read, and nobody has made use of that yet.
+    pub answers: AtomicBool,
     pub timeout: Option<Duration>,
     pub retry_policy: Option<String>,
     /// What is stored for its policy beside the configuration.
@@ -91,6 +94,7 @@ impl Ready {
             },
             paused_until: stored.paused_ms.filter(|ms| *ms > 0).and_then(after),
             resumed_us: stored.resumed_us,
+            answers: stored.answers.into(),
             timeout: stored.timeout_ms.map(|ms| Duration::from_millis(ms.max(1) as u64)),
             retry_policy: stored.retry_policy,
             budget: budget::Stored {
@@ -166,6 +170,7 @@ mod tests {
                 circuit_trips: 0,
                 paused_ms: None,
                 resumed_us: 0,
+                answers: false,
                 headers: None,
                 client_identity: None,
                 ca: None,

@@ -68,7 +68,7 @@ impl Watch {
 
 impl Scene {
     pub async fn start(dir: &Path, name: &str, factor: u32) -> Result<Scene, String> {
-        let stack = Stack::servers(dir, name, &[]).await?;
+        let stack = Stack::servers(dir, name, &[("telemetry.top_endpoints", "10")]).await?;
         let dir = dir.join(name);
         stack.listen()?;
         let targets = Targets { relay: free_port(), worker: free_port(), receivers: [free_port(), free_port()] };

@@ -143,6 +143,25 @@ async fn enabling_probes_first_and_releases_the_rest_when_that_succeeds() {
 
 #[tokio::test]
 async fn a_probe_from_before_an_operator_enabled_the_endpoint_does_not_open_its_circuit_again() {
+    enabled_during_a_probe(async |stack, _| {
+        // What another worker's failed probe does.
+        let opened = "update posthaste.endpoints set circuit_state = 'open', circuit_trips = circuit_trips + 1,
+                             circuit_until = now() + interval '1 hour'";
+        stack.execute(opened).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nor_does_one_from_before_it_was_disabled_and_enabled() {
+    enabled_during_a_probe(async |stack, endpoint| {
+        stack.cli(&["endpoint", "disable", endpoint]).await.ok();
+    })
+    .await;
+}
+
+/// The first probe of an endpoint fails only when something has happened to it and it has been enabled since.
+async fn enabled_during_a_probe(happens: impl AsyncFn(&Stack, &str)) {
     let (stack, receiver, door) = (Stack::with(&QUICK).await, Receiver::start(), Door::closed());
     let (first, still_broken) = (AtomicBool::new(true), door.clone());
     receiver.at("/", move |_| match first.swap(false, Ordering::Relaxed) {
@@ -157,16 +176,12 @@ async fn a_probe_from_before_an_operator_enabled_the_endpoint_does_not_open_its_
     stack.cli(&["endpoint", "enable", &endpoint]).await.ok();
     receiver.wait_for(1).await;
 
-    // What another worker's failed probe does, and then the operator.
-    let reopened = "update posthaste.endpoints set circuit_state = 'open', circuit_trips = circuit_trips + 1,
-                           circuit_until = now() + interval '1 hour'";
-    stack.execute(reopened).await;
+    happens(&stack, &endpoint).await;
     stack.cli(&["endpoint", "enable", &endpoint]).await.ok();
     door.open();
 
     assert_eq!(stack.wait_settled().await, [("delivered".to_owned(), 20)].into());
-    let shown = show(&stack, &endpoint).await;
-    assert_eq!(shown["circuit_state"], "closed");
+    assert_eq!(show(&stack, &endpoint).await["circuit_state"], "closed");
 }
 
 #[tokio::test]

@@ -181,10 +181,15 @@ async fn a_worker_may_run_each_of_its_statements() {
     let last_error = Some(activity::LastError { error: "a test".into(), ago_ms: 1 });
     let report =
         activity::Report { endpoint_id: ids[0], in_flight: 1, attempts: 1, failures: 1, last_error, limited: None };
+    let answers = async || done(sendable::read(&db, &ids[..1]).await)[0].answers;
     for _ in 0..2 {
         done(activity::report(&db, "a worker", std::slice::from_ref(&report)).await);
     }
-    assert!(done(circuits::open(&db, ids[0], Circuit::default(), 1).await));
+    assert!(!answers().await, "its only attempt failed");
+    let report = activity::Report { attempts: 2, ..report };
+    done(activity::report(&db, "another worker", std::slice::from_ref(&report)).await);
+    assert!(answers().await, "who has just started may rely on it");
+    assert!(done(circuits::open(&db, ids[0], Circuit::default(), 0, 1).await));
     done(circuits::close(&db, ids[0]).await);
     done(circuits::heal(&db, ids[0]).await);
     assert!(done(pauses::pause(&db, ids[0], HOUR).await));

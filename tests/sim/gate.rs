@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use posthaste::domain::circuit::State;
 use posthaste::domain::gate::{Answer, Until};
-use posthaste::domain::rooms::SLOW_MS;
+use posthaste::domain::rooms::{Room, SLOW_MS};
 
 use super::clock::{Event, MS, Time};
 use super::world::{AGAIN, World};
@@ -115,8 +115,10 @@ impl World {
         let Some(ticket) = delivery.ticket.take() else { return };
         let worker_of = &mut self.workers[worker];
         let entry = &mut worker_of.gates[endpoint as usize];
-        if let Some(took_ms) = entry.gate.finished(ticket, now_ms) {
-            worker_of.familiar.answered(endpoint, took_ms <= SLOW_MS, now_ms);
+        match entry.gate.finished(ticket, now_ms) {
+            Some(..=SLOW_MS) => worker_of.familiar.greet(endpoint, now_ms),
+            Some(_) if entry.gate.room(true, now_ms) == Room::Slow => worker_of.familiar.forget(&endpoint),
+            _ => {}
         }
         if !entry.line.waiting.is_empty() {
             self.clock.after(0, Event::Wake { worker, endpoint });

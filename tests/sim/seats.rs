@@ -15,7 +15,7 @@ impl World {
         let patience = patience.saturating_sub(now - delivery.came);
         let tenant = if self.setup.parts.seats_in_turn { self.tenant(endpoint) } else { 0 };
         let worker = &mut self.workers[worker];
-        let is_familiar = !self.setup.parts.unknown_apart || worker.familiar.knows(&endpoint);
+        let is_familiar = !self.setup.parts.unknown_apart || worker.familiar.knows(&endpoint, now_ms);
         let room = worker.gates[endpoint as usize].gate.room(is_familiar, now_ms);
         let places = &mut worker.lanes[lane];
         let room = if self.setup.parts.two_rooms { room } else { posthaste::domain::rooms::Room::Prompt };

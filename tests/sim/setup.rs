@@ -65,7 +65,7 @@ pub struct Parts {
     pub nearly_empty: usize,
     pub seats_in_turn: bool,
     pub two_rooms: bool,
-    /// Endpoints that are not known have a room of their own.
+    /// Endpoints that are not known have a part of the prompt room only.
     pub unknown_apart: bool,
     pub behind: bool,
     /// At most half of the places that are left, for each endpoint.

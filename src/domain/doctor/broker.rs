@@ -102,7 +102,7 @@ pub fn dead_letters(messages: u32) -> Check {
     }
     Check::warn(
         name,
-        format!("{messages} dead letters"),
+        format!("messages in the queue of dead letters: {messages}"),
         "`posthaste dead list` says why they died; `posthaste requeue` sends them again",
     )
 }

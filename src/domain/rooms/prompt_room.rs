@@ -1,10 +1,11 @@
-//! The prompt room: its free seats go to the tenants that wait, in turn. `T` names a tenant, and `S` who waits.
+//! The prompt room: its free seats go to the tenants that wait, in turn. `T` names a tenant, and `S` who
+//! waits, the greater the later it came.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 
-/// Seats that endpoints may have at once that are not known: these parts of all. Where they hang and the slow room is full, they
-/// keep their seats, and the rest is for those that answer.
+/// Seats that endpoints may have at once that are not known: these parts of all, and one at least. Where they hang and the slow
+/// room is full, they keep their seats, and the rest is for those that answer.
 const UNKNOWN_PARTS: (usize, usize) = (7, 8);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,11 +17,11 @@ pub(super) enum Guest {
 #[derive(Debug)]
 pub(super) struct PromptRoom<T, S> {
     pub size: usize,
-    known: usize,
-    unknown: usize,
-    /// Those of a tenant's known endpoints and those of the others apart.
-    tenants: HashMap<(T, Guest), Tenant<S>>,
-    /// Who waits, whose turn it is first.
+    /// Open requests.
+    pub known: usize,
+    pub unknown: usize,
+    tenants: HashMap<T, Tenant<S>>,
+    /// The tenants that wait with known endpoints, and with unknown ones, whose turn it is first. A tenant may be in both.
     known_turns: BTreeMap<Turn, T>,
     unknown_turns: BTreeMap<Turn, T>,
     clock: u64,
@@ -33,16 +34,31 @@ type Turn = (usize, u64);
 struct Tenant<S> {
     in_room: usize,
     served: u64,
-    waiting: VecDeque<S>,
+    known: VecDeque<S>,
+    unknown: VecDeque<S>,
 }
 
 impl<S> Tenant<S> {
     fn turn(&self) -> Turn {
         (self.in_room, self.served)
     }
+
+    fn line(&self, guest: Guest) -> &VecDeque<S> {
+        match guest {
+            Guest::Known => &self.known,
+            Guest::Unknown => &self.unknown,
+        }
+    }
+
+    fn line_mut(&mut self, guest: Guest) -> &mut VecDeque<S> {
+        match guest {
+            Guest::Known => &mut self.known,
+            Guest::Unknown => &mut self.unknown,
+        }
+    }
 }
 
-impl<T: Clone + Eq + Hash, S: PartialEq> PromptRoom<T, S> {
+impl<T: Clone + Eq + Hash, S: Copy + Ord> PromptRoom<T, S> {
     pub fn new(size: usize) -> PromptRoom<T, S> {
         PromptRoom {
             size,
@@ -69,7 +85,7 @@ impl<T: Clone + Eq + Hash, S: PartialEq> PromptRoom<T, S> {
         *self.count(guest) += 1;
         self.clock += 1;
         let clock = self.clock;
-        self.change(tenant, guest, |entry| {
+        self.change(tenant, |entry| {
             entry.in_room += 1;
             entry.served = clock;
         });
@@ -77,36 +93,37 @@ impl<T: Clone + Eq + Hash, S: PartialEq> PromptRoom<T, S> {
 
     pub fn close(&mut self, tenant: &T, guest: Guest) {
         *self.count(guest) -= 1;
-        self.change(tenant, guest, |entry| entry.in_room -= 1);
+        self.change(tenant, |entry| entry.in_room -= 1);
     }
 
     pub fn line_up(&mut self, seat: S, tenant: &T, guest: Guest) {
-        self.change(tenant, guest, |entry| entry.waiting.push_back(seat));
+        self.change(tenant, |entry| entry.line_mut(guest).push_back(seat));
     }
 
     pub fn step_out(&mut self, seat: S, tenant: &T, guest: Guest) {
-        self.change(tenant, guest, |entry| entry.waiting.retain(|waiting| *waiting != seat));
+        self.change(tenant, |entry| entry.line_mut(guest).retain(|waiting| *waiting != seat));
     }
 
     /// Opens a seat for whoever's turn it is, if there is a free one.
     pub fn let_in(&mut self) -> Option<S> {
-        let guest = self.next_guest()?;
-        let (turn, tenant) = self.turns(guest).pop_first()?;
-        let entry = self.tenants.get_mut(&(tenant.clone(), guest))?;
-        debug_assert_eq!(entry.turn(), turn);
-        let seat = entry.waiting.pop_front();
+        let (guest, tenant) = self.next()?;
+        let mut seat = None;
+        self.change(&tenant, |entry| seat = entry.line_mut(guest).pop_front());
         self.open(&tenant, guest);
         seat
     }
 
-    fn next_guest(&self) -> Option<Guest> {
+    /// Of a tenant whose turn it is with both kinds, who came first.
+    fn next(&self) -> Option<(Guest, T)> {
         let first = |guest, turns: &BTreeMap<Turn, T>| {
-            let (turn, _) = turns.first_key_value().filter(|_| self.is_free_for(guest))?;
-            Some((*turn, guest))
+            let (turn, tenant) = turns.first_key_value().filter(|_| self.is_free_for(guest))?;
+            let came = self.tenants.get(tenant)?.line(guest).front().copied();
+            Some(((*turn, came), guest, tenant.clone()))
         };
         let known = first(Guest::Known, &self.known_turns);
         let unknown = first(Guest::Unknown, &self.unknown_turns);
-        known.into_iter().chain(unknown).min_by_key(|(turn, _)| *turn).map(|(_, guest)| guest)
+        let (_, guest, tenant) = known.into_iter().chain(unknown).min_by_key(|(order, ..)| *order)?;
+        Some((guest, tenant))
     }
 
     fn count(&mut self, guest: Guest) -> &mut usize {
@@ -116,30 +133,24 @@ impl<T: Clone + Eq + Hash, S: PartialEq> PromptRoom<T, S> {
         }
     }
 
-    fn turns(&mut self, guest: Guest) -> &mut BTreeMap<Turn, T> {
-        match guest {
-            Guest::Known => &mut self.known_turns,
-            Guest::Unknown => &mut self.unknown_turns,
-        }
-    }
-
     /// Changes a tenant's entry, and keeps the turns in step with it. One that is new counts as just served, so that it
     /// does not go before those that wait already.
-    fn change(&mut self, tenant: &T, guest: Guest, change: impl FnOnce(&mut Tenant<S>)) {
+    fn change(&mut self, tenant: &T, change: impl FnOnce(&mut Tenant<S>)) {
         let clock = &mut self.clock;
-        let entry = self.tenants.entry((tenant.clone(), guest)).or_insert_with(|| {
+        let entry = self.tenants.entry(tenant.clone()).or_insert_with(|| {
             *clock += 1;
-            Tenant { in_room: 0, served: *clock, waiting: VecDeque::new() }
+            Tenant { in_room: 0, served: *clock, known: VecDeque::new(), unknown: VecDeque::new() }
         });
         let before = entry.turn();
         change(entry);
-        let (turn, waits, is_gone) = (entry.turn(), !entry.waiting.is_empty(), entry.in_room == 0);
-        let turns = self.turns(guest);
-        turns.remove(&before);
-        if waits {
-            turns.insert(turn, tenant.clone());
-        } else if is_gone {
-            self.tenants.remove(&(tenant.clone(), guest));
+        for (line, turns) in [(&entry.known, &mut self.known_turns), (&entry.unknown, &mut self.unknown_turns)] {
+            turns.remove(&before);
+            if !line.is_empty() {
+                turns.insert(entry.turn(), tenant.clone());
+            }
+        }
+        if entry.in_room == 0 && entry.known.is_empty() && entry.unknown.is_empty() {
+            self.tenants.remove(tenant);
         }
     }
 }

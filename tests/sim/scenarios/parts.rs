@@ -36,7 +36,7 @@ fn two_rooms() {
 }
 
 #[test]
-fn a_room_for_unknown_endpoints() {
+fn a_part_of_the_prompt_room_for_unknown_endpoints() {
     assert!(p99(super::hanging::thousand_new().without(|parts| parts.unknown_apart = false)) > 1_000.0);
 }
 

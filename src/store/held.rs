@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::days::Day;
-use super::{Db, Result, StoreError};
+use super::{Conn, Db, Result, StoreError};
 use crate::domain::circuit::State;
 
 /// SQLSTATE: the table is not there. A day that was dropped, or not made yet, has no rows.
@@ -103,6 +103,17 @@ async fn those_with_any(db: &Db, days: &[Day]) -> Result<Vec<Day>> {
     Ok(days.iter().enumerate().filter(|(n, _)| found.contains(&(*n as i32))).map(|(_, day)| *day).collect())
 }
 
+/// Plans by the number of rows alone. The pages of an index that grew once and is nearly empty now count as if each of its few
+/// rows had many of them; the planner then takes another index and sorts, however much there is to sort by the time that the plan
+/// is used. Without them it takes the index that has the order.
+async fn in_order_of_index<T>(c: &mut Conn, query: impl AsyncFnOnce(&mut Conn) -> sqlx::Result<T>) -> sqlx::Result<T> {
+    sqlx::raw_sql("begin; set local seq_page_cost = 0; set local random_page_cost = 0").execute(&mut *c).await?;
+    let result = query(&mut *c).await;
+    let end = if result.is_ok() { "commit" } else { "rollback" };
+    sqlx::raw_sql(end).execute(c).await?;
+    result
+}
+
 /// The next endpoints after the given one that have held deliveries of the day, in the order of their ids. It walks the
 /// index from endpoint to endpoint, so the cost is the number of endpoints, not of rows.
 pub async fn page(db: &Db, day: Day, after: Uuid, limit: i64) -> Result<Vec<HeldEndpoint>> {
@@ -119,9 +130,8 @@ pub async fn page(db: &Db, day: Day, after: Uuid, limit: i64) -> Result<Vec<Held
         table = day.table("deliveries"),
         held = held!(),
     );
-    let page =
-        async |c: &mut super::Conn| sqlx::query_as(AssertSqlSafe(text)).bind(after).bind(limit).fetch_all(c).await;
-    let mut page: Vec<HeldEndpoint> = unless_dropped(db.run(page).await)?;
+    let page = async |c: &mut Conn| sqlx::query_as(AssertSqlSafe(text)).bind(after).bind(limit).fetch_all(c).await;
+    let mut page: Vec<HeldEndpoint> = unless_dropped(db.run(async |c| in_order_of_index(c, page).await).await)?;
     page.sort_unstable_by_key(|held| held.endpoint_id);
     Ok(page)
 }
@@ -140,7 +150,8 @@ pub async fn of(db: &Db, day: Day, endpoints: &[Uuid]) -> Result<Vec<HeldEndpoin
         table = day.table("deliveries"),
         held = held!(),
     );
-    unless_dropped(db.run(async |c| sqlx::query_as(AssertSqlSafe(text)).bind(endpoints).fetch_all(c).await).await)
+    let of = async |c: &mut Conn| sqlx::query_as(AssertSqlSafe(text)).bind(endpoints).fetch_all(c).await;
+    unless_dropped(db.run(async |c| in_order_of_index(c, of).await).await)
 }
 
 /// What is read to find the endpoints with the most: endpoints of a day, held deliveries of one of them, and of all together.

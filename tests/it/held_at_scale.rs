@@ -131,6 +131,48 @@ async fn what_the_release_asks_reads_the_day_and_the_endpoints_that_it_is_about(
     assert_few("what became of ten", &reads, 10 * 8, 1);
 }
 
+/// Much was held here once, and little when PostgreSQL last looked; since then it is much again, of one endpoint.
+const GREW_AGAIN: &str = "
+    do $$
+    declare today date := (now() at time zone 'utc')::date; t text := format('posthaste.deliveries_%s', to_char(today, 'YYYYMMDD'));
+    begin
+      execute 'alter table ' || t || ' set (autovacuum_enabled = off)';
+      insert into posthaste.endpoints (id, tenant, url, timeout_ms)
+      select case when n = 0 then '80000000-0000-0000-0000-000000000000' else md5(n::text)::uuid end, 'acme', 'https://1.1.1.1/', null
+        from generate_series(0, 20) n;
+      insert into posthaste.events (id, tenant, event_type, payload, created_at)
+      select posthaste.uuid_v7_floor(today::timestamp at time zone 'UTC' + n * interval '1 ms'), 'acme', 'order.created', '{}', now()
+        from generate_series(1, 20000) n;
+      insert into posthaste.deliveries (event_id, endpoint_id, status, max_attempts, next_attempt_at)
+      select e.id, md5((n % 20 + 1)::text)::uuid, 'held', 5, now() - interval '1 hour'
+        from (select id, row_number() over (order by id) as n from posthaste.events) e;
+      update posthaste.deliveries set status = 'dead', dead_reason = 'endpoint_removed', next_attempt_at = null
+       where event_id > (select id from posthaste.events order by id limit 1 offset 1);
+    end $$";
+
+#[tokio::test]
+async fn what_the_release_asks_keeps_its_index_when_that_was_large_once_and_statistics_are_old() {
+    let stack = Stack::new().await;
+    for statement in [GREW_AGAIN, "vacuum analyze posthaste.deliveries"] {
+        stack.execute(statement).await;
+    }
+    stack
+        .execute(
+            "insert into posthaste.deliveries (event_id, endpoint_id, status, max_attempts, next_attempt_at)
+             select id, '80000000-0000-0000-0000-000000000000', 'held', 5, now() - interval '1 hour'
+               from posthaste.events order by id limit 5000",
+        )
+        .await;
+
+    let today = day_of(0);
+    let (page, reads) = touched(&stack, async |db| held::page(&db, today, Uuid::nil(), 100).await.unwrap()).await;
+    assert_eq!(page.len(), 3);
+    assert_few("a page of three holders", &reads, 3 * 20, 2);
+    let (found, reads) = touched(&stack, async |db| held::of(&db, today, &[ENABLED]).await.unwrap()).await;
+    assert_eq!(found.len(), 1);
+    assert_few("one endpoint with 5 000 held", &reads, 40, 2);
+}
+
 /// Deliveries of today, all of one endpoint, with their events: held, or delivered.
 async fn of_today(stack: &Stack, endpoint: Uuid, status: &str, count: i32) {
     let insert = "with e as (

@@ -184,7 +184,7 @@ proptest! {
                 Entry::Full => unreachable!(),
             }
         }
-        prop_assume!(!waiting.is_empty());
+        prop_assume!(!waiting.is_empty() && rooms.used().prompt == prompt);
         let mine = wait(&mut rooms, 9);
         let tenants = waiting.len() + 1;
         for (freed, end) in ends.into_iter().enumerate() {

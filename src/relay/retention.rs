@@ -115,7 +115,9 @@ impl Retention {
         while tries < TRIES {
             let began = Instant::now();
             match history::drop_detached(&self.db, day).await {
-                Ok(Dropping::Attached) => return Ok(Ended::Waits),
+                // Or somebody else, a leader or a command, has dropped it meanwhile.
+                Ok(Dropping::Attached) if history::exists(&self.db, day).await? => return Ok(Ended::Waits),
+                Ok(Dropping::Attached) => return Ok(Ended::Dropped),
                 // Commits may have waited for the file system: they have as much time again.
                 Ok(Dropping::Goes) => tokio::time::sleep(began.elapsed()).await,
                 Ok(Dropping::Gone) => {

@@ -112,6 +112,12 @@ pub async fn drop_detached(db: &Db, day: Day) -> Result<Dropping> {
     }
 }
 
+/// Whether the day has tables at all.
+pub async fn exists(db: &Db, day: Day) -> Result<bool> {
+    let exists = sqlx::query_scalar("select to_regclass($1) is not null").bind(day.table("events"));
+    db.run(async |c| exists.fetch_one(c).await).await
+}
+
 /// Days that were detached and not dropped: somebody died in between, or is about to drop them.
 pub async fn detached(db: &Db) -> Result<Vec<Day>> {
     let days: Vec<NaiveDate> = db

@@ -137,6 +137,7 @@ async fn an_old_day(stack: &Stack, db: &Db) {
     for expected in [Dropping::Goes, Dropping::Goes, Dropping::Gone, Dropping::Attached] {
         assert_eq!(done(history::drop_detached(db, old).await), expected);
     }
+    assert!(!done(history::exists(db, old).await));
     done(leftovers::remove_set_aside(db, 30).await);
     done(leftovers::remove_requeues(db, 30).await);
     done(leftovers::remove_secrets(db).await);

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use chrono::NaiveDate;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Connection};
 use uuid::Uuid;
 
 use super::days::Day;
@@ -107,11 +107,12 @@ async fn those_with_any(db: &Db, days: &[Day]) -> Result<Vec<Day>> {
 /// rows had many of them; the planner then takes another index and sorts, however much there is to sort by the time that the plan
 /// is used. Without them it takes the index that has the order.
 async fn in_order_of_index<T>(c: &mut Conn, query: impl AsyncFnOnce(&mut Conn) -> sqlx::Result<T>) -> sqlx::Result<T> {
-    sqlx::raw_sql("begin; set local seq_page_cost = 0; set local random_page_cost = 0").execute(&mut *c).await?;
-    let result = query(&mut *c).await;
-    let end = if result.is_ok() { "commit" } else { "rollback" };
-    sqlx::raw_sql(end).execute(c).await?;
-    result
+    // Dropped anywhere, it is rolled back before the connection does anything else.
+    let mut tx = c.begin().await?;
+    sqlx::raw_sql("set local seq_page_cost = 0; set local random_page_cost = 0").execute(&mut *tx).await?;
+    let result = query(&mut tx).await?;
+    tx.commit().await?;
+    Ok(result)
 }
 
 /// The next endpoints after the given one that have held deliveries of the day, in the order of their ids. It walks the

@@ -173,6 +173,31 @@ async fn what_the_release_asks_keeps_its_index_when_that_was_large_once_and_stat
     assert_few("one endpoint with 5 000 held", &reads, 40, 2);
 }
 
+/// It would keep everything after it from being committed.
+#[tokio::test]
+async fn a_look_that_is_dropped_in_the_middle_leaves_no_transaction_open() {
+    let stack = Stack::new().await;
+    let db = store(&stack);
+    let mut locked = stack.db.begin().await.unwrap();
+    let lock = "lock table posthaste.deliveries in access exclusive mode";
+    sqlx::query(lock).execute(&mut *locked).await.unwrap();
+    let look = held::page(&db, day_of(0), Uuid::nil(), 10);
+    let waits =
+        "select count(*) from pg_stat_activity where application_name = 'posthaste tests' and wait_event_type = 'Lock'
+                    and datname = current_database()";
+    tokio::select! {
+        looked = look => panic!("{looked:?}"),
+        () = eventually("it waits for the lock", async || (stack.number(waits).await == 1).then_some(())) => {}
+    }
+    locked.rollback().await.unwrap();
+
+    db.ping().await.unwrap();
+    let open = "select count(*) from pg_stat_activity where application_name = 'posthaste tests' and datname = current_database()
+                   and state like 'idle in transaction%'";
+    eventually("the look has ended", async || (stack.number(waits).await == 0).then_some(())).await;
+    assert_eq!(stack.number(open).await, 0, "what comes next is part of a transaction");
+}
+
 /// Deliveries of today, all of one endpoint, with their events: held, or delivered.
 async fn of_today(stack: &Stack, endpoint: Uuid, status: &str, count: i32) {
     let insert = "with e as (

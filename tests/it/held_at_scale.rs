@@ -152,7 +152,7 @@ const GREW_AGAIN: &str = "
 
 #[tokio::test]
 async fn what_the_release_asks_keeps_its_index_when_that_was_large_once_and_statistics_are_old() {
-    let stack = Stack::new().await;
+    let (stack, today) = (Stack::new().await, day_of(0));
     for statement in [GREW_AGAIN, "vacuum analyze posthaste.deliveries"] {
         stack.execute(statement).await;
     }
@@ -164,7 +164,6 @@ async fn what_the_release_asks_keeps_its_index_when_that_was_large_once_and_stat
         )
         .await;
 
-    let today = day_of(0);
     let (page, reads) = touched(&stack, async |db| held::page(&db, today, Uuid::nil(), 100).await.unwrap()).await;
     assert_eq!(page.len(), 3);
     assert_few("a page of three holders", &reads, 3 * 20, 2);

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use chrono::NaiveDate;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::containers::{Containers, engine_answers};
@@ -31,7 +32,36 @@ pub struct Servers {
     pub database_url: String,
     pub amqp_url: String,
     /// A migrated database to copy.
-    pub template: String,
+    pub template: Template,
+}
+
+#[derive(Debug, Clone)]
+pub struct Template {
+    pub name: String,
+    /// Its days of history are those around this one.
+    pub made_on: NaiveDate,
+}
+
+/// The days that the product makes, where a run of the tests has gone on over midnight.
+const DAYS_OF_TODAY: &str = "
+do $$
+declare today date := (now() at time zone 'utc')::date;
+begin
+  perform posthaste.create_partitions(today - 1, today + 7);
+  execute format('drop table if exists posthaste.events_%1$s, posthaste.deliveries_%1$s, posthaste.attempts_%1$s',
+                 to_char(today - 2, 'YYYYMMDD'));
+end $$";
+
+impl Servers {
+    /// A database of this name, as the product makes it today.
+    pub async fn create_database(&self, name: &str) -> sqlx::Result<()> {
+        let create = format!("create database {name} template {}", self.template.name);
+        administer(&self.database_url, create).await?;
+        if self.template.made_on < chrono::Utc::now().date_naive() {
+            administer(&with_database(&self.database_url, name), DAYS_OF_TODAY.to_owned()).await?;
+        }
+        Ok(())
+    }
 }
 
 static SHARED: OnceLock<Result<Servers, String>> = OnceLock::new();
@@ -86,7 +116,7 @@ fn start() -> Result<Servers, String> {
 
 extern "C" fn at_exit() {
     if let Some((databases, keeper)) = KEEPER.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        let _ = databases.send(shared().template);
+        let _ = databases.send(shared().template.name);
         drop(databases);
         let _ = keeper.join();
     }
@@ -178,7 +208,9 @@ fn given(variable: &str) -> Option<String> {
 }
 
 /// Migrated once, by the command that operators use.
-pub async fn make_template(database_url: &str) -> Result<String, String> {
+pub async fn make_template(database_url: &str) -> Result<Template, String> {
+    // Before its days are made.
+    let made_on = chrono::Utc::now().date_naive();
     let name = format!("{}_template", run_name());
     remove_stale(database_url).await.map_err(|error| error.to_string())?;
     let create = format!("create database {name} encoding 'UTF8' template template0");
@@ -186,7 +218,7 @@ pub async fn make_template(database_url: &str) -> Result<String, String> {
     let migrate = ["migrate", "--database-url", &with_database(database_url, &name)];
     let migrate = command(&migrate, &std::env::temp_dir()).output().map_err(|error| error.to_string())?;
     if migrate.status.success() {
-        return Ok(name);
+        return Ok(Template { name, made_on });
     }
     let _ = administer(database_url, drop_database(&name)).await;
     Err(String::from_utf8_lossy(&migrate.stderr).into_owned())

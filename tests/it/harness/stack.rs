@@ -93,8 +93,7 @@ impl Stack {
     pub async fn on(servers: &Servers, settings: &[(&str, &str)]) -> Stack {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let name = format!("{}_{}", servers::run_name(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let create = format!("create database {name} template {}", servers.template);
-        servers::administer(&servers.database_url, create).await.expect("a database for the test");
+        servers.create_database(&name).await.expect("a database for the test");
         let database_url = servers::with_database(&servers.database_url, &name);
         let db = PgPoolOptions::new().max_connections(8).connect_lazy(&database_url).expect("a pool");
         let (prefix, directory) =

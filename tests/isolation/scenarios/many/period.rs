@@ -68,6 +68,8 @@ pub async fn period(stack: &Stack, healthy: &Healthy, kind: Kind, time: Duration
     let requests = groups.iter().map(|got| got.requests).sum::<usize>() + sent.len();
     let operations = operations.total() / requests as f64;
     eprintln!("  {:<22} {}; held {held}", kind.name(), times.text());
+    let slowest = times.each_second(began, 1.0).iter().map(|(_, ms)| format!("{ms:.0}")).collect::<Vec<_>>().join(" ");
+    eprintln!("    the slowest of each second, ms: {slowest}");
     clear(stack, &beside).await?;
     Ok(Period { kind, began, times, groups, cpu, peaks, held, operations })
 }

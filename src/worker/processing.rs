@@ -84,10 +84,12 @@ impl Processor {
                 self.deliveries.process(&Consumed { share, message, received, receipt, ends, trace }).await
             }
             Content::Marker(published_at) => {
-                self.markers.record(share.queue, published_at, &receipt).await;
+                Box::pin(self.markers.record(share.queue, published_at, &receipt)).await;
                 Ok(())
             }
-            Content::Foreign(error, body) => self.successors.dead_letter_foreign(&error, &body, &receipt).await,
+            Content::Foreign(error, body) => {
+                Box::pin(self.successors.dead_letter_foreign(&error, &body, &receipt)).await
+            }
         };
     }
 }
@@ -96,7 +98,7 @@ impl Deliveries {
     async fn process(&self, consumed: &Consumed) -> Result<(), Stopping> {
         match AssertUnwindSafe(self.run(consumed)).catch_unwind().await {
             Ok(processed) => processed,
-            Err(_) => self.panicked(consumed).await,
+            Err(_) => Box::pin(self.panicked(consumed)).await,
         }
     }
 
@@ -114,7 +116,7 @@ impl Deliveries {
             }
             let has_row = must_read;
             if must_read {
-                let Some(row) = self.rows.may_proceed(consumed, received).await? else { return Ok(()) };
+                let Some(row) = Box::pin(self.rows.may_proceed(consumed, received)).await? else { return Ok(()) };
                 suspected |= row.suspected;
             }
             must_read = true;
@@ -130,11 +132,11 @@ impl Deliveries {
                 Err(NotMade::Stopping) => return Err(Stopping),
                 // A crash of the database may have undone the claim, and the event is in the outbox again: the row tells.
                 Err(NotMade::NoPayload) if !has_row => {}
-                Err(NotMade::NoPayload) => match self.without_payload(consumed).await? {
+                Err(NotMade::NoPayload) => match Box::pin(self.without_payload(consumed)).await? {
                     Ended::Done => return Ok(()),
                     Ended::MovedOn => {}
                 },
-                Err(NotMade::Refused(refused)) => match self.ending.end(consumed, refused).await? {
+                Err(NotMade::Refused(refused)) => match Box::pin(self.ending.end(consumed, refused)).await? {
                     Ended::Done => return Ok(()),
                     Ended::MovedOn => {}
                 },
@@ -176,7 +178,8 @@ impl Attempts {
         let payload = self.payloads.of(message).await?;
         let began = Instant::now();
         let permit = self.gatekeeper.pass(&endpoint, &consumed.share).await?;
-        let suspect = if suspected { Some(self.quarantine.admit(message.key(), message.attempt).await?) } else { None };
+        let suspect =
+            if suspected { Some(Box::pin(self.quarantine.admit(message.key(), message.attempt)).await?) } else { None };
         let seat = take_seat(consumed, &endpoint, permit.room(&endpoint), began).await?;
         if !consumed.may_begin() {
             return Err(NotMade::Stopping);
@@ -189,7 +192,7 @@ impl Attempts {
                 let standing = job::standing(&endpoint, message, consumed.received.first, &outcome);
                 Ok(Made { settlement, status_class: outcome.status_class(), standing, suspect, payload })
             }
-            Err(fault) => self.not_spent(message, permit, fault, suspect).await,
+            Err(fault) => Box::pin(self.not_spent(message, permit, fault, suspect)).await,
         }
     }
 

@@ -34,10 +34,10 @@ impl Reactions {
         let reaction = permit.report(feedback, endpoint.circuit, &self.circuits.rules);
         drop(permit);
         if let Some(turn) = reaction.turn {
-            self.circuits.turn(endpoint, turn).await?;
+            Box::pin(self.circuits.turn(endpoint, turn)).await?;
         }
         if let Some(length) = reaction.pause {
-            self.circuits.pause(endpoint.id, length).await?;
+            Box::pin(self.circuits.pause(endpoint.id, length)).await?;
         }
         let made = message.attempt - message.base_attempts;
         let decision = decide(&outcome, message.key(), message.attempt, made, policy, self.policies.delays());

@@ -5,6 +5,10 @@ use tokio_util::task::TaskTracker;
 use super::locks::DeliveryLocks;
 use crate::supervise::Helpers;
 
+/// Of a task for one message. There are as many as messages under way, and each is zeroed, copied and kept in memory, so what a
+/// task does rarely is in a box of its own.
+const MAX_TASK_BYTES: usize = 4096;
+
 #[derive(Clone)]
 pub struct Running {
     /// Messages under way and acknowledgements, of all channels.
@@ -24,6 +28,7 @@ impl Running {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        debug_assert!(size_of_val(&task) <= MAX_TASK_BYTES, "{name}: the task has {} bytes", size_of_val(&task));
         self.tasks.spawn(self.helpers.watched(name, task));
     }
 

@@ -37,24 +37,24 @@ impl Sender {
     ) -> Result<Attempted, Stopping> {
         let (key, attempt) = (consumed.message.key(), consumed.message.attempt);
         if is_suspect {
-            self.quarantine.begin(key, attempt).await?;
+            Box::pin(self.quarantine.begin(key, attempt)).await?;
         }
         permit.begun();
         let sent = self.abandon.run_until_cancelled(self.request(endpoint, consumed, payload, seat)).await;
         if sent.is_none() && is_suspect {
-            self.quarantine.take_back(key, attempt).await;
+            Box::pin(self.quarantine.take_back(key, attempt)).await;
         }
         sent.ok_or(Stopping)
     }
 
     async fn request(&self, endpoint: &Ready, consumed: &Consumed, payload: &Bytes, seat: &Taken) -> Attempted {
         let message = &consumed.message;
-        let Some(trace) = &consumed.trace else {
-            return self.make(endpoint, (message, payload), None, seat).await;
-        };
-        let begun = trace.request();
-        let attempted = self.make(endpoint, (message, payload), Some(&begun.traceparent), seat).await;
-        trace.requested(begun, endpoint, &attempted, message.attempt);
+        let traced = consumed.trace.as_ref().map(|trace| (trace, trace.request()));
+        let traceparent = traced.as_ref().map(|(_, begun)| begun.traceparent.as_str());
+        let attempted = self.make(endpoint, (message, payload), traceparent, seat).await;
+        if let Some((trace, begun)) = traced {
+            trace.requested(begun, endpoint, &attempted, message.attempt);
+        }
         attempted
     }
 
@@ -66,8 +66,8 @@ impl Sender {
         traceparent: Option<&str>,
         seat: &Taken,
     ) -> Attempted {
-        let request = attempt::make(&self.client, endpoint, (message, payload), traceparent, self.timeout);
-        let mut request = std::pin::pin!(request);
+        let mut request =
+            Box::pin(attempt::make(&self.client, endpoint, (message, payload), traceparent, self.timeout));
         match tokio::time::timeout(Duration::from_millis(SLOW_MS), &mut request).await {
             Ok(attempted) => attempted,
             Err(_) => {

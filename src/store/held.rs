@@ -103,13 +103,12 @@ async fn those_with_any(db: &Db, days: &[Day]) -> Result<Vec<Day>> {
     Ok(days.iter().enumerate().filter(|(n, _)| found.contains(&(*n as i32))).map(|(_, day)| *day).collect())
 }
 
-/// Plans by the number of rows alone. The pages of an index that grew once and is nearly empty now count as if each of its few
-/// rows had many of them; the planner then takes another index and sorts, however much there is to sort by the time that the plan
-/// is used. Without them it takes the index that has the order.
+/// Takes the index that has the order. One that grew once and is nearly empty now looks dear: the planner would rather take another
+/// one and sort, and use that plan until the next analyze, however much there is to sort by then.
 async fn in_order_of_index<T>(c: &mut Conn, query: impl AsyncFnOnce(&mut Conn) -> sqlx::Result<T>) -> sqlx::Result<T> {
     // Dropped anywhere, it is rolled back before the connection does anything else.
     let mut tx = c.begin().await?;
-    sqlx::raw_sql("set local seq_page_cost = 0; set local random_page_cost = 0").execute(&mut *tx).await?;
+    sqlx::raw_sql("set local enable_sort = off; set local enable_incremental_sort = off").execute(&mut *tx).await?;
     let result = query(&mut tx).await?;
     tx.commit().await?;
     Ok(result)

@@ -172,6 +172,55 @@ async fn what_the_release_asks_keeps_its_index_when_that_was_large_once_and_stat
     assert_few("one endpoint with 5 000 held", &reads, 40, 2);
 }
 
+/// As after a crowd of held deliveries: of the index that has the order of the holders a few pages are left, of the other one a
+/// single page. What is planned then, while 40 deliveries are held, is used for the next crowd.
+const SHRANK: &str = "
+    do $$
+    declare today date := (now() at time zone 'utc')::date; t text := format('posthaste.deliveries_%s', to_char(today, 'YYYYMMDD'));
+    begin
+      execute 'alter table ' || t || ' set (autovacuum_enabled = off)';
+      insert into posthaste.endpoints (id, tenant, url, timeout_ms)
+      select md5(n::text)::uuid, 'acme', 'https://1.1.1.1/', null from generate_series(1, 100) n;
+      insert into posthaste.events (id, tenant, event_type, payload, created_at)
+      select posthaste.uuid_v7_floor(today::timestamp at time zone 'UTC' + n * interval '1 ms'), 'acme', 'order.created', '{}', now()
+        from generate_series(1, 25000) n;
+      insert into posthaste.deliveries (event_id, endpoint_id, status, max_attempts, next_attempt_at)
+      select e.id, md5((n % 100 + 1)::text)::uuid, 'held', 5, now() - interval '1 hour'
+        from (select id, row_number() over (order by id) as n from posthaste.events) e;
+      delete from posthaste.deliveries where event_id > (select id from posthaste.events order by id limit 1 offset 39);
+    end $$";
+const REINDEX: &str = "
+    do $$ begin
+      execute format('reindex index posthaste.deliveries_%s_status_endpoint_id_event_id_idx',
+                     to_char((now() at time zone 'utc')::date, 'YYYYMMDD'));
+    end $$";
+const NEXT_CROWD: &str = "
+    insert into posthaste.deliveries (event_id, endpoint_id, status, max_attempts, next_attempt_at)
+    select e.id, md5((n % 100 + 1)::text)::uuid, 'held', 5, now() - interval '1 hour'
+      from (select id, row_number() over (order by id) as n from posthaste.events) e on conflict do nothing";
+
+#[tokio::test]
+async fn what_the_release_asks_keeps_its_index_when_another_one_has_shrunk() {
+    let (stack, today) = (Stack::new().await, day_of(0));
+    for statement in [SHRANK, "vacuum posthaste.deliveries", REINDEX, "analyze posthaste.deliveries"] {
+        stack.execute(statement).await;
+    }
+
+    let (holders, _) = touched(&stack, async |db| {
+        let page = async || held::page(&db, today, Uuid::nil(), 200).await.unwrap().len();
+        let first = page().await;
+        stack.execute(NEXT_CROWD).await;
+        (first, page().await)
+    })
+    .await;
+
+    assert_eq!(holders, (40, 100));
+    let read = "select coalesce(sum(idx_tup_read), 0)::int8 from pg_stat_user_indexes
+        where indexrelname like 'deliveries_%_status_endpoint_id_event_id_idx'";
+    let read = stack.number(read).await;
+    assert!(read < 1_000, "{read} entries of the index without the order");
+}
+
 /// It would keep everything after it from being committed.
 #[tokio::test]
 async fn a_look_that_is_dropped_in_the_middle_leaves_no_transaction_open() {

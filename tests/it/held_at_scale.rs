@@ -17,7 +17,7 @@ use crate::settle_agrees::store;
 
 const RELAY: i64 = 17;
 /// Those of the other endpoints sort before and after.
-const ENABLED: Uuid = Uuid::from_u128(0x8000_0000_0000_0000_0000_0000_0000_0000);
+pub const ENABLED: Uuid = Uuid::from_u128(0x8000_0000_0000_0000_0000_0000_0000_0000);
 
 /// Thirty days with 2 000 deliveries each, of which an enabled endpoint holds 20, and 300 disabled ones one each of today.
 const HISTORY: &str = "
@@ -57,12 +57,16 @@ async fn blocks(stack: &Stack) -> BTreeMap<String, i64> {
     all.into_iter().collect()
 }
 
-/// On one connection, which then says at once what it has read, so that nobody else is charged with it.
 async fn make_history(stack: &Stack) {
+    prepare(stack, &[HISTORY, "analyze"]).await;
+}
+
+/// On one connection, which then says at once what it has read, so that nobody else is charged with it.
+pub async fn prepare(stack: &Stack, statements: &[&'static str]) {
     let mut connection = stack.db.acquire().await.unwrap();
     let say_it = "do $$ begin perform pg_stat_force_next_flush(); exception when undefined_function then null; end $$";
-    for statement in [HISTORY, "analyze", say_it] {
-        sqlx::query(statement).execute(&mut *connection).await.unwrap();
+    for statement in statements.iter().chain([&say_it]) {
+        sqlx::query(*statement).execute(&mut *connection).await.unwrap();
     }
 }
 
@@ -90,7 +94,7 @@ pub fn assert_few(what: &str, touched: &BTreeMap<String, i64>, most: i64, tables
     assert!(sum <= most && touched.len() <= tables, "{what}: {sum} blocks (at most {most}): {touched:?}");
 }
 
-fn day_of(days_ago: i64) -> Day {
+pub fn day_of(days_ago: i64) -> Day {
     Day::from((Utc::now() - TimeDelta::days(days_ago)).date_naive())
 }
 
@@ -129,96 +133,6 @@ async fn what_the_release_asks_reads_the_day_and_the_endpoints_that_it_is_about(
     let (became, reads) = touched(&stack, async |db| release::became(&db, &open).await.unwrap()).await;
     assert!(became.is_empty(), "all are on their way");
     assert_few("what became of ten", &reads, 10 * 8, 1);
-}
-
-/// Much was held here once, and little when PostgreSQL last looked; since then it is much again, of one endpoint.
-const GREW_AGAIN: &str = "
-    do $$
-    declare today date := (now() at time zone 'utc')::date; t text := format('posthaste.deliveries_%s', to_char(today, 'YYYYMMDD'));
-    begin
-      execute 'alter table ' || t || ' set (autovacuum_enabled = off)';
-      insert into posthaste.endpoints (id, tenant, url, timeout_ms)
-      select case when n = 0 then '80000000-0000-0000-0000-000000000000' else md5(n::text)::uuid end, 'acme', 'https://1.1.1.1/', null
-        from generate_series(0, 20) n;
-      insert into posthaste.events (id, tenant, event_type, payload, created_at)
-      select posthaste.uuid_v7_floor(today::timestamp at time zone 'UTC' + n * interval '1 ms'), 'acme', 'order.created', '{}', now()
-        from generate_series(1, 20000) n;
-      insert into posthaste.deliveries (event_id, endpoint_id, status, max_attempts, next_attempt_at)
-      select e.id, md5((n % 20 + 1)::text)::uuid, 'held', 5, now() - interval '1 hour'
-        from (select id, row_number() over (order by id) as n from posthaste.events) e;
-      update posthaste.deliveries set status = 'dead', dead_reason = 'endpoint_removed', next_attempt_at = null
-       where event_id > (select id from posthaste.events order by id limit 1 offset 1);
-    end $$";
-
-#[tokio::test]
-async fn what_the_release_asks_keeps_its_index_when_that_was_large_once_and_statistics_are_old() {
-    let (stack, today) = (Stack::new().await, day_of(0));
-    for statement in [GREW_AGAIN, "vacuum analyze posthaste.deliveries"] {
-        stack.execute(statement).await;
-    }
-    stack
-        .execute(
-            "insert into posthaste.deliveries (event_id, endpoint_id, status, max_attempts, next_attempt_at)
-             select id, '80000000-0000-0000-0000-000000000000', 'held', 5, now() - interval '1 hour'
-               from posthaste.events order by id limit 5000",
-        )
-        .await;
-
-    let (page, reads) = touched(&stack, async |db| held::page(&db, today, Uuid::nil(), 100).await.unwrap()).await;
-    assert_eq!(page.len(), 3);
-    assert_few("a page of three holders", &reads, 3 * 20, 2);
-    let (found, reads) = touched(&stack, async |db| held::of(&db, today, &[ENABLED]).await.unwrap()).await;
-    assert_eq!(found.len(), 1);
-    assert_few("one endpoint with 5 000 held", &reads, 40, 2);
-}
-
-/// As after a crowd of held deliveries: of the index that has the order of the holders a few pages are left, of the other one a
-/// single page. What is planned then, while 40 deliveries are held, is used for the next crowd.
-const SHRANK: &str = "
-    do $$
-    declare today date := (now() at time zone 'utc')::date; t text := format('posthaste.deliveries_%s', to_char(today, 'YYYYMMDD'));
-    begin
-      execute 'alter table ' || t || ' set (autovacuum_enabled = off)';
-      insert into posthaste.endpoints (id, tenant, url, timeout_ms)
-      select md5(n::text)::uuid, 'acme', 'https://1.1.1.1/', null from generate_series(1, 100) n;
-      insert into posthaste.events (id, tenant, event_type, payload, created_at)
-      select posthaste.uuid_v7_floor(today::timestamp at time zone 'UTC' + n * interval '1 ms'), 'acme', 'order.created', '{}', now()
-        from generate_series(1, 25000) n;
-      insert into posthaste.deliveries (event_id, endpoint_id, status, max_attempts, next_attempt_at)
-      select e.id, md5((n % 100 + 1)::text)::uuid, 'held', 5, now() - interval '1 hour'
-        from (select id, row_number() over (order by id) as n from posthaste.events) e;
-      delete from posthaste.deliveries where event_id > (select id from posthaste.events order by id limit 1 offset 39);
-    end $$";
-const REINDEX: &str = "
-    do $$ begin
-      execute format('reindex index posthaste.deliveries_%s_status_endpoint_id_event_id_idx',
-                     to_char((now() at time zone 'utc')::date, 'YYYYMMDD'));
-    end $$";
-const NEXT_CROWD: &str = "
-    insert into posthaste.deliveries (event_id, endpoint_id, status, max_attempts, next_attempt_at)
-    select e.id, md5((n % 100 + 1)::text)::uuid, 'held', 5, now() - interval '1 hour'
-      from (select id, row_number() over (order by id) as n from posthaste.events) e on conflict do nothing";
-
-#[tokio::test]
-async fn what_the_release_asks_keeps_its_index_when_another_one_has_shrunk() {
-    let (stack, today) = (Stack::new().await, day_of(0));
-    for statement in [SHRANK, "vacuum posthaste.deliveries", REINDEX, "analyze posthaste.deliveries"] {
-        stack.execute(statement).await;
-    }
-
-    let (holders, _) = touched(&stack, async |db| {
-        let page = async || held::page(&db, today, Uuid::nil(), 200).await.unwrap().len();
-        let first = page().await;
-        stack.execute(NEXT_CROWD).await;
-        (first, page().await)
-    })
-    .await;
-
-    assert_eq!(holders, (40, 100));
-    let read = "select coalesce(sum(idx_tup_read), 0)::int8 from pg_stat_user_indexes
-        where indexrelname like 'deliveries_%_status_endpoint_id_event_id_idx'";
-    let read = stack.number(read).await;
-    assert!(read < 1_000, "{read} entries of the index without the order");
 }
 
 /// It would keep everything after it from being committed.

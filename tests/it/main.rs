@@ -25,6 +25,7 @@ mod documented;
 mod erase;
 mod events_about_events;
 mod held_at_scale;
+mod held_plans;
 mod holding;
 mod hostile;
 mod hosts;

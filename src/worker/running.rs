@@ -5,7 +5,7 @@ use tokio_util::task::TaskTracker;
 use super::locks::DeliveryLocks;
 use crate::supervise::Helpers;
 
-/// Of a task for one message. There are as many as messages under way, and each is zeroed, copied and kept in memory, so what a
+/// Of a task for one message. There are as many as messages under way, and each is copied and kept in memory, so what a
 /// task does rarely is in a box of its own.
 const MAX_TASK_BYTES: usize = 4096;
 

@@ -69,7 +69,7 @@ pub async fn period(stack: &Stack, healthy: &Healthy, kind: Kind, time: Duration
     let operations = operations.total() / requests as f64;
     eprintln!("  {:<22} {}; held {held}", kind.name(), times.text());
     let slowest = times.each_second(began, 1.0).iter().map(|(_, ms)| format!("{ms:.0}")).collect::<Vec<_>>().join(" ");
-    eprintln!("    the slowest of each second, ms: {slowest}");
+    eprintln!("    the slowest that arrived of each second, ms: {slowest}");
     clear(stack, &beside).await?;
     Ok(Period { kind, began, times, groups, cpu, peaks, held, operations })
 }

@@ -55,7 +55,7 @@ fn record_everything() {
     duty_done(Duty::Release);
     log_line_dropped();
     spans_dropped(3);
-    receiver_verification("valid");
+    receiver_verification("ok");
     drop(in_flight());
 }
 
@@ -147,6 +147,14 @@ fn the_document_holds_exactly_the_table() {
     let documented: Vec<&str> = DOCUMENT.lines().filter(|line| line.starts_with("| `posthaste_")).collect();
     let expected: Vec<String> = ALL.iter().map(row).collect();
     assert_eq!(documented, expected);
+}
+
+#[test]
+fn the_document_names_every_reason_of_a_dead_letter() {
+    let documented = DOCUMENT.lines().find(|line| line.starts_with("| `reason` of dead letters |")).expect("a row");
+    for reason in DeadReason::ALL {
+        assert!(documented.contains(&format!("`{}`", reason.as_str())), "{}", reason.as_str());
+    }
 }
 
 fn row(metric: &Metric) -> String {
